@@ -1,0 +1,153 @@
+"""Throughput, latency, CPU and memory of one Python process per server, by `wrk` with 64 connections.
+
+Interleaved: in each round every server runs once, in a shuffled (seeded) order, freshly started, so that a
+machine that slows down slows all of them down. The ratio of two servers is taken within a round; medians and
+ranges are taken over rounds. wrk is a closed loop: its latencies say how the server divides its time among 64
+clients that wait for it, not what users of a half-loaded server would see (bench/mixed.py measures that).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+
+import environment
+import processes
+import servers
+
+
+class Hung(servers.ServerFailed):
+    """The server no longer answers after a load that ended with all connections closed at once."""
+
+
+def wrk(port: int, path: str, seconds: float, core: int | None) -> dict[str, float]:
+    script = environment.BENCH / "wrk_report.lua"
+    command = [
+        "wrk",
+        "-t1",
+        "-c64",
+        f"-d{seconds:g}s",
+        "--latency",
+        "-s",
+        str(script),
+        f"http://127.0.0.1:{port}{path}",
+    ]
+    pin = None if core is None else (lambda: os.sched_setaffinity(0, {core}))
+    result = subprocess.run(command, capture_output=True, text=True, preexec_fn=pin, timeout=seconds + 30)
+    for line in result.stdout.splitlines():
+        if line.startswith("JSON "):
+            return json.loads(line[5:])
+    raise servers.ServerFailed(f"wrk gave no report: {(result.stdout + result.stderr).strip()[-200:]}")
+
+
+def measure(
+    name: str, app: servers.App, seconds: int, warm: int, pin: bool, notes: list[str]
+) -> dict[str, float]:
+    """One server, freshly started: rates in 1/s, times in microseconds, memory in bytes."""
+    core, load_core = (0, 1) if pin else (None, None)
+    with servers.Running(name, app, core=core) as server:
+        if warm:
+            wrk(server.port, app.path, warm, load_core)
+            if complaint := server.complaint():
+                raise Hung(f"{name} after the warm-up: {complaint}")
+        before = processes.cpu_seconds(server.pid)
+        load = wrk(server.port, app.path, seconds, load_core)
+        used = processes.cpu_seconds(server.pid) - before
+        memory = processes.memory(processes.tree(server.pid))
+        if complaint := server.complaint():
+            notes.append(f"{name} after the load: {complaint}")
+    if not load["requests"]:
+        raise servers.ServerFailed(f"{name} answered no request of wrk")
+    return {
+        "rate": load["requests"] / load["seconds"],
+        "p50_us": load["p50_us"],
+        "p99_us": load["p99_us"],
+        "errors": load["bad_status"] + load["connect"] + load["write"] + load["timeout"],
+        "read_errors": load["read"],
+        "cpu_us": used * 1e6 / load["requests"],
+        "pss": memory["pss"],
+        "rss": memory["rss"],
+    }
+
+
+def measure_or_note(
+    name: str, app: servers.App, seconds: int, warm: int, pin: bool, cold: set, notes: list[str]
+) -> dict[str, float] | None:
+    """Measure; a server that hangs after the warm-up is measured without one. `notes` gets complaints."""
+    try:
+        if (name, app) not in cold:
+            try:
+                return measure(name, app, seconds, warm, pin, notes)
+            except Hung as hung:
+                cold.add((name, app))
+                notes.append(f"{hung}; measured without a warm-up from here on")
+        return measure(name, app, seconds, 0, pin, notes)
+    except servers.ServerFailed as error:
+        notes.append(str(error))
+        return None
+
+
+def run(rounds: int, seconds: int, warm: int, seed: int, pin: bool, only: list[str]) -> dict:
+    """All applications; returns {application: {"servers": {name: medians}, "ratios": {peer: range}, ...}}."""
+    samples: dict[str, dict[str, list[dict | None]]] = {}
+    problems: list[str] = []
+    cold: set = set()
+    order = random.Random(seed)
+    for number in range(1, rounds + 1):
+        # Applications one after another, servers of one application side by side: their ratio is what counts.
+        for label, app in servers.APPS.items():
+            if not environment.imports(app.module):
+                continue
+            names = [name for name in servers.for_interface(app.interface) if not only or name in only]
+            order.shuffle(names)
+            for name in names:
+                notes: list[str] = []
+                sample = measure_or_note(name, app, seconds, warm, pin, cold, notes)
+                samples.setdefault(label, {}).setdefault(name, []).append(sample)
+                problems += [f"{label}, round {number}: {note}" for note in notes]
+                text = (
+                    f"{sample['rate']:9.0f}/s  p99 {sample['p99_us'] / 1000:7.2f} ms" if sample else "failed"
+                )
+                print(
+                    f"  {number}/{rounds} {label:10s} {name:16s} {text} {'; '.join(notes)}", file=sys.stderr
+                )
+    results = {label: summarize(by_server) for label, by_server in samples.items()}
+    return {
+        "rounds": rounds,
+        "seconds": seconds,
+        "seed": seed,
+        "pin": pin,
+        "apps": results,
+        "problems": problems,
+    }
+
+
+def summarize(by_server: dict[str, list[dict | None]]) -> dict:
+    medians = {}
+    for name, rounds in by_server.items():
+        good = [sample for sample in rounds if sample]
+        if good:
+            medians[name] = {key: statistics.median(sample[key] for sample in good) for key in good[0]}
+            medians[name]["rate_range"] = [min(s["rate"] for s in good), max(s["rate"] for s in good)]
+            medians[name]["errors"] = sum(sample["errors"] for sample in good)
+            medians[name]["rounds"] = len(good)
+    ours = by_server.get("serpentry", [])
+    ratios = {}
+    for name, rounds in by_server.items():
+        pairs = [(mine, theirs) for mine, theirs in zip(ours, rounds, strict=False) if mine and theirs]
+        if name != "serpentry" and pairs:
+            ratios[name] = {
+                key: spread([mine[key] / theirs[key] for mine, theirs in pairs if theirs[key]])
+                for key in ("rate", "p99_us")
+            }
+    peers = {name: row["rate"] for name, row in medians.items() if name != "serpentry"}
+    return {"servers": medians, "ratios": ratios, "best_peer": max(peers, key=peers.get) if peers else None}
+
+
+def spread(values: list[float]) -> list[float]:
+    """Median, smallest, largest."""
+    return [statistics.median(values), min(values), max(values)]

@@ -1,0 +1,31 @@
+//! The step between the supervisor and Python.
+//!
+//! A multi-threaded program must not run code between fork and exec, so a worker is started in two stages (as
+//! Firecracker's jailer and runc do): [`command`] starts this same program again in jail mode, which is single-threaded and
+//! free to do what it likes; [`enter`] receives the [`Plan`] there, prepares the process step by step, and execs the
+//! interpreter. The plan is data, sent over an inherited socket together with the descriptors that the worker needs; a
+//! step that fails is reported by name over the same socket, which closes by itself when exec succeeds.
+//!
+//! ```text
+//!  supervisor --spawn--> /proc/self/exe jail --plan, descriptors--> steps --exec--> python
+//!       ^                                                             |
+//!       +------------------ "step X failed: errno" or end of file ----+
+//! ```
+//!
+//! It knows nothing of HTTP or Python.
+
+mod enter;
+mod inherited;
+mod plan;
+mod spawn;
+
+pub use enter::enter;
+pub use inherited::{NotInherited, listener_from_fd};
+pub use plan::{Failure, Plan, Step};
+pub use spawn::{Handover, command, kill_group};
+
+/// First argument of this program in jail mode. Not part of the command line for people.
+pub const MODE: &str = "__jail";
+
+/// The descriptors that [`Handover::send`] passes appear in the worker under these numbers, in order.
+pub const FIRST_FD: i32 = 3;

@@ -1,0 +1,76 @@
+//! The supervisor's side: start a process in jail mode and hand it its plan.
+
+use std::io::{self, IoSlice, Write as _};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::MODE;
+use crate::plan::Plan;
+
+/// Most descriptors that can travel with a plan.
+const MOST_DESCRIPTORS: usize = 8;
+
+/// Our end of the socket to a process in jail mode.
+#[derive(Debug)]
+pub struct Handover(UnixStream);
+
+/// The command that starts this program in jail mode, and the socket over which it then wants its plan. Spawn it from a
+/// thread that lives as long as the workers shall: `PR_SET_PDEATHSIG` counts the thread, not the process.
+///
+/// # Errors
+/// When no socket can be created.
+pub fn command() -> io::Result<(Command, Handover)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg(MODE).stdin(Stdio::from(OwnedFd::from(theirs)));
+    Ok((command, Handover(ours)))
+}
+
+impl Handover {
+    /// Send the plan to the process, once it is spawned and the command dropped. What comes back on the returned socket:
+    /// end of file when the interpreter runs, otherwise a [`crate::Failure`] as JSON, and the process exits.
+    ///
+    /// # Errors
+    /// When the process has died before it took its plan.
+    pub fn send(self, plan: &Plan, descriptors: &[OwnedFd]) -> io::Result<UnixStream> {
+        send(&self.0, plan, descriptors)?;
+        Ok(self.0)
+    }
+}
+
+/// Length (4 bytes, little endian) with the descriptors attached, then the plan as JSON.
+fn send(mut socket: &UnixStream, plan: &Plan, descriptors: &[OwnedFd]) -> io::Result<()> {
+    let plan = serde_json::to_vec(plan)?;
+    let length = u32::try_from(plan.len()).map_err(io::Error::other)?.to_le_bytes();
+    let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(|fd| fd.as_fd()).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !ancillary.push(SendAncillaryMessage::ScmRights(&borrowed)) {
+        return Err(io::Error::other(format!(
+            "at most {MOST_DESCRIPTORS} descriptors can be passed"
+        )));
+    }
+    sendmsg(
+        socket,
+        &[IoSlice::new(&length)],
+        &mut ancillary,
+        SendFlags::NOSIGNAL,
+    )?;
+    socket.write_all(&plan)?;
+    socket.shutdown(std::net::Shutdown::Write)
+}
+
+/// Kill a worker and whatever it started in its session's process group. Already gone is fine.
+pub fn kill_group(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        // Before its `setsid` the group does not exist yet: then the process alone.
+        if kill_process_group(pid, Signal::KILL).is_err() {
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+    }
+}

@@ -1,0 +1,652 @@
+//! One client connection: read a head, submit the request, write what comes back, and again.
+//!
+//! ```text
+//!  idle --first byte--> head --complete--> (body stored?) --> waiting for steps of the exchange --last byte--> idle
+//!    | keep-alive time     | malformed: 4xx, close            | client gone: abandon, close
+//!    v or stop: close      v too slow: 408, close             v cut by the host or the application: reset
+//! ```
+//!
+//! While a request runs, the connection still watches the socket: it notices that the client left, and reads ahead a
+//! bounded part of the next (pipelined) request.
+
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf as _, BytesMut};
+use wire::{Interface, ToWorker};
+
+use crate::access_log;
+use crate::answer::{self, Form, Problem};
+use crate::app::App;
+use crate::body::{BodyError, BodyReader, StoredBody};
+use crate::exchange::{Exchange, Step};
+use crate::http::head::{self, Framing, Head};
+use crate::http::response::{self, HostFields, ResponseEncoder};
+use crate::http::scan::HeadScanner;
+use crate::stream::{Ends, Stream};
+use crate::submit::{self, BodyForm, RESPONSE_WINDOW};
+use crate::watchdog::{Expired, Watchdog};
+use crate::websocket;
+
+/// A body up to this size is handed over together with its head, also to applications that could stream it.
+const INLINE_BODY: u64 = 64 * 1024;
+
+/// How much of the next requests is read while one is being answered.
+const READ_AHEAD: usize = 64 * 1024;
+
+/// Room for a typical request head.
+const HEAD_ROOM: usize = 2 * 1024;
+
+/// After an early refusal, what the client still sends is thrown away for this long and this much, so that it gets to
+/// read the answer instead of a reset (RFC 9112 section 9.6).
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
+
+/// The connection is of no further use.
+#[derive(Debug)]
+pub(crate) struct Gone;
+
+impl From<io::Error> for Gone {
+    fn from(_: io::Error) -> Self {
+        Gone
+    }
+}
+
+impl From<Expired> for Gone {
+    fn from(_: Expired) -> Self {
+        Gone
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) app: Rc<App>,
+    pub(crate) stream: Stream,
+    pub(crate) watchdog: Rc<Watchdog>,
+    /// Bytes read and not yet used.
+    pub(crate) buffer: BytesMut,
+    ends: Ends,
+    /// The client has sent its last byte.
+    read_closed: bool,
+}
+
+/// What a head asks for before its request can be submitted.
+struct Plan {
+    framing: Framing,
+    expect_continue: bool,
+}
+
+/// What a complete head leads to.
+enum Start {
+    Refuse(Problem),
+    Run {
+        exchange: Rc<Exchange>,
+        log: Option<access_log::Entry>,
+        accept_key: Option<String>,
+    },
+    Body {
+        head: BytesMut,
+        plan: Plan,
+    },
+}
+
+/// Serve one connection until it ends.
+pub(crate) async fn serve(app: Rc<App>, stream: Stream, ends: Ends) {
+    let core = Rc::clone(&app.core);
+    core.connections.set(core.connections.get() + 1);
+    let over_limit = core.connections.get() > app.settings.connections;
+    let watchdog = core.watchdogs.register();
+    let mut connection = Connection {
+        app,
+        stream,
+        watchdog,
+        buffer: BytesMut::new(),
+        ends,
+        read_closed: false,
+    };
+    if over_limit {
+        // Boxed: rare, and its state need not be part of every connection's memory.
+        Box::pin(connection.refuse(Problem::TOO_MANY_CONNECTIONS)).await;
+    } else {
+        while connection.serve_one().await.is_ok() {}
+    }
+    drop(connection);
+    core.connections.set(core.connections.get() - 1);
+}
+
+impl Connection {
+    /// One request and its response. `Err` when the connection ends.
+    async fn serve_one(&mut self) -> Result<(), Gone> {
+        let length = match self.read_head().await? {
+            Ok(length) => length,
+            Err(problem) => {
+                Box::pin(self.refuse(problem)).await;
+                return Err(Gone);
+            }
+        };
+        match self.begin(length) {
+            Start::Refuse(problem) => {
+                Box::pin(self.refuse(problem)).await;
+                Err(Gone)
+            }
+            Start::Run {
+                exchange,
+                log,
+                accept_key,
+            } => self.run(&exchange, log, accept_key, &mut Body::Complete).await,
+            Start::Body { head, plan } => Box::pin(self.serve_with_body(&head, &plan)).await,
+        }
+    }
+
+    /// Parse the head of `length` bytes and submit the request unless it has a body. Not async, so that the space for
+    /// the parsed fields is never part of a waiting connection's memory.
+    fn begin(&mut self, length: usize) -> Start {
+        let mut space = head::field_space();
+        let parsed = match head::parse(&self.buffer[..length], &mut space) {
+            Ok(parsed) => parsed,
+            Err(reject) => return Start::Refuse(Problem::refused(reject)),
+        };
+        if parsed.framing != Framing::None {
+            let plan = Plan {
+                framing: parsed.framing,
+                expect_continue: parsed.expect_continue,
+            };
+            return Start::Body {
+                head: self.buffer.split_to(length),
+                plan,
+            };
+        }
+        let (exchange, log) = self.submit(&parsed, &BodyForm::Inline(b""));
+        let accept_key = parsed.websocket_key.map(websocket::accept_key);
+        self.buffer.advance(length);
+        Start::Run {
+            exchange,
+            log,
+            accept_key,
+        }
+    }
+
+    /// Submit a request whose body is ready; its head was parsed before.
+    fn submit_head(
+        &self,
+        head: &[u8],
+        body: &BodyForm<'_>,
+    ) -> Result<(Rc<Exchange>, Option<access_log::Entry>), Gone> {
+        let mut space = head::field_space();
+        let parsed = head::parse(head, &mut space).map_err(|_| Gone)?;
+        Ok(self.submit(&parsed, body))
+    }
+
+    /// Wait for a complete head. The inner error is one to tell the client about.
+    async fn read_head(&mut self) -> Result<Result<usize, Problem>, Gone> {
+        let mut scanner = HeadScanner::default();
+        let mut started: Option<Instant> = None;
+        loop {
+            // RFC 9112 section 2.2: ignore an empty line before the request line.
+            while self.buffer.starts_with(b"\r\n") {
+                self.buffer.advance(2);
+            }
+            if !self.buffer.is_empty() && self.buffer[..] != b"\r"[..] {
+                match scanner.find_end(&self.buffer, self.app.settings.header_size) {
+                    Ok(Some(length)) => return Ok(Ok(length)),
+                    Ok(None) => {}
+                    Err(reject) => return Ok(Err(Problem::refused(reject))),
+                }
+            }
+            if self.read_closed {
+                return Err(Gone);
+            }
+            let settings = &self.app.settings;
+            if self.buffer.is_empty() {
+                // An idle connection keeps no buffer.
+                self.buffer = BytesMut::new();
+                self.watchdog
+                    .guard_idle(settings.keepalive_timeout, self.stream.readable())
+                    .await??;
+                started = None;
+            } else {
+                let begun = *started.get_or_insert_with(Instant::now);
+                let left = settings.header_timeout.saturating_sub(begun.elapsed());
+                if self
+                    .watchdog
+                    .guard(left, self.stream.readable())
+                    .await
+                    .map_err(|Expired| ())
+                    .is_err()
+                {
+                    return Ok(Err(Problem::SLOW_HEAD));
+                }
+            }
+            self.read(HEAD_ROOM)?;
+        }
+    }
+
+    /// Read what is there; `room` is about how much is expected.
+    fn read(&mut self, room: usize) -> io::Result<()> {
+        self.buffer.reserve(room);
+        match self.stream.try_read_buf(&mut self.buffer) {
+            Ok(0) => self.read_closed = true,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn submit(&self, head: &Head<'_, '_>, body: &BodyForm<'_>) -> (Rc<Exchange>, Option<access_log::Entry>) {
+        let (submission, log) = submit::prepare(&self.app, &self.ends, head, body);
+        let exchange = Exchange::new(submission, Rc::clone(&self.app.core), RESPONSE_WINDOW);
+        self.app.submit(&exchange);
+        (exchange, log)
+    }
+
+    // ---- requests with a body ----
+
+    async fn serve_with_body(&mut self, head: &[u8], plan: &Plan) -> Result<(), Gone> {
+        let Ok(mut reader) = BodyReader::new(plan.framing, self.app.settings.body_size) else {
+            return self.refuse_and_end(Problem::BODY_TOO_LARGE).await;
+        };
+        let inline = matches!(plan.framing, Framing::Length(length) if length <= INLINE_BODY);
+        if self.app.interface() == Interface::Asgi && !inline {
+            let (exchange, log) = self.submit_head(head, &BodyForm::Streamed)?;
+            let expect_continue = plan.expect_continue;
+            let mut body = Body::Streamed {
+                reader,
+                credit: 0,
+                expect_continue,
+            };
+            return self.run(&exchange, log, None, &mut body).await;
+        }
+        if plan.expect_continue && self.buffer.is_empty() {
+            self.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+        }
+        let mut stored = match self.store_body(&mut reader).await? {
+            Ok(stored) => stored,
+            Err(problem) => return self.refuse_and_end(problem).await,
+        };
+        if let StoredBody::Memory(bytes) = &stored
+            && bytes.len() <= wire::REQUEST_WINDOW as usize
+        {
+            let (exchange, log) = self.submit_head(head, &BodyForm::Inline(bytes))?;
+            drop(stored);
+            return self.run(&exchange, log, None, &mut Body::Complete).await;
+        }
+        let length = stored.len();
+        let (exchange, log) = self.submit_head(head, &BodyForm::Stored { length })?;
+        let mut body = Body::Stored {
+            stored: &mut stored,
+            position: 0,
+        };
+        self.run(&exchange, log, None, &mut body).await
+    }
+
+    /// Collect the whole body before any worker is bothered with it.
+    async fn store_body(&mut self, reader: &mut BodyReader) -> Result<Result<StoredBody, Problem>, Gone> {
+        let mut stored = StoredBody::new();
+        loop {
+            loop {
+                let piece = match reader.take(&mut self.buffer, wire::MAX_CHUNK) {
+                    Ok(Some(piece)) => piece,
+                    Ok(None) => break,
+                    Err(BodyError::TooLarge) => return Ok(Err(Problem::BODY_TOO_LARGE)),
+                    Err(BodyError::Malformed(reject)) => return Ok(Err(Problem::refused(reject))),
+                };
+                let result = if stored.will_block(piece.len()) {
+                    let append = move || {
+                        let result = stored.append(&piece);
+                        (stored, result)
+                    };
+                    let (returned, result) = tokio::task::spawn_blocking(append).await.map_err(|_| Gone)?;
+                    stored = returned;
+                    result
+                } else {
+                    stored.append(&piece)
+                };
+                if result.is_err() {
+                    return Ok(Err(Problem::SPOOL_FAILED));
+                }
+            }
+            if reader.is_finished() {
+                return Ok(Ok(stored));
+            }
+            if self.read_closed {
+                // The body was cut short and nobody is left to answer.
+                return Err(Gone);
+            }
+            let limit = self.app.settings.body_timeout;
+            match self.watchdog.guard(limit, self.stream.readable()).await {
+                Ok(result) => result?,
+                Err(Expired) => return Ok(Err(Problem::SLOW_BODY)),
+            }
+            self.read(wire::MAX_CHUNK)?;
+        }
+    }
+
+    // ---- an exchange ----
+
+    /// Follow the exchange to its end: feed the body, write the response.
+    async fn run(
+        &mut self,
+        exchange: &Rc<Exchange>,
+        log: Option<access_log::Entry>,
+        accept_key: Option<String>,
+        body: &mut Body<'_>,
+    ) -> Result<(), Gone> {
+        let result = self.follow(exchange, accept_key, body).await;
+        if result.is_err() {
+            self.app.abandon(exchange);
+        }
+        if let (Some(entry), Some(log)) = (&log, &self.app.core.access_log) {
+            let (status, bytes, worker, handed_at) = exchange.record();
+            let total = exchange.arrived.elapsed();
+            let queued = handed_at.map_or(total, |at| at.saturating_duration_since(exchange.arrived));
+            // 499: the client left before it was answered (nginx's habit).
+            let status = if status == 0 { 499 } else { status };
+            let request_id = &exchange.request_id;
+            log.record(
+                entry,
+                &access_log::Outcome {
+                    request_id,
+                    status,
+                    bytes,
+                    worker,
+                    total,
+                    queued,
+                },
+            );
+        }
+        result
+    }
+
+    async fn follow(
+        &mut self,
+        exchange: &Rc<Exchange>,
+        accept_key: Option<String>,
+        body: &mut Body<'_>,
+    ) -> Result<(), Gone> {
+        loop {
+            match self.next(exchange, body).await? {
+                Next::Step(Step::Write { bytes, credit, last }) => {
+                    self.write_all(&bytes).await?;
+                    exchange.grant(credit);
+                    match last {
+                        None => {}
+                        Some(true) if body.is_finished() => return Ok(()),
+                        Some(true | false) => {
+                            self.linger().await;
+                            return Err(Gone);
+                        }
+                    }
+                }
+                Next::Step(Step::Cut) => {
+                    self.stream.reset_on_close();
+                    return Err(Gone);
+                }
+                Next::Step(Step::FeedBody { credit, restart }) => {
+                    Box::pin(self.feed(exchange, body, credit, restart)).await?;
+                }
+                Next::Step(Step::Accepted { fields }) => {
+                    let key = accept_key.ok_or(Gone)?;
+                    return Box::pin(websocket::run(self, exchange, &key, &fields)).await;
+                }
+                // Only an accepted WebSocket has these.
+                Next::Step(Step::Message { .. } | Step::Closed { .. }) => return Err(Gone),
+                Next::Readable => self.read_ahead(exchange, body)?,
+            }
+        }
+    }
+
+    /// Wait for the exchange or, where that matters, the client.
+    async fn next(&self, exchange: &Exchange, body: &Body<'_>) -> Result<Next, Gone> {
+        let watch_client = !self.read_closed && body.watches_client(self.buffer.len());
+        let ready = poll_fn(|ctx| {
+            if let Poll::Ready(step) = exchange.poll_step(ctx) {
+                return Poll::Ready(Next::Step(step));
+            }
+            if watch_client && self.stream.poll_readable(ctx).is_ready() {
+                return Poll::Ready(Next::Readable);
+            }
+            Poll::Pending
+        });
+        if !body.waits_for_client() {
+            return Ok(ready.await);
+        }
+        match self.watchdog.guard(self.app.settings.body_timeout, ready).await {
+            Ok(next) => Ok(next),
+            Err(Expired) => {
+                self.stop_upload(exchange, Problem::SLOW_BODY);
+                Ok(Next::Readable)
+            }
+        }
+    }
+
+    /// The client sent something, or left.
+    fn read_ahead(&mut self, exchange: &Rc<Exchange>, body: &mut Body<'_>) -> Result<(), Gone> {
+        if let Body::Streamed { .. } = body {
+            self.read(wire::MAX_CHUNK)?;
+            self.pass_on(exchange, body);
+            return Ok(());
+        }
+        self.read(HEAD_ROOM)?;
+        if self.read_closed {
+            // Some clients close their sending half and still read. A request that nobody works on yet is dropped, and
+            // an event-loop application is told (as it expects); a sync worker just goes on.
+            if self.app.withdraw(exchange) || self.app.interface() == Interface::Asgi {
+                return Err(Gone);
+            }
+        }
+        Ok(())
+    }
+
+    /// The worker takes more of the body.
+    async fn feed(
+        &mut self,
+        exchange: &Rc<Exchange>,
+        body: &mut Body<'_>,
+        new_credit: u32,
+        restart: bool,
+    ) -> Result<(), Gone> {
+        match body {
+            Body::Complete => {}
+            Body::Streamed {
+                credit,
+                expect_continue,
+                ..
+            } => {
+                *credit += new_credit;
+                if std::mem::take(expect_continue) && self.buffer.is_empty() {
+                    self.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+                }
+                self.pass_on(exchange, body);
+            }
+            Body::Stored { stored, position } => {
+                if restart {
+                    *position = 0;
+                }
+                let mut left = new_credit as usize;
+                while left > 0 && *position < stored.len() {
+                    let most = left.min(wire::MAX_CHUNK);
+                    // The file was written a moment ago and is read from the page cache.
+                    let Ok(data) = stored.read_at(*position, most) else {
+                        self.stop_upload(exchange, Problem::SPOOL_FAILED);
+                        return Ok(());
+                    };
+                    *position += data.len() as u64;
+                    left -= data.len().min(left);
+                    let end = *position == stored.len();
+                    let Some(link) = exchange.link() else {
+                        return Ok(());
+                    };
+                    link.send(&ToWorker::Body {
+                        id: exchange.id,
+                        data: &data,
+                        end,
+                    });
+                    // One piece at a time: other connections want the router too.
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Pass on what has arrived of a streamed body, as far as there is credit.
+    fn pass_on(&mut self, exchange: &Rc<Exchange>, body: &mut Body<'_>) {
+        let Body::Streamed { reader, credit, .. } = body else {
+            return;
+        };
+        let Some(link) = exchange.link() else { return };
+        while *credit > 0 && !reader.is_finished() {
+            match reader.take(&mut self.buffer, (*credit as usize).min(wire::MAX_CHUNK)) {
+                Ok(Some(data)) => {
+                    *credit -= u32::try_from(data.len()).unwrap_or(u32::MAX).min(*credit);
+                    let end = reader.is_finished();
+                    link.send(&ToWorker::Body {
+                        id: exchange.id,
+                        data: &data,
+                        end,
+                    });
+                    if end {
+                        exchange.body_fed();
+                        return;
+                    }
+                }
+                Ok(None) if reader.is_finished() => {
+                    link.send(&ToWorker::Body {
+                        id: exchange.id,
+                        data: b"",
+                        end: true,
+                    });
+                    exchange.body_fed();
+                }
+                Ok(None) => {
+                    if self.read_closed {
+                        self.stop_upload(exchange, Problem::refused(head::Reject::Malformed));
+                    }
+                    return;
+                }
+                Err(error) => {
+                    let problem = match error {
+                        BodyError::TooLarge => Problem::BODY_TOO_LARGE,
+                        BodyError::Malformed(reject) => Problem::refused(reject),
+                    };
+                    self.stop_upload(exchange, problem);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The body will never be complete: the application gets an error instead of a short body.
+    fn stop_upload(&self, exchange: &Exchange, problem: Problem) {
+        self.app.abandon(exchange);
+        exchange.fail(problem);
+    }
+
+    // ---- writing ----
+
+    pub(crate) async fn write_all(&self, bytes: &[u8]) -> Result<(), Gone> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match self.stream.try_write(rest) {
+                Ok(count) => rest = &rest[count..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.watchdog
+                        .guard(self.app.settings.body_timeout, self.stream.writable())
+                        .await??;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn refuse_and_end(&mut self, problem: Problem) -> Result<(), Gone> {
+        self.refuse(problem).await;
+        Err(Gone)
+    }
+
+    /// Answer without a request that could be submitted, and close.
+    async fn refuse(&mut self, problem: Problem) {
+        let exchange = response::Exchange {
+            version: 11,
+            head: false,
+            keep_alive: false,
+        };
+        let mut encoder = ResponseEncoder::new(exchange);
+        let mut out = Vec::new();
+        let request_id = self.app.core.request_id();
+        let encoded = {
+            let host = HostFields {
+                date: &self.app.core.clock.http_date(),
+                request_id: &request_id,
+            };
+            answer::encode(&mut out, &mut encoder, problem, Form::Text, host)
+        };
+        if encoded.is_ok() && self.write_all(&out).await.is_ok() {
+            self.linger().await;
+        }
+    }
+
+    /// Close in a way that lets the client read the last answer.
+    async fn linger(&mut self) {
+        self.stream.shutdown_write();
+        let until = Instant::now() + LINGER;
+        let mut thrown_away = 0;
+        while !self.read_closed && thrown_away < LINGER_BYTES {
+            let left = until.saturating_duration_since(Instant::now());
+            self.buffer.clear();
+            if !matches!(
+                self.watchdog.guard(left, self.stream.readable()).await,
+                Ok(Ok(()))
+            ) || self.read(HEAD_ROOM).is_err()
+            {
+                return;
+            }
+            thrown_away += self.buffer.len();
+        }
+    }
+}
+
+/// What a connection waits for.
+enum Next {
+    Step(Step),
+    Readable,
+}
+
+/// Where the rest of a request body comes from.
+enum Body<'s> {
+    Complete,
+    Stored {
+        stored: &'s mut StoredBody,
+        position: u64,
+    },
+    Streamed {
+        reader: BodyReader,
+        credit: u32,
+        expect_continue: bool,
+    },
+}
+
+impl Body<'_> {
+    /// The connection is at a message boundary when the response ends.
+    fn is_finished(&self) -> bool {
+        !matches!(self, Body::Streamed { reader, .. } if !reader.is_finished())
+    }
+
+    /// The client's bytes are wanted now: for the body while there is credit, else for what comes after, bounded.
+    fn watches_client(&self, buffered: usize) -> bool {
+        match self {
+            Body::Streamed { reader, credit, .. } if !reader.is_finished() => *credit > 0,
+            _ => buffered < READ_AHEAD,
+        }
+    }
+
+    /// Nothing can happen until the client sends more of the body.
+    fn waits_for_client(&self) -> bool {
+        matches!(self, Body::Streamed { reader, credit, .. } if !reader.is_finished() && *credit > 0)
+    }
+}

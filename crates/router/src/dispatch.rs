@@ -1,0 +1,145 @@
+//! Which worker gets the next request: pure functions over numbers.
+
+use std::time::Duration;
+
+/// Time that requests may be expected to wait inside a busy worker because they were handed over early. It is what
+/// batching may cost a request; a socket wake-up costs a tenth of it.
+const AHEAD: Duration = Duration::from_micros(300);
+
+/// Most requests handed over early, however fast they are.
+const MOST_AHEAD: usize = 32;
+
+/// A busy worker that has been silent for longer is not handed anything early.
+const SILENT: Duration = Duration::from_millis(1);
+
+/// What the choice depends on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Candidate {
+    pub(crate) serving: bool,
+    pub(crate) load: usize,
+    pub(crate) slots: usize,
+    /// Since its last sign of life, or since it got work after being idle.
+    pub(crate) silent: Duration,
+}
+
+/// Running estimate of the time one request occupies a slot.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ServiceTime {
+    nanos: Option<f64>,
+}
+
+impl ServiceTime {
+    /// `done` requests were finished in `busy` time by a worker with `slots` slots.
+    pub(crate) fn learn(&mut self, busy: Duration, done: usize, slots: usize) {
+        if done == 0 {
+            return;
+        }
+        let sample = busy.as_secs_f64() * 1e9 * slots.min(done).max(1) as f64 / done as f64;
+        // Slow to believe that requests are fast, quick to believe that they are slow.
+        self.nanos = Some(match self.nanos {
+            Some(nanos) if sample < nanos => nanos + (sample - nanos) / 16.0,
+            Some(nanos) => nanos + (sample - nanos) / 4.0,
+            None => sample,
+        });
+    }
+
+    /// How many requests to hand to a busy worker ahead of time.
+    pub(crate) fn ahead(self) -> usize {
+        let Some(nanos) = self.nanos else { return 0 };
+        ((AHEAD.as_nanos() as f64 / nanos.max(1.0)) as usize).min(MOST_AHEAD)
+    }
+}
+
+/// The index of the worker to use: a free slot first, of the least loaded worker; then, for fast applications, a place
+/// in the shortest line inside a worker.
+pub(crate) fn choose(candidates: impl Iterator<Item = Candidate>, service: ServiceTime) -> Option<usize> {
+    let ahead = service.ahead();
+    candidates
+        .enumerate()
+        .filter(|(_, candidate)| candidate.serving)
+        .filter(|(_, candidate)| {
+            let free = candidate.load < candidate.slots;
+            free || (candidate.load < candidate.slots + ahead && candidate.silent < SILENT)
+        })
+        .min_by_key(|(_, candidate)| (candidate.load >= candidate.slots, candidate.load))
+        .map(|(index, _)| index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worker(load: usize, slots: usize) -> Candidate {
+        Candidate {
+            serving: true,
+            load,
+            slots,
+            silent: Duration::ZERO,
+        }
+    }
+
+    fn service(micros: u64) -> ServiceTime {
+        let mut service = ServiceTime::default();
+        service.learn(Duration::from_micros(micros), 1, 1);
+        service
+    }
+
+    #[test]
+    fn prefers_a_free_slot_of_the_least_loaded_worker() {
+        let pick = |workers: &[Candidate]| choose(workers.iter().copied(), service(10));
+        assert_eq!(pick(&[worker(1, 1), worker(0, 1), worker(0, 1)]), Some(1));
+        assert_eq!(pick(&[worker(5, 8), worker(3, 8)]), Some(1));
+        assert_eq!(
+            pick(&[
+                Candidate {
+                    serving: false,
+                    ..worker(0, 1)
+                },
+                worker(3, 8)
+            ]),
+            Some(1)
+        );
+        assert_eq!(
+            pick(&[worker(7, 8), worker(1, 1)]),
+            Some(0),
+            "a free slot beats a shorter line"
+        );
+        assert_eq!(pick(&[]), None);
+    }
+
+    #[test]
+    fn hands_over_early_only_to_fast_workers() {
+        let one_busy = |service| choose([worker(1, 1)].into_iter(), service);
+        assert_eq!(one_busy(service(10)), Some(0));
+        assert_eq!(
+            one_busy(service(1_000)),
+            None,
+            "slow requests wait in the common queue"
+        );
+        assert_eq!(one_busy(ServiceTime::default()), None, "nothing is known yet");
+        let silent = Candidate {
+            silent: SILENT,
+            ..worker(1, 1)
+        };
+        assert_eq!(
+            choose([silent].into_iter(), service(10)),
+            None,
+            "it has just turned slow"
+        );
+        assert_eq!(choose([worker(33, 1)].into_iter(), service(1)), None, "bounded");
+    }
+
+    #[test]
+    fn learns_slowness_faster_than_speed() {
+        let mut estimate = service(10);
+        estimate.learn(Duration::from_millis(100), 1, 1);
+        assert_eq!(estimate.ahead(), 0);
+        let mut estimate = service(1_000);
+        estimate.learn(Duration::from_micros(10), 1, 1);
+        assert_eq!(estimate.ahead(), 0, "one fast request proves nothing");
+        for _ in 0..100 {
+            estimate.learn(Duration::from_micros(10), 1, 1);
+        }
+        assert!(estimate.ahead() > 10);
+    }
+}

@@ -1,0 +1,427 @@
+//! One request on its way through the router: the meeting point of the client's connection and a worker's link.
+//!
+//! The connection creates it, the application's queue holds it, a link runs it, and the connection is woken with what
+//! came of it. Everything lives on one router thread, so plain cells do.
+//!
+//! ```text
+//!  Queued --handed to a link--> Handed --first byte of the answer--> Answering --> Over
+//!    ^                            |
+//!    +--- worker died or gave it back, and it may run (again) ---+
+//! ```
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::answer::{self, Form, Problem};
+use crate::core::Core;
+use crate::http::response::{AppFault, HostFields, ResponseEncoder};
+use crate::link::Link;
+
+/// Where the body of a request comes from when it was not sent along with the head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyPlan {
+    /// There is none, or it travels in the handover.
+    Complete,
+    /// The connection feeds it as credit allows; it can start over, since the whole body is stored.
+    Stored,
+    /// The connection feeds it from the client's socket: it can be sent only once.
+    Streamed,
+}
+
+/// What the connection learns when it waits.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Bytes for the client. When they are written, `credit` is owed to the worker; `last` ends the exchange and says
+    /// whether the connection may be kept.
+    Write {
+        bytes: Vec<u8>,
+        credit: u32,
+        last: Option<bool>,
+    },
+    /// Nothing more will come, and the response is incomplete: close so that the client notices.
+    Cut,
+    /// The worker takes up to this many body bytes; `restart` from the first one.
+    FeedBody { credit: u32, restart: bool },
+    /// The application accepted the WebSocket with these extra header fields.
+    Accepted { fields: Vec<(Vec<u8>, Vec<u8>)> },
+    /// A piece of a WebSocket message from the application; credit is owed for its bytes.
+    Message { data: Bytes, text: bool, end: bool },
+    /// The application closed the WebSocket.
+    Closed { code: u16, reason: String },
+}
+
+/// What the connection knows about a request when it submits it.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    pub(crate) id: u64,
+    pub(crate) request_id: Box<str>,
+    /// The encoded Request frame, followed by the Body frames if the body is small and complete.
+    pub(crate) handover: Vec<u8>,
+    pub(crate) body: BodyPlan,
+    /// Running it twice does no harm (RFC 9110 section 9.2.2).
+    pub(crate) repeatable: bool,
+    pub(crate) form: Form,
+    pub(crate) encoder: ResponseEncoder,
+}
+
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) id: u64,
+    pub(crate) request_id: Box<str>,
+    pub(crate) arrived: Instant,
+    pub(crate) body: BodyPlan,
+    repeatable: bool,
+    form: Form,
+    core: Rc<Core>,
+    /// How often it was handed to a worker that then died.
+    attempts: Cell<u8>,
+    state: RefCell<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    handover: Vec<u8>,
+    link: Option<Rc<Link>>,
+    handed_at: Option<Instant>,
+    worker: u64,
+    encoder: ResponseEncoder,
+    websocket: bool,
+    websocket_closed: bool,
+    output: Vec<u8>,
+    messages: VecDeque<Step>,
+    /// Response bytes received and not yet given to the connection.
+    received: u32,
+    /// Response bytes the worker may still send.
+    window: i64,
+    body_credit: u32,
+    body_restart: bool,
+    fed_once: bool,
+    /// The whole body has been passed on.
+    body_fed: bool,
+    cut: bool,
+    waker: Option<Waker>,
+}
+
+impl Exchange {
+    pub(crate) fn new(submission: Submission, core: Rc<Core>, window: u32) -> Rc<Self> {
+        let Submission {
+            id,
+            request_id,
+            handover,
+            body,
+            repeatable,
+            form,
+            encoder,
+        } = submission;
+        Rc::new(Exchange {
+            id,
+            request_id,
+            arrived: Instant::now(),
+            body,
+            repeatable,
+            form,
+            core,
+            attempts: Cell::new(0),
+            state: RefCell::new(State {
+                handover,
+                link: None,
+                handed_at: None,
+                worker: 0,
+                encoder,
+                websocket: false,
+                websocket_closed: false,
+                output: Vec::new(),
+                messages: VecDeque::new(),
+                received: 0,
+                window: i64::from(window),
+                body_credit: 0,
+                body_restart: false,
+                fed_once: false,
+                body_fed: false,
+                cut: false,
+                waker: None,
+            }),
+        })
+    }
+
+    // ---- the link's side ----
+
+    /// Append the request to a link's output; from now on frames about it come from that link.
+    pub(crate) fn hand_over(&self, link: &Rc<Link>, out: &mut Vec<u8>) {
+        let mut state = self.state.borrow_mut();
+        out.extend_from_slice(&state.handover);
+        state.handed_at = Some(Instant::now());
+        state.worker = link.worker;
+        state.link = Some(Rc::clone(link));
+        if self.body != BodyPlan::Complete {
+            state.body_credit = wire::REQUEST_WINDOW;
+            state.body_restart = true;
+            state.wake();
+        }
+    }
+
+    /// Its worker will send nothing more about it: it gave the request back, or has finished with it.
+    pub(crate) fn released(&self) {
+        let mut state = self.state.borrow_mut();
+        state.link = None;
+        state.handed_at = None;
+    }
+
+    /// The worker died. True when the request goes back to the queue; otherwise it has been answered or cut.
+    ///
+    /// `not_started`: the worker had not begun to run it, as far as can be proven.
+    pub(crate) fn worker_died(&self, not_started: bool) -> bool {
+        let mut state = self.state.borrow_mut();
+        state.link = None;
+        state.handed_at = None;
+        let body_available = self.body != BodyPlan::Streamed || !state.fed_once;
+        let may_run_again = (self.repeatable || not_started) && body_available;
+        if !state.has_begun() && may_run_again && self.attempts.get() == 0 {
+            self.attempts.set(1);
+            return true;
+        }
+        drop(state);
+        self.fail(Problem::WORKER_DIED);
+        false
+    }
+
+    /// The head of the application's response and the first piece of its body.
+    pub(crate) fn respond(
+        &self,
+        head: &wire::ResponseHead<'_>,
+        body: &[u8],
+        end: bool,
+    ) -> Result<(), AppFault> {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        if head.status == 101 && !state.has_begun() && !end {
+            state.websocket = true;
+            let fields = head
+                .headers()
+                .map(|(name, value)| (name.to_vec(), value.to_vec()))
+                .collect();
+            state.messages.push_back(Step::Accepted { fields });
+            state.wake();
+            return Ok(());
+        }
+        if state.websocket {
+            return Err(AppFault::Order);
+        }
+        // An application that answers without waiting for the whole body does not want the rest of it.
+        let unread_body = self.body == BodyPlan::Streamed && !state.body_fed;
+        if (end && unread_body) || self.core.stopping.get() {
+            state.encoder.close_after();
+        }
+        state.count(body)?;
+        let host = HostFields {
+            date: &self.core.clock.http_date(),
+            request_id: &self.request_id,
+        };
+        let status = (head.status, head.reason);
+        state
+            .encoder
+            .head(&mut state.output, status, head.headers(), (body, end), host)?;
+        state.wake();
+        Ok(())
+    }
+
+    /// A further piece of the response body.
+    pub(crate) fn respond_body(&self, data: &[u8], end: bool) -> Result<(), AppFault> {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        state.count(data)?;
+        state.encoder.body(&mut state.output, data, end)?;
+        state.wake();
+        Ok(())
+    }
+
+    /// A piece of a WebSocket message.
+    pub(crate) fn message(&self, data: &[u8], text: bool, end: bool) -> Result<(), AppFault> {
+        let mut state = self.state.borrow_mut();
+        if !state.websocket {
+            return Err(AppFault::Order);
+        }
+        state.count(data)?;
+        state.messages.push_back(Step::Message {
+            data: Bytes::copy_from_slice(data),
+            text,
+            end,
+        });
+        state.wake();
+        Ok(())
+    }
+
+    /// The application closed the WebSocket.
+    pub(crate) fn closed(&self, code: u16, reason: &str) -> Result<(), AppFault> {
+        let mut state = self.state.borrow_mut();
+        if !state.websocket {
+            return Err(AppFault::Order);
+        }
+        state.websocket_closed = true;
+        state.messages.push_back(Step::Closed {
+            code,
+            reason: reason.to_owned(),
+        });
+        state.wake();
+        Ok(())
+    }
+
+    /// The application has finished with the request; whatever it left open ends now.
+    pub(crate) fn finished(&self) {
+        let (websocket, closed) = {
+            let state = self.state.borrow();
+            (state.websocket, state.websocket_closed)
+        };
+        if websocket && !closed {
+            // A WebSocket handler that ends without closing: 1011, "internal error" (RFC 6455 section 7.4.1).
+            let _ = self.closed(1011, "");
+        } else if !websocket {
+            self.fail(Problem::APP_FAILED);
+        }
+        self.released();
+    }
+
+    /// The worker consumed body bytes.
+    pub(crate) fn body_credit(&self, bytes: u32) {
+        let mut state = self.state.borrow_mut();
+        state.body_credit = state
+            .body_credit
+            .saturating_add(bytes)
+            .min(4 * wire::REQUEST_WINDOW);
+        state.wake();
+    }
+
+    /// Answer in the application's place, or cut the connection if its own answer has begun.
+    pub(crate) fn fail(&self, problem: Problem) {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        if state.encoder.is_finished() || state.cut {
+            return;
+        }
+        if (self.body == BodyPlan::Streamed && !state.body_fed) || self.core.stopping.get() {
+            state.encoder.close_after();
+        }
+        let host = HostFields {
+            date: &self.core.clock.http_date(),
+            request_id: &self.request_id,
+        };
+        let begun = state.has_begun();
+        state.cut =
+            begun || answer::encode(&mut state.output, &mut state.encoder, problem, self.form, host).is_err();
+        state.wake();
+    }
+
+    /// The client has its whole answer, or will never have it.
+    pub(crate) fn is_over(&self) -> bool {
+        let state = self.state.borrow();
+        state.cut || state.encoder.is_finished()
+    }
+
+    // ---- the connection's side ----
+
+    /// What to do next. Registers the task to be woken when there is nothing.
+    pub(crate) fn poll_step(&self, ctx: &Context<'_>) -> Poll<Step> {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        if let Some(step) = state.messages.pop_front() {
+            return Poll::Ready(step);
+        }
+        if !state.output.is_empty() || state.encoder.is_finished() {
+            let bytes = std::mem::take(&mut state.output);
+            let credit = std::mem::take(&mut state.received);
+            let last = state.encoder.is_finished().then(|| state.encoder.keeps_alive());
+            return Poll::Ready(Step::Write { bytes, credit, last });
+        }
+        if state.cut {
+            return Poll::Ready(Step::Cut);
+        }
+        if state.link.is_some() && state.body_credit > 0 {
+            let credit = std::mem::take(&mut state.body_credit);
+            let restart = std::mem::take(&mut state.body_restart);
+            state.fed_once = true;
+            return Poll::Ready(Step::FeedBody { credit, restart });
+        }
+        if !state
+            .waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(ctx.waker()))
+        {
+            state.waker = Some(ctx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// The link that runs it now.
+    pub(crate) fn link(&self) -> Option<Rc<Link>> {
+        self.state.borrow().link.clone()
+    }
+
+    /// The client has read `bytes` of the response: the worker may send as many more.
+    pub(crate) fn grant(&self, bytes: u32) {
+        if bytes == 0 {
+            return;
+        }
+        let mut state = self.state.borrow_mut();
+        state.window += i64::from(bytes);
+        let Some(link) = state.link.clone() else { return };
+        if !state.encoder.is_finished() {
+            link.credit(self.id, bytes);
+        }
+    }
+
+    /// Bytes of WebSocket messages taken by the connection, see [`Exchange::grant`].
+    pub(crate) fn grant_message(&self, bytes: usize) {
+        self.state.borrow_mut().received = 0;
+        self.grant(u32::try_from(bytes).unwrap_or(u32::MAX));
+    }
+
+    /// The connection has passed on the whole body.
+    pub(crate) fn body_fed(&self) {
+        self.state.borrow_mut().body_fed = true;
+    }
+
+    /// A WebSocket that was accepted lives as long as it likes; anything else has a deadline.
+    pub(crate) fn has_deadline(&self) -> bool {
+        !self.state.borrow().websocket
+    }
+
+    /// Facts for the access log: status, body bytes, worker, and when it was handed over.
+    pub(crate) fn record(&self) -> (u16, u64, u64, Option<Instant>) {
+        let state = self.state.borrow();
+        let status = if state.websocket {
+            101
+        } else {
+            state.encoder.status()
+        };
+        (status, state.encoder.body_bytes(), state.worker, state.handed_at)
+    }
+}
+
+impl State {
+    fn has_begun(&self) -> bool {
+        self.encoder.has_begun() || self.websocket
+    }
+
+    /// Account for response bytes; a worker that sends more than it has credit for is broken.
+    fn count(&mut self, data: &[u8]) -> Result<(), AppFault> {
+        let length = u32::try_from(data.len()).map_err(|_| AppFault::Order)?;
+        self.window -= i64::from(length);
+        self.received = self.received.saturating_add(length);
+        if self.window < 0 {
+            Err(AppFault::Window)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The router: HTTP in, frames out.
+//!
+//! It accepts connections, reads and checks requests, queues them per application, hands each to a worker with a free
+//! slot, and streams the answers back. It keeps a request until its worker has begun to answer, so that the death of a
+//! worker loses nothing that may be run again.
+//!
+//! One router is one thread with a single-threaded runtime; nothing in it is shared, locked or sent. It does not know
+//! how workers are started: the supervisor's side attaches and detaches them with [`Command`]s and hears of them in
+//! [`Event`]s.
+//!
+//! ```text
+//!  listen -> connection -> http/* (pure) -> submit -> app (queue, dispatch) -> link -> worker process
+//!                 ^                                        |                     |
+//!                 +-------------- exchange <---------------+----- worker <-------+
+//! ```
+
+mod access_log;
+mod answer;
+mod app;
+mod body;
+mod connection;
+mod core;
+mod dispatch;
+mod event;
+mod exchange;
+mod forwarded;
+mod http;
+mod link;
+mod listen;
+mod settings;
+mod stream;
+mod submit;
+mod watchdog;
+mod websocket;
+mod worker;
+
+use std::io;
+use std::rc::Rc;
+use std::sync::mpsc::sync_channel;
+use std::time::Instant;
+
+use tokio::runtime::LocalOptions;
+use tokio::sync::{Notify, mpsc};
+
+pub use access_log::{AccessLog, LogFormat, LogTarget};
+pub use event::{Command, Event, Worker};
+pub use forwarded::{NotAnAddress, TrustedProxies};
+pub use listen::Listener;
+pub use settings::Settings;
+
+/// Messages that may be under way to and from a router.
+const CHANNEL: usize = 1024;
+
+/// What a router needs to begin.
+#[derive(Debug)]
+pub struct Start {
+    pub settings: Settings,
+    pub listeners: Vec<Listener>,
+    pub access_log: Option<AccessLog>,
+    /// Seed of the request ids: any number that differs between runs.
+    pub seed: u64,
+}
+
+/// A running router.
+#[derive(Debug)]
+pub struct Router {
+    pub commands: mpsc::Sender<Command>,
+    pub events: mpsc::Receiver<Event>,
+}
+
+/// Start a router on a thread of its own. It ends when `commands` is dropped.
+///
+/// # Errors
+/// When the thread or its runtime cannot be created.
+pub fn start(start: Start) -> io::Result<Router> {
+    let (commands, orders) = mpsc::channel(CHANNEL);
+    let (news, events) = mpsc::channel(CHANNEL);
+    let (built, outcome) = sync_channel(1);
+    std::thread::Builder::new().name("router".into()).spawn(move || {
+        // A local runtime cannot be sent: it is built where it runs.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(4)
+            .build_local(LocalOptions::default());
+        match runtime {
+            Ok(runtime) => {
+                let _ = built.send(Ok(()));
+                runtime.block_on(run(start, orders, news));
+            }
+            Err(error) => drop(built.send(Err(error))),
+        }
+    })?;
+    outcome.recv().map_err(io::Error::other)??;
+    Ok(Router { commands, events })
+}
+
+async fn run(start: Start, mut orders: mpsc::Receiver<Command>, news: mpsc::Sender<Event>) {
+    let core = Rc::new(core::Core::new(start.access_log, start.seed));
+    let app = app::App::new(start.settings, Rc::clone(&core), news);
+    let stop = Rc::new(Notify::new());
+    for listener in start.listeners {
+        tokio::task::spawn_local(listen::accept_loop(Rc::clone(&app), listener, Rc::clone(&stop)));
+    }
+    tokio::task::spawn_local(Rc::clone(&app).tick());
+    let mut sweep = tokio::time::interval(watchdog::SWEEP);
+    let mut idle_reported = false;
+    loop {
+        tokio::select! {
+            order = orders.recv() => match order {
+                Some(order) => obey(&app, order, &stop),
+                None => return,
+            },
+            _ = sweep.tick() => {
+                let now = Instant::now();
+                core.sweep(now);
+                app.sweep(now);
+                if core.stopping.get() && core.connections.get() == 0 && !idle_reported {
+                    idle_reported = true;
+                    app.report(Event::Idle);
+                }
+            }
+        }
+    }
+}
+
+fn obey(app: &Rc<app::App>, order: Command, stop: &Notify) {
+    match order {
+        Command::Attach {
+            worker,
+            data,
+            control,
+            quota,
+        } => {
+            if let Err(error) = worker::attach(app, worker, quota, data, control) {
+                app.report(Event::Misbehaved {
+                    worker,
+                    reason: format!("cannot attach its sockets: {error}"),
+                });
+            }
+        }
+        Command::Admit { worker } => app.admit(worker),
+        Command::Drain { worker } => app.drain(worker),
+        Command::Detach { worker } => {
+            if let Some(link) = app.link(worker) {
+                app.detach(&link);
+            }
+        }
+        Command::Stop => {
+            app.core.stopping.set(true);
+            stop.notify_waiters();
+        }
+        Command::ReopenLog => {
+            if let Some(log) = &app.core.access_log {
+                log.reopen();
+            }
+        }
+    }
+}

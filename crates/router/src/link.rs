@@ -1,0 +1,259 @@
+//! One worker as the router sees it: its two sockets, its slots, and the requests it holds.
+//!
+//! ```text
+//!  Booting --Hello, Ready--> Ready --admit--> Serving --drain--> Draining --empty: Finish sent--> (socket closes)
+//!                                                |  a request outlived its deadline: Hung (takes nothing more)
+//!  any state --socket closes or nonsense arrives--> Closed
+//! ```
+//!
+//! A frame from a worker is as untrusted as a request from a client: anything that does not decode, or speaks of a
+//! request that this worker does not hold, ends the link and with it the worker.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::net::UnixStream;
+use tokio::sync::Notify;
+use wire::{ControlToWorker, FrameBuffer, Interface, ToWorker};
+
+use crate::exchange::Exchange;
+
+/// A sync or threads worker that holds more requests than slots and has sent nothing for this long is slow: the
+/// requests that wait inside it belong elsewhere.
+const SILENT: Duration = Duration::from_millis(1);
+
+/// An event loop that has not even started a request after this long is blocked.
+const UNSTARTED: Duration = Duration::from_millis(2);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Booting,
+    Ready,
+    Serving,
+    Draining,
+    Hung,
+    Closed,
+}
+
+/// A request that a worker holds, until the worker says that the application has finished with it.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// `None` once nobody waits for what the worker says about it (answered, timed out, client gone).
+    pub(crate) exchange: Option<Rc<Exchange>>,
+    pub(crate) started: bool,
+    pub(crate) interrupted: Option<Instant>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) worker: u64,
+    pub(crate) phase: Cell<Phase>,
+    pub(crate) interface: Cell<Interface>,
+    pub(crate) slots: Cell<usize>,
+    pub(crate) held: RefCell<HashMap<u64, Held>>,
+    /// Requests handed over so far, and the number at which the worker is to be replaced.
+    pub(crate) served: Cell<u64>,
+    pub(crate) quota: Option<u64>,
+    /// Handed over and not yet known to have started; async workers only.
+    unstarted: RefCell<VecDeque<(u64, Instant)>>,
+    /// When the worker last showed that it is alive, or got its first request after being idle.
+    progress: Cell<Instant>,
+    nudge: Cell<Nudge>,
+    data: Outbox,
+    control: Outbox,
+}
+
+/// What has been asked of a silent worker since its last sign of life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Nudge {
+    None,
+    Flush,
+    Reclaim,
+}
+
+/// Bytes on their way to a worker.
+#[derive(Debug, Default)]
+struct Outbox {
+    bytes: RefCell<Vec<u8>>,
+    filled: Notify,
+}
+
+impl Link {
+    pub(crate) fn new(worker: u64, quota: Option<u64>) -> Rc<Self> {
+        Rc::new(Link {
+            worker,
+            phase: Cell::new(Phase::Booting),
+            interface: Cell::new(Interface::Wsgi),
+            slots: Cell::new(0),
+            held: RefCell::default(),
+            served: Cell::new(0),
+            quota,
+            unstarted: RefCell::default(),
+            progress: Cell::new(Instant::now()),
+            nudge: Cell::new(Nudge::None),
+            data: Outbox::default(),
+            control: Outbox::default(),
+        })
+    }
+
+    /// Give `exchange` to the worker.
+    pub(crate) fn hand_over(self: &Rc<Self>, exchange: &Rc<Exchange>) {
+        let mut held = self.held.borrow_mut();
+        if held.is_empty() {
+            self.progress.set(Instant::now());
+        }
+        if self.interface.get() == Interface::Asgi {
+            self.unstarted
+                .borrow_mut()
+                .push_back((exchange.id, Instant::now()));
+        }
+        held.insert(
+            exchange.id,
+            Held {
+                exchange: Some(Rc::clone(exchange)),
+                started: false,
+                interrupted: None,
+            },
+        );
+        self.served.set(self.served.get() + 1);
+        self.data.append(|out| exchange.hand_over(self, out));
+    }
+
+    pub(crate) fn send(&self, message: &ToWorker<'_>) {
+        self.data.append(|out| message.encode(out));
+    }
+
+    pub(crate) fn order(&self, message: ControlToWorker) {
+        self.control.append(|out| message.encode(out));
+    }
+
+    pub(crate) fn credit(&self, id: u64, bytes: u32) {
+        if self.held.borrow().contains_key(&id) {
+            self.send(&ToWorker::Credit { id, bytes });
+        }
+    }
+
+    /// Slots in use, requests that wait inside the worker included.
+    pub(crate) fn load(&self) -> usize {
+        self.held.borrow().len()
+    }
+
+    pub(crate) fn has_free_slot(&self) -> bool {
+        self.phase.get() == Phase::Serving && self.load() < self.slots.get()
+    }
+
+    /// The worker sent something: it is not stuck.
+    pub(crate) fn saw_life(&self, now: Instant) {
+        self.progress.set(now);
+        self.nudge.set(Nudge::None);
+    }
+
+    /// When the last sign of life was.
+    pub(crate) fn last_progress(&self) -> Instant {
+        self.progress.get()
+    }
+
+    /// Requests wait inside this worker although it does nothing with them.
+    pub(crate) fn is_stalled(&self, now: Instant) -> bool {
+        let held = self.held.borrow();
+        match self.interface.get() {
+            Interface::Wsgi => {
+                held.len() > self.slots.get() && now.duration_since(self.progress.get()) >= SILENT
+            }
+            Interface::Asgi => {
+                let mut unstarted = self.unstarted.borrow_mut();
+                while let Some((id, _)) = unstarted.front() {
+                    if held.get(id).is_some_and(|held| !held.started) {
+                        break;
+                    }
+                    unstarted.pop_front();
+                }
+                unstarted
+                    .front()
+                    .is_some_and(|(_, at)| now.duration_since(*at) >= UNSTARTED)
+            }
+        }
+    }
+
+    /// True while [`Link::is_stalled`] may become true without anything else happening.
+    pub(crate) fn may_stall(&self) -> bool {
+        match self.interface.get() {
+            Interface::Wsgi => self.load() > self.slots.get(),
+            Interface::Asgi => !self.unstarted.borrow().is_empty(),
+        }
+    }
+
+    /// Ask a stalled worker to flush its answers and, when they could run elsewhere, to give back what it has not
+    /// started. Asked once each per sign of life.
+    pub(crate) fn nudge(&self, reclaim: bool) {
+        let asked = if reclaim { Nudge::Reclaim } else { Nudge::Flush };
+        if self.nudge.get() != asked && self.nudge.get() != Nudge::Reclaim {
+            self.nudge.set(asked);
+            self.order(ControlToWorker::Nudge { reclaim });
+        }
+    }
+
+    /// Send what was queued for the worker until the link closes. Runs as a task per socket.
+    pub(crate) async fn write_loop(self: Rc<Self>, stream: Rc<UnixStream>, control: bool) -> io::Result<()> {
+        let outbox = if control { &self.control } else { &self.data };
+        let mut batch = Vec::new();
+        loop {
+            while outbox.bytes.borrow().is_empty() {
+                outbox.filled.notified().await;
+                if self.phase.get() == Phase::Closed {
+                    return Ok(());
+                }
+            }
+            std::mem::swap(&mut batch, &mut *outbox.bytes.borrow_mut());
+            let mut rest = &batch[..];
+            while !rest.is_empty() {
+                match stream.try_write(rest) {
+                    Ok(count) => rest = &rest[count..],
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
+                    Err(error) => return Err(error),
+                }
+            }
+            batch.clear();
+            // A burst of bodies must not keep its memory for the worker's lifetime.
+            if batch.capacity() > 1 << 20 {
+                batch = Vec::new();
+            }
+        }
+    }
+
+    /// Wake the write loops so that they end.
+    pub(crate) fn close(&self) {
+        self.phase.set(Phase::Closed);
+        self.data.filled.notify_one();
+        self.control.filled.notify_one();
+    }
+}
+
+impl Outbox {
+    fn append(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = self.bytes.borrow_mut();
+        let was_empty = bytes.is_empty();
+        write(&mut bytes);
+        if was_empty {
+            self.filled.notify_one();
+        }
+    }
+}
+
+/// Read once into `buffer` when the socket has something. False at the end of the stream.
+pub(crate) async fn read_some(stream: &UnixStream, buffer: &mut FrameBuffer) -> io::Result<bool> {
+    loop {
+        match stream.try_read(buffer.space()) {
+            Ok(0) => return Ok(false),
+            Ok(count) => {
+                buffer.filled(count);
+                return Ok(true);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.readable().await?,
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Listening sockets: bound before anything else happens, so that a port in use is known at once and requests that
+//! come while the application boots wait instead of being refused.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
+use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::Notify;
+
+use crate::app::App;
+use crate::connection;
+use crate::stream::{Ends, Stream};
+
+/// Connections the kernel keeps while we are busy; gunicorn's and uvicorn's habit.
+const BACKLOG: i32 = 2048;
+
+/// Pause after the process ran out of file descriptors, before accepting is tried again.
+const NO_DESCRIPTORS_PAUSE: Duration = Duration::from_millis(50);
+
+/// A socket that accepts connections.
+#[derive(Debug)]
+pub enum Listener {
+    Tcp(TcpListener),
+    /// The path is removed when the router stops.
+    Unix(UnixListener, PathBuf),
+}
+
+impl Listener {
+    /// Bind `host:port`; names are resolved, all-interfaces and port 0 are as usual.
+    ///
+    /// # Errors
+    /// When the address does not resolve or cannot be bound.
+    pub fn tcp(address: &str) -> io::Result<Self> {
+        let mut last = io::Error::new(io::ErrorKind::InvalidInput, "it resolves to no address");
+        for address in address.to_socket_addrs()? {
+            match bind_tcp(address) {
+                Ok(listener) => return Ok(Listener::Tcp(listener)),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Bind a Unix socket. A stale socket file is replaced, a live one and any other file are not.
+    ///
+    /// # Errors
+    /// When something else lives at the path or it cannot be bound.
+    pub fn unix(path: &Path) -> io::Result<Self> {
+        if let Ok(metadata) = path.symlink_metadata() {
+            if !metadata.file_type().is_socket() {
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "there is a file that is not a socket",
+                ));
+            }
+            if UnixStream::connect(path).is_ok() {
+                return Err(io::Error::new(
+                    io::ErrorKind::AddrInUse,
+                    "another process listens there",
+                ));
+            }
+            std::fs::remove_file(path)?;
+        }
+        Ok(Listener::Unix(UnixListener::bind(path)?, path.to_owned()))
+    }
+
+    /// Where it listens, for people: "http://127.0.0.1:8000" or "unix:/run/app.sock".
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Listener::Tcp(listener) => match listener.local_addr() {
+                Ok(address) => format!("http://{address}"),
+                Err(_) => "http://unknown".to_owned(),
+            },
+            Listener::Unix(_, path) => format!("unix:{}", path.display()),
+        }
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Accept connections until `stop` is notified; then the socket is closed.
+pub(crate) async fn accept_loop(app: Rc<App>, listener: Listener, stop: Rc<Notify>) -> io::Result<()> {
+    match listener {
+        Listener::Tcp(listener) => {
+            listener.set_nonblocking(true)?;
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            while !app.core.stopping.get() {
+                let accepted = tokio::select! {
+                    accepted = listener.accept() => accepted,
+                    () = stop.notified() => break,
+                };
+                let Some((stream, client)) = accepted_or_pause(accepted).await else {
+                    continue;
+                };
+                // Responses are written whole; waiting for more only adds latency. A client gone already says nothing.
+                let _ = stream.set_nodelay(true);
+                let Ok(local) = stream.local_addr() else { continue };
+                let server = (local.ip().to_canonical().to_string().into(), local.port());
+                start(
+                    &app,
+                    Stream::Tcp(stream),
+                    Ends {
+                        client: Some(client),
+                        server,
+                    },
+                );
+            }
+        }
+        Listener::Unix(listener, path) => {
+            listener.set_nonblocking(true)?;
+            let listener = tokio::net::UnixListener::from_std(listener)?;
+            let server: (Rc<str>, u16) = (path.to_string_lossy().into(), 0);
+            while !app.core.stopping.get() {
+                let accepted = tokio::select! {
+                    accepted = listener.accept() => accepted,
+                    () = stop.notified() => break,
+                };
+                let Some((stream, _)) = accepted_or_pause(accepted).await else {
+                    continue;
+                };
+                start(
+                    &app,
+                    Stream::Unix(stream),
+                    Ends {
+                        client: None,
+                        server: server.clone(),
+                    },
+                );
+            }
+            // Somebody else may have removed it.
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+    Ok(())
+}
+
+fn start(app: &Rc<App>, stream: Stream, ends: Ends) {
+    tokio::task::spawn_local(connection::serve(Rc::clone(app), stream, ends));
+}
+
+/// accept(2) fails for reasons of one connection (go on) or for want of descriptors (wait, or spin).
+async fn accepted_or_pause<T>(accepted: io::Result<T>) -> Option<T> {
+    match accepted {
+        Ok(accepted) => Some(accepted),
+        Err(error) => {
+            let code = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+            if matches!(
+                code,
+                Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE | rustix::io::Errno::NOBUFS)
+            ) {
+                tokio::time::sleep(NO_DESCRIPTORS_PAUSE).await;
+            }
+            None
+        }
+    }
+}

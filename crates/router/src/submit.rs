@@ -1,0 +1,273 @@
+//! From a checked request head to a submission: who asks, what is passed on, and the encoded frame for the worker.
+
+use std::io::Write as _;
+
+use wire::{RequestHead, RequestWriter, ToWorker, flag};
+
+use crate::access_log;
+use crate::answer::Form;
+use crate::app::App;
+use crate::exchange::{BodyPlan, Submission};
+use crate::forwarded::{self, Origin};
+use crate::http::date::unix_now;
+use crate::http::head::{Framing, Head};
+use crate::http::response::{self, ResponseEncoder};
+use crate::http::target::percent_decode;
+use crate::stream::Ends;
+
+/// Response bytes a worker may send before the client has read any: large enough that a typical page never holds a
+/// worker for a slow client, small enough that a thousand of them fit in memory.
+pub(crate) const RESPONSE_WINDOW: u32 = 512 * 1024;
+
+/// Longest request id accepted from a client.
+const REQUEST_ID_LIMIT: usize = 128;
+
+/// The body that goes with a head.
+#[derive(Debug)]
+pub(crate) enum BodyForm<'a> {
+    /// None, or all of it, small enough to travel with the head.
+    Inline(&'a [u8]),
+    /// Stored, of known length, fed later.
+    Stored { length: u64 },
+    /// Fed as it arrives; the length is as the client stated it.
+    Streamed,
+}
+
+/// Make a submission of a request, and its access log entry if there is a log.
+pub(crate) fn prepare(
+    app: &App,
+    ends: &Ends,
+    head: &Head<'_, '_>,
+    body: &BodyForm<'_>,
+) -> (Submission, Option<access_log::Entry>) {
+    let trusted = app
+        .settings
+        .trusted_proxies
+        .trusts(ends.client.map(|client| client.ip()));
+    let origin = if trusted {
+        forwarded::origin(head.fields, &app.settings.trusted_proxies)
+    } else {
+        Origin::default()
+    };
+    let peer = ends
+        .client
+        .map(|client| client.ip().to_canonical().to_string())
+        .unwrap_or_default();
+    let client_port = if origin.client.is_none() {
+        ends.client.map_or(0, |client| client.port())
+    } else {
+        0
+    };
+    let client_host = origin.client.unwrap_or(peer);
+    let request_id = field(head, "x-request-id")
+        .and_then(accept_request_id)
+        .map_or_else(|| app.core.request_id(), Box::from);
+
+    let decoded = percent_decode(head.target.path);
+    let root_path = app.settings.root_path.as_str();
+    let content_length = match (body, head.framing) {
+        (BodyForm::Inline(body), Framing::Length(_) | Framing::Chunked) => Some(body.len() as u64),
+        (BodyForm::Stored { length }, _) => Some(*length),
+        (BodyForm::Streamed, Framing::Length(length)) => Some(length),
+        _ => None,
+    };
+    let wire_head = RequestHead {
+        method: head.method,
+        version: head.version,
+        scheme: if origin.https { "https" } else { "http" },
+        raw_path: head.target.path.as_bytes(),
+        path: without_root(&decoded, root_path),
+        query: head.target.query.as_bytes(),
+        root_path,
+        client_host: &client_host,
+        client_port,
+        server_host: &ends.server.0,
+        server_port: ends.server.1,
+        request_id: &request_id,
+        content_length,
+        window: RESPONSE_WINDOW,
+    };
+
+    // RFC 9110 section 9.2.2. A WebSocket is a GET, but its handler may have started to act.
+    let repeatable = matches!(
+        head.method,
+        "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE"
+    ) && head.websocket_key.is_none();
+    let has_body = !matches!(body, BodyForm::Inline([]));
+    let flags = bit(has_body, flag::HAS_BODY)
+        | bit(head.websocket_key.is_some(), flag::WEBSOCKET)
+        | bit(!repeatable, flag::ACK_START);
+    let id = app.core.next_id();
+    let mut handover = Vec::with_capacity(512);
+    let mut writer = RequestWriter::new(&mut handover, id, flags, &wire_head);
+    write_fields(&mut writer, head, content_length, trusted, &request_id);
+    writer.finish();
+    if let BodyForm::Inline(body) = body {
+        let mut pieces = body.chunks(wire::MAX_CHUNK).peekable();
+        while let Some(data) = pieces.next() {
+            ToWorker::Body {
+                id,
+                data,
+                end: pieces.peek().is_none(),
+            }
+            .encode(&mut handover);
+        }
+    }
+
+    let log = app.core.access_log.as_ref().map(|_| access_log::Entry {
+        client: client_host.clone(),
+        method: head.method.to_owned(),
+        target: match head.target.query {
+            "" => head.target.path.to_owned(),
+            query => format!("{}?{query}", head.target.path),
+        },
+        version: head.version,
+        referer: field(head, "referer").unwrap_or_default().to_owned(),
+        user_agent: field(head, "user-agent").unwrap_or_default().to_owned(),
+    });
+    let exchange = response::Exchange {
+        version: head.version,
+        head: head.method == "HEAD",
+        keep_alive: head.keep_alive,
+    };
+    let submission = Submission {
+        id,
+        request_id,
+        handover,
+        body: match body {
+            BodyForm::Inline(_) => BodyPlan::Complete,
+            BodyForm::Stored { .. } => BodyPlan::Stored,
+            BodyForm::Streamed => BodyPlan::Streamed,
+        },
+        repeatable,
+        form: Form::from_accept(field(head, "accept")),
+        encoder: ResponseEncoder::new(exchange),
+    };
+    (submission, log)
+}
+
+/// The first field of that name.
+fn field<'b>(head: &Head<'_, 'b>, name: &str) -> Option<&'b [u8]> {
+    head.fields
+        .iter()
+        .find(|field| field.name.eq_ignore_ascii_case(name))
+        .map(|field| field.value)
+}
+
+/// A request id from outside is kept if it cannot do harm in a log or a header.
+fn accept_request_id(value: &[u8]) -> Option<&str> {
+    let harmless = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte);
+    let fits = !value.is_empty() && value.len() <= REQUEST_ID_LIMIT && value.iter().all(harmless);
+    std::str::from_utf8(value).ok().filter(|_| fits)
+}
+
+/// Pass the fields on, but for those that speak about this connection only (RFC 9110 section 7.6.1), those that
+/// nobody we trust has vouched for, and those that we set ourselves.
+fn write_fields(
+    writer: &mut RequestWriter<'_>,
+    head: &Head<'_, '_>,
+    content_length: Option<u64>,
+    trusted: bool,
+    request_id: &str,
+) {
+    let websocket = head.websocket_key.is_some();
+    let mut has_start = false;
+    for field in head.fields {
+        let name = field.name;
+        match name.len() {
+            2 if name.eq_ignore_ascii_case("te") => continue,
+            4 if name.eq_ignore_ascii_case("host") => {
+                writer.header(b"host", head.target.host.as_bytes());
+                continue;
+            }
+            6 if name.eq_ignore_ascii_case("expect") => continue,
+            7 if name.eq_ignore_ascii_case("upgrade") && !websocket => continue,
+            7 if name.eq_ignore_ascii_case("trailer") => continue,
+            9 if name.eq_ignore_ascii_case("forwarded") && !trusted => continue,
+            10 if name.eq_ignore_ascii_case("keep-alive") => continue,
+            10 if name.eq_ignore_ascii_case("connection") && !websocket => continue,
+            12 if name.eq_ignore_ascii_case("x-request-id") => continue,
+            14 if name.eq_ignore_ascii_case("content-length") && content_length.is_some() => continue,
+            15 if name.eq_ignore_ascii_case("x-request-start") => {
+                if !trusted {
+                    continue;
+                }
+                has_start = true;
+            }
+            16 if name.eq_ignore_ascii_case("proxy-connection") => continue,
+            17 if name.eq_ignore_ascii_case("transfer-encoding") => continue,
+            _ if !trusted && forwarded::is_forwarding_field(name) => continue,
+            _ => {}
+        }
+        writer.header(name.as_bytes(), field.value);
+    }
+    let mut number = [0_u8; 32];
+    if let Some(length) = content_length {
+        writer.header(b"content-length", decimal(&mut number, "", u128::from(length)));
+    }
+    writer.header(b"x-request-id", request_id.as_bytes());
+    if !has_start {
+        // The form that New Relic, Scout and Judoscale read: milliseconds since 1970.
+        writer.header(
+            b"x-request-start",
+            decimal(&mut number, "t=", unix_now().as_millis()),
+        );
+    }
+}
+
+fn decimal<'a>(space: &'a mut [u8; 32], prefix: &str, number: u128) -> &'a [u8] {
+    let mut rest = &mut space[..];
+    // 32 bytes hold every prefix here and a 64-bit number.
+    let _ = write!(rest, "{prefix}{number}");
+    let free = rest.len();
+    &space[..32 - free]
+}
+
+/// The path below the mount point. A front proxy may or may not have stripped the prefix: both are served.
+fn without_root<'a>(path: &'a [u8], root_path: &str) -> &'a [u8] {
+    match path.strip_prefix(root_path.as_bytes()) {
+        Some(rest) if !root_path.is_empty() && (rest.is_empty() || rest[0] == b'/') => rest,
+        _ => path,
+    }
+}
+
+fn bit(set: bool, flag: u8) -> u8 {
+    if set { flag } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strips_the_mount_point_only_at_a_slash() {
+        for (path, root, expect) in [
+            ("/a/b", "/a", "/b"),
+            ("/a", "/a", ""),
+            ("/ab", "/a", "/ab"),
+            ("/b", "/a", "/b"),
+            ("/a", "", "/a"),
+        ] {
+            assert_eq!(
+                without_root(path.as_bytes(), root),
+                expect.as_bytes(),
+                "{path} below {root:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn accepts_only_harmless_request_ids() {
+        assert_eq!(accept_request_id(b"7f-A_1.x"), Some("7f-A_1.x"));
+        for bad in [
+            &b""[..],
+            b"a b",
+            b"a\"b",
+            b"<x>",
+            "\u{e4}".as_bytes(),
+            &[b'a'; REQUEST_ID_LIMIT + 1],
+        ] {
+            assert_eq!(accept_request_id(bad), None);
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! An accepted WebSocket: frames on the client's side (by tungstenite), whole messages on the worker's.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Sink, SinkExt as _, Stream as _};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
+use wire::ToWorker;
+
+use crate::connection::{Connection, Gone};
+use crate::exchange::{Exchange, Step};
+use crate::stream::Stream;
+use crate::watchdog::Expired;
+
+/// A client that has been silent for this long is sent a ping; after the same time without any answer it is gone.
+const PING_AFTER: Duration = Duration::from_secs(20);
+
+/// How long the closing handshake may take.
+const CLOSE_TIME: Duration = Duration::from_secs(5);
+
+/// Sec-WebSocket-Accept for a Sec-WebSocket-Key (RFC 6455 section 4.2.2).
+pub(crate) fn accept_key(key: &[u8]) -> String {
+    derive_accept_key(key)
+}
+
+enum Event {
+    FromApp(Step),
+    FromClient(Option<Result<Message, tungstenite::Error>>),
+}
+
+/// Complete the opening handshake and carry messages until either side closes. Always ends the connection.
+pub(crate) async fn run(
+    connection: &mut Connection,
+    exchange: &Rc<Exchange>,
+    accept: &str,
+    fields: &[(Vec<u8>, Vec<u8>)],
+) -> Result<(), Gone> {
+    let head = opening(accept, fields).ok_or(Gone)?;
+    connection.write_all(&head).await?;
+    let early = connection.buffer.split().to_vec();
+    let limit = Some(connection.app.settings.message_size);
+    let config = WebSocketConfig::default()
+        .max_message_size(limit)
+        .max_frame_size(limit);
+    let io = Io(&connection.stream);
+    let mut socket = WebSocketStream::from_partially_read(io, early, Role::Server, Some(config)).await;
+    let mut session = Session {
+        connection,
+        exchange,
+        assembled: Vec::new(),
+        credit: i64::from(wire::REQUEST_WINDOW),
+    };
+    let close = session.carry(&mut socket).await;
+    let goodbye = async {
+        // The client may be gone already; there is nobody else to tell.
+        let _ = socket.close(close).await;
+        while let Some(Ok(_)) = poll_fn(|ctx| Pin::new(&mut socket).poll_next(ctx)).await {}
+    };
+    let _ = connection.watchdog.guard(CLOSE_TIME, goodbye).await;
+    Err(Gone)
+}
+
+/// The 101 response; `None` when the application's fields are not valid.
+fn opening(accept: &str, fields: &[(Vec<u8>, Vec<u8>)]) -> Option<Vec<u8>> {
+    let mut head =
+        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n".to_vec();
+    for (name, value) in [(&b"sec-websocket-accept"[..], accept.as_bytes())]
+        .into_iter()
+        .chain(fields.iter().map(|(name, value)| (&name[..], &value[..])))
+    {
+        let valid_name = !name.is_empty()
+            && name
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte));
+        let valid_value = value
+            .iter()
+            .all(|byte| *byte >= 0x20 && *byte != 0x7f || *byte == b'\t');
+        if !valid_name || !valid_value {
+            return None;
+        }
+        head.extend_from_slice(name);
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value);
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    Some(head)
+}
+
+struct Session<'a> {
+    connection: &'a Connection,
+    exchange: &'a Rc<Exchange>,
+    /// Pieces of the application's current message.
+    assembled: Vec<u8>,
+    /// Bytes the worker still takes.
+    credit: i64,
+}
+
+impl Session<'_> {
+    /// Carry messages until the end; the close frame to send, if the client has not sent one.
+    async fn carry(&mut self, socket: &mut WebSocketStream<Io<'_>>) -> Option<CloseFrame> {
+        let mut pinged = false;
+        loop {
+            let take_client = self.credit > 0;
+            let next = poll_fn(|ctx| self.poll(ctx, socket, take_client));
+            let event = match self.connection.watchdog.guard_idle(PING_AFTER, next).await {
+                Ok(event) => event,
+                Err(Expired) if self.connection.app.core.stopping.get() => {
+                    self.tell_app(1012, "the server is stopping");
+                    return Some(frame(1012, "the server is stopping"));
+                }
+                Err(Expired) if pinged => {
+                    self.tell_app(1006, "");
+                    return None;
+                }
+                Err(Expired) => {
+                    pinged = true;
+                    self.send(socket, Message::Ping(Bytes::new())).await.ok()?;
+                    continue;
+                }
+            };
+            match event {
+                Event::FromClient(message) => {
+                    pinged = false;
+                    if !self.handle_client(message, socket).await {
+                        return None;
+                    }
+                }
+                Event::FromApp(Step::Message { data, text, end }) => {
+                    self.exchange.grant_message(data.len());
+                    self.assembled.extend_from_slice(&data);
+                    if self.assembled.len() > self.connection.app.settings.message_size {
+                        return Some(frame(1011, "message too large"));
+                    }
+                    if end {
+                        let message = self.message(text)?;
+                        self.send(socket, message).await.ok()?;
+                    }
+                }
+                Event::FromApp(Step::FeedBody { credit, .. }) => self.credit += i64::from(credit),
+                Event::FromApp(Step::Closed { code, reason }) => return Some(frame(code, &reason)),
+                Event::FromApp(Step::Cut | Step::Accepted { .. } | Step::Write { .. }) => {
+                    return Some(frame(1011, ""));
+                }
+            }
+        }
+    }
+
+    fn poll(
+        &self,
+        ctx: &mut Context<'_>,
+        socket: &mut WebSocketStream<Io<'_>>,
+        take_client: bool,
+    ) -> Poll<Event> {
+        if let Poll::Ready(step) = self.exchange.poll_step(ctx) {
+            return Poll::Ready(Event::FromApp(step));
+        }
+        if take_client {
+            return Pin::new(socket).poll_next(ctx).map(Event::FromClient);
+        }
+        Poll::Pending
+    }
+
+    /// The application's message, now complete. Text that is not UTF-8 (a lying worker) ends the connection.
+    fn message(&mut self, text: bool) -> Option<Message> {
+        let bytes = Bytes::from(std::mem::take(&mut self.assembled));
+        if text {
+            Utf8Bytes::try_from(bytes).ok().map(Message::Text)
+        } else {
+            Some(Message::Binary(bytes))
+        }
+    }
+
+    /// False when the client's side is closed.
+    async fn handle_client(
+        &mut self,
+        message: Option<Result<Message, tungstenite::Error>>,
+        socket: &mut WebSocketStream<Io<'_>>,
+    ) -> bool {
+        match message {
+            Some(Ok(Message::Text(text))) => self.pass_on(text.as_bytes(), true),
+            Some(Ok(Message::Binary(data))) => self.pass_on(&data, false),
+            // tungstenite has queued the pong.
+            Some(Ok(Message::Ping(_))) => {
+                let limit = self.connection.app.settings.body_timeout;
+                return matches!(
+                    self.connection.watchdog.guard(limit, socket.flush()).await,
+                    Ok(Ok(()))
+                );
+            }
+            Some(Ok(Message::Pong(_) | Message::Frame(_))) => {}
+            Some(Ok(Message::Close(close))) => {
+                let (code, reason) = close.map_or((1005, String::new()), |close| {
+                    (close.code.into(), close.reason.as_str().to_owned())
+                });
+                self.tell_app(code, &reason);
+                return false;
+            }
+            Some(Err(tungstenite::Error::Capacity(_))) => {
+                self.tell_app(1009, "");
+                let _ = self
+                    .send(socket, Message::Close(Some(frame(1009, "message too large"))))
+                    .await;
+                return false;
+            }
+            Some(Err(_)) | None => {
+                self.tell_app(1006, "");
+                return false;
+            }
+        }
+        true
+    }
+
+    fn pass_on(&mut self, data: &[u8], text: bool) {
+        let Some(link) = self.exchange.link() else { return };
+        let id = self.exchange.id;
+        self.credit -= data.len() as i64;
+        let mut pieces = data.chunks(wire::MAX_CHUNK).peekable();
+        if pieces.peek().is_none() {
+            link.send(&ToWorker::Message {
+                id,
+                data: b"",
+                text,
+                end: true,
+            });
+        }
+        while let Some(data) = pieces.next() {
+            link.send(&ToWorker::Message {
+                id,
+                data,
+                text,
+                end: pieces.peek().is_none(),
+            });
+        }
+    }
+
+    fn tell_app(&self, code: u16, reason: &str) {
+        if let Some(link) = self.exchange.link() {
+            link.send(&ToWorker::Close {
+                id: self.exchange.id,
+                code,
+                reason,
+            });
+        }
+    }
+
+    async fn send(&self, socket: &mut WebSocketStream<Io<'_>>, message: Message) -> Result<(), Gone> {
+        let limit = self.connection.app.settings.body_timeout;
+        let closed = |_| Gone;
+        let mut message = Some(message);
+        let send = async {
+            poll_fn(|ctx| Pin::new(&mut *socket).poll_ready(ctx)).await?;
+            if let Some(message) = message.take() {
+                Pin::new(&mut *socket).start_send(message)?;
+            }
+            poll_fn(|ctx| Pin::new(&mut *socket).poll_flush(ctx)).await
+        };
+        self.connection.watchdog.guard(limit, send).await?.map_err(closed)
+    }
+}
+
+/// A close frame; codes that must not be sent (RFC 6455 section 7.4.1) become 1000.
+fn frame(code: u16, reason: &str) -> CloseFrame {
+    let code = if matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+        code
+    } else {
+        1000
+    };
+    // A close frame holds 125 bytes, two of them the code.
+    let reason = &reason[..reason.floor_char_boundary(123)];
+    CloseFrame {
+        code: CloseCode::from(code),
+        reason: reason.into(),
+    }
+}
+
+/// The client's stream as tungstenite wants it.
+struct Io<'a>(&'a Stream);
+
+impl AsyncRead for Io<'_> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        ctx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            match self.0.try_read(buffer.initialize_unfilled()) {
+                Ok(count) => {
+                    buffer.advance(count);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.0.poll_readable(ctx))?,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Io<'_> {
+    fn poll_write(self: Pin<&mut Self>, ctx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            match self.0.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.0.poll_writable(ctx))?,
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.shutdown_write();
+        Poll::Ready(Ok(()))
+    }
+}

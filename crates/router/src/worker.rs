@@ -1,0 +1,249 @@
+//! Reads what a worker says, checks it, and passes it on.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Instant;
+
+use tokio::net::UnixStream;
+use wire::{ControlFromWorker, FrameBuffer, FromWorker, ToWorker};
+
+use crate::answer::Problem;
+use crate::app::App;
+use crate::event::{Event, Worker};
+use crate::http::response::AppFault;
+use crate::link::{Link, Phase, read_some};
+
+/// Most bytes of a traceback or stack that are passed on; the rest is cut.
+const TEXT_LIMIT: usize = 16 * 1024;
+
+/// Why a worker must go.
+#[derive(Debug, thiserror::Error)]
+enum Offence {
+    #[error(transparent)]
+    Wire(#[from] wire::WireError),
+    #[error("a frame for request {0}, which this worker does not hold")]
+    UnknownRequest(u64),
+    #[error("{0}")]
+    Fault(AppFault),
+    #[error("it speaks protocol version {0}, this host speaks {version}", version = wire::VERSION)]
+    Version(u16),
+    #[error("a control message that makes no sense in its state")]
+    Order,
+}
+
+/// Run a worker's links until they close. `data` and `control` are the router's ends.
+pub(crate) fn attach(
+    app: &Rc<App>,
+    worker: Worker,
+    quota: Option<u64>,
+    data: std::os::unix::net::UnixStream,
+    control: std::os::unix::net::UnixStream,
+) -> io::Result<()> {
+    let link = Link::new(worker, quota);
+    let [data, control] = [data, control].map(|stream| {
+        stream.set_nonblocking(true)?;
+        UnixStream::from_std(stream).map(Rc::new)
+    });
+    let (data, control) = (data?, control?);
+    app.attach(Rc::clone(&link));
+    for (stream, is_control) in [(&data, false), (&control, true)] {
+        // A write error means that the worker is gone; the read side notices once it has read all that the worker said.
+        tokio::task::spawn_local(Rc::clone(&link).write_loop(Rc::clone(stream), is_control));
+    }
+    tokio::task::spawn_local(read_control(Rc::clone(app), Rc::clone(&link), control));
+    tokio::task::spawn_local(read_data(Rc::clone(app), link, data));
+    Ok(())
+}
+
+async fn read_data(app: Rc<App>, link: Rc<Link>, stream: Rc<UnixStream>) {
+    let mut buffer = FrameBuffer::default();
+    let offence = loop {
+        // An error here is a reset: the worker is gone, as at the end of the stream.
+        if !read_some(&stream, &mut buffer).await.unwrap_or(false) || link.phase.get() == Phase::Closed {
+            break None;
+        }
+        if let Err(offence) = handle_batch(&app, &link, &mut buffer) {
+            break Some(offence);
+        }
+    };
+    let was_open = link.phase.get() != Phase::Closed;
+    let (replayed, failed) = app.detach(&link);
+    match offence {
+        Some(offence) => app.report(Event::Misbehaved {
+            worker: link.worker,
+            reason: offence.to_string(),
+        }),
+        None if was_open => app.report(Event::Closed {
+            worker: link.worker,
+            replayed,
+            failed,
+        }),
+        None => {}
+    }
+}
+
+async fn read_control(app: Rc<App>, link: Rc<Link>, stream: Rc<UnixStream>) {
+    let mut buffer = FrameBuffer::default();
+    loop {
+        if !read_some(&stream, &mut buffer).await.unwrap_or(false) || link.phase.get() == Phase::Closed {
+            // The data link closes as well, and its reader knows what was answered before that.
+            return;
+        }
+        if let Err(offence) = handle_control(&app, &link, &mut buffer) {
+            app.detach(&link);
+            app.report(Event::Misbehaved {
+                worker: link.worker,
+                reason: offence.to_string(),
+            });
+            return;
+        }
+    }
+}
+
+/// Handle all complete frames of one read, then dispatch once.
+fn handle_batch(app: &App, link: &Rc<Link>, buffer: &mut FrameBuffer) -> Result<(), Offence> {
+    let now = Instant::now();
+    let busy = now.saturating_duration_since(link.last_progress());
+    link.saw_life(now);
+    let mut done = 0;
+    while let Some(frame) = buffer.next_frame()? {
+        done += usize::from(handle(app, link, FromWorker::decode(frame)?)?);
+    }
+    if done > 0 {
+        app.learn(busy, done, link.slots.get());
+        app.finish_if_drained(link);
+        app.dispatch();
+    }
+    Ok(())
+}
+
+/// True when the worker has finished with a request.
+fn handle(app: &App, link: &Rc<Link>, message: FromWorker<'_>) -> Result<bool, Offence> {
+    let id = match message {
+        FromWorker::Response { id, .. }
+        | FromWorker::Body { id, .. }
+        | FromWorker::Credit { id, .. }
+        | FromWorker::Failed { id, .. }
+        | FromWorker::Started { id }
+        | FromWorker::Done { id }
+        | FromWorker::Message { id, .. }
+        | FromWorker::Close { id, .. } => id,
+    };
+    let exchange = {
+        let mut held = link.held.borrow_mut();
+        let held = held.get_mut(&id).ok_or(Offence::UnknownRequest(id))?;
+        held.started = true;
+        held.exchange.clone()
+    };
+    let finished = match message {
+        FromWorker::Response { done, .. }
+        | FromWorker::Body { done, .. }
+        | FromWorker::Failed { done, .. } => done,
+        FromWorker::Done { .. } => true,
+        _ => false,
+    };
+    if let Some(exchange) = &exchange {
+        let result = match message {
+            FromWorker::Response { head, body, end, .. } => exchange.respond(&head, body, end),
+            FromWorker::Body { data, end, .. } => exchange.respond_body(data, end),
+            FromWorker::Credit { bytes, .. } => {
+                exchange.body_credit(bytes);
+                Ok(())
+            }
+            FromWorker::Message { data, text, end, .. } => exchange.message(data, text, end),
+            FromWorker::Close { code, reason, .. } => exchange.closed(code, reason),
+            FromWorker::Failed { .. } => {
+                exchange.fail(Problem::APP_FAILED);
+                Ok(())
+            }
+            FromWorker::Started { .. } | FromWorker::Done { .. } => Ok(()),
+        };
+        match result {
+            Ok(()) => {}
+            Err(fault @ (AppFault::Order | AppFault::Window)) => return Err(Offence::Fault(fault)),
+            Err(fault) => {
+                exchange.fail(Problem::BROKEN_RESPONSE);
+                let text = format!(
+                    "request {}: the application's response was refused: {fault}",
+                    exchange.request_id
+                );
+                app.report(Event::Notice { text });
+                if !finished {
+                    link.send(&ToWorker::Cancel { id });
+                }
+            }
+        }
+    }
+    if finished {
+        link.held.borrow_mut().remove(&id);
+        if let Some(exchange) = exchange {
+            exchange.finished();
+        }
+    } else if exchange.is_some_and(|exchange| exchange.is_over()) {
+        // Only the slot is still taken (work after the response); nobody waits for anything more.
+        if let Some(held) = link.held.borrow_mut().get_mut(&id) {
+            held.exchange = None;
+        }
+    }
+    Ok(finished)
+}
+
+fn handle_control(app: &App, link: &Rc<Link>, buffer: &mut FrameBuffer) -> Result<(), Offence> {
+    let worker = link.worker;
+    while let Some(frame) = buffer.next_frame()? {
+        match ControlFromWorker::decode(frame)? {
+            ControlFromWorker::Hello(hello) => {
+                if hello.version != wire::VERSION {
+                    return Err(Offence::Version(hello.version));
+                }
+                if link.phase.get() != Phase::Booting || hello.slots == 0 || hello.slots > 65_536 {
+                    return Err(Offence::Order);
+                }
+                link.slots.set(hello.slots as usize);
+                link.interface.set(hello.interface);
+                app.set_interface(hello.interface);
+                let runtime = hello
+                    .runtime
+                    .chars()
+                    .filter(|c| !c.is_control())
+                    .take(80)
+                    .collect();
+                app.report(Event::Hello {
+                    worker,
+                    interface: hello.interface,
+                    slots: hello.slots,
+                    runtime,
+                });
+            }
+            ControlFromWorker::Ready => {
+                if link.phase.get() != Phase::Booting || link.slots.get() == 0 {
+                    return Err(Offence::Order);
+                }
+                link.phase.set(Phase::Ready);
+                app.report(Event::Ready { worker });
+            }
+            ControlFromWorker::BootFailed(failure) => {
+                let (message, traceback) = (cut(failure.message), cut(failure.traceback));
+                app.report(Event::BootFailed {
+                    worker,
+                    message,
+                    traceback,
+                });
+            }
+            ControlFromWorker::Reclaimed(ids) => app.reclaimed(link, ids),
+            ControlFromWorker::Stack { id, text } => {
+                let text = format!("request {id} passed its deadline here:\n{}", cut(text));
+                app.report(Event::Notice { text });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// At most [`TEXT_LIMIT`] bytes, without terminal escapes: the text is the tenant's and is read on a terminal.
+fn cut(text: &str) -> String {
+    let text = &text[..text.floor_char_boundary(TEXT_LIMIT)];
+    text.chars()
+        .filter(|c| !c.is_control() || matches!(c, '\n' | '\t'))
+        .collect()
+}

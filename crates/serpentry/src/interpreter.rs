@@ -1,0 +1,92 @@
+//! The application's interpreter: which one, and whether we can serve it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+
+/// A CPython that can run our extension.
+#[derive(Debug, Clone)]
+pub(crate) struct Interpreter {
+    pub(crate) path: PathBuf,
+    /// The y of 3.y.
+    pub(crate) minor: u32,
+}
+
+const PROBE: &str = "import json, sys, sysconfig; print(json.dumps([sys.implementation.name, \
+                     list(sys.version_info[:2]), bool(sysconfig.get_config_var('Py_GIL_DISABLED'))]))";
+
+/// The interpreter to use for the application in `directory`: `chosen`, else that of a virtual environment there, else
+/// `python3` of the search path.
+///
+/// # Errors
+/// When there is none, or it is not a CPython that we can serve; the text says which and what to do.
+pub(crate) fn find(chosen: Option<&Path>, directory: &Path) -> anyhow::Result<Interpreter> {
+    let path = match chosen {
+        Some(path) => directory_or_search(path, directory)?,
+        None => [".venv/bin/python", "venv/bin/python"]
+            .iter()
+            .map(|venv| directory.join(venv))
+            .find(|path| path.exists())
+            .or_else(|| search("python3"))
+            .context("no Python found: there is no .venv in the application's directory and no python3 in PATH; use --python")?,
+    };
+    let (major, minor) = probe(&path)?;
+    if (major, minor) < (3, 10) {
+        bail!(
+            "{} is Python {major}.{minor}; 3.10 or newer is needed",
+            path.display()
+        );
+    }
+    Ok(Interpreter { path, minor })
+}
+
+/// A path with a slash is relative to where we are; a bare name is looked up like a command.
+fn directory_or_search(path: &Path, directory: &Path) -> anyhow::Result<PathBuf> {
+    let has_slash = path.components().count() > 1;
+    let found = if has_slash {
+        [path.to_owned(), directory.join(path)]
+            .into_iter()
+            .find(|path| path.exists())
+    } else {
+        path.to_str().and_then(search)
+    };
+    let found = found.with_context(|| format!("there is no interpreter at {}", path.display()))?;
+    // Not canonical: a virtual environment's python is a link, and is found by the link's own path.
+    std::path::absolute(&found).with_context(|| format!("{}", found.display()))
+}
+
+fn search(name: &str) -> Option<PathBuf> {
+    let paths = std::env::var_os("PATH")?;
+    std::env::split_paths(&paths)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+}
+
+fn probe(path: &Path) -> anyhow::Result<(u32, u32)> {
+    let shown = path.display();
+    let output = Command::new(path)
+        .args(["-I", "-S", "-c", PROBE])
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot run the interpreter {shown}"))?;
+    let not_python =
+        || format!("{shown} is not a Python interpreter: it did not answer what every Python answers");
+    let answer: Value = serde_json::from_slice(&output.stdout).with_context(not_python)?;
+    let number = |index: usize| {
+        answer[1][index]
+            .as_u64()
+            .and_then(|number| u32::try_from(number).ok())
+    };
+    let (Some(name), Some(major), Some(minor)) = (answer[0].as_str(), number(0), number(1)) else {
+        bail!(not_python());
+    };
+    if name != "cpython" {
+        bail!("{shown} is {name}; only CPython can be served");
+    }
+    if answer[2].as_bool() == Some(true) {
+        bail!("{shown} is a free-threaded build of Python {major}.{minor}; use an ordinary build");
+    }
+    Ok((major, minor))
+}

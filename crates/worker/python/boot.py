@@ -1,0 +1,36 @@
+"""First code of a worker process: load the extension by its path and hand over.
+
+The host starts this file with the application's own interpreter. Descriptor 3 is the data link and 4 the control link to
+the router; the variable SERPENTRY_WORKER holds the settings as JSON. Nothing of the application is imported here.
+"""
+
+import importlib.machinery
+import importlib.util
+import json
+import os
+import signal
+import sys
+
+LINKS = (3, 4)
+
+
+def main() -> int:
+    settings = os.environ.pop("SERPENTRY_WORKER")
+    # Python put the directory of this file first; the application expects its own.
+    sys.path[0] = os.getcwd()
+    # Ctrl-C reaches every process of the terminal, but only the supervisor decides what it means. A handler rather than
+    # SIG_IGN, because programs that the application starts would inherit the latter.
+    signal.signal(signal.SIGINT, lambda number, frame: None)
+    for link in LINKS:
+        os.set_inheritable(link, False)
+    extension = json.loads(settings)["extension"]
+    loader = importlib.machinery.ExtensionFileLoader("serpentry_worker", extension)
+    spec = importlib.util.spec_from_file_location("serpentry_worker", extension, loader=loader)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["serpentry_worker"] = module
+    loader.exec_module(module)
+    return module.main(settings, *LINKS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

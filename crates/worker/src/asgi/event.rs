@@ -1,0 +1,101 @@
+//! Reading the events an application sends: dictionaries whose shape the ASGI specification gives.
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyString};
+
+use crate::head::{Head, is_hop_by_hop};
+
+/// The event, which must be a dictionary, and its type.
+pub(crate) fn open<'a, 'py>(
+    event: &'a Bound<'py, PyAny>,
+) -> PyResult<(&'a Bound<'py, PyDict>, Bound<'py, PyString>)> {
+    let py = event.py();
+    let wrong = || PyTypeError::new_err("an event must be a dict whose \"type\" is a str");
+    let event = event.cast::<PyDict>().map_err(|_| wrong())?;
+    let kind = event.get_item(intern!(py, "type"))?.ok_or_else(wrong)?;
+    Ok((event, kind.cast_into::<PyString>().map_err(|_| wrong())?))
+}
+
+/// A field that may be absent or None.
+pub(crate) fn optional<'py>(
+    event: &Bound<'py, PyDict>,
+    key: &Bound<'py, PyString>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    Ok(event.get_item(key)?.filter(|value| !value.is_none()))
+}
+
+/// A flag, false by default.
+pub(crate) fn flag<'py>(event: &Bound<'py, PyDict>, key: &Bound<'py, PyString>) -> PyResult<bool> {
+    match event.get_item(key)? {
+        Some(value) => value.is_truthy(),
+        None => Ok(false),
+    }
+}
+
+/// `bytes` or anything that has its bytes to give, but not a number or a `str`.
+pub(crate) fn bytes<'py>(value: &Bound<'py, PyAny>, what: &str) -> PyResult<Bound<'py, PyBytes>> {
+    let py = value.py();
+    if let Ok(bytes) = value.cast::<PyBytes>() {
+        return Ok(bytes.clone());
+    }
+    let view = py
+        .import(intern!(py, "builtins"))?
+        .getattr(intern!(py, "memoryview"))?
+        .call1((value,));
+    let view = view.map_err(|_| {
+        let kind = value
+            .get_type()
+            .name()
+            .map_or_else(|_| "that".to_owned(), |name| name.to_string());
+        PyTypeError::new_err(format!("{what} must be bytes, not {kind}"))
+    })?;
+    Ok(view
+        .call_method0(intern!(py, "tobytes"))?
+        .cast_into::<PyBytes>()?)
+}
+
+/// Status and headers of a response. Fields that belong to the connection are left out: the host decides them.
+pub(crate) fn head<'py>(event: &Bound<'py, PyDict>, status: u16) -> PyResult<Head> {
+    let py = event.py();
+    let mut head = Head::new(status);
+    let Some(headers) = optional(event, intern!(py, "headers"))? else {
+        return Ok(head);
+    };
+    for field in headers.try_iter()? {
+        let (name, value) = pair(&field?)?;
+        let (name, value) = (bytes(&name, "a header name")?, bytes(&value, "a header value")?);
+        let (name, value) = (name.as_bytes(), value.as_bytes());
+        if is_hop_by_hop(name) {
+            continue;
+        }
+        head.push(name, value).map_err(|error| {
+            PyValueError::new_err(format!("header {:?}: {error}", String::from_utf8_lossy(name)))
+        })?;
+    }
+    Ok(head)
+}
+
+fn pair<'py>(field: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+    if field.len().is_ok_and(|length| length == 2) {
+        Ok((field.get_item(0)?, field.get_item(1)?))
+    } else {
+        Err(PyTypeError::new_err(
+            "each header must be a pair of bytes: (name, value)",
+        ))
+    }
+}
+
+/// The final status of a response.
+pub(crate) fn status<'py>(event: &Bound<'py, PyDict>) -> PyResult<u16> {
+    let py = event.py();
+    let value =
+        optional(event, intern!(py, "status"))?.ok_or_else(|| PyValueError::new_err("status is missing"))?;
+    match value.extract::<u16>() {
+        Ok(status @ 200..=999) => Ok(status),
+        _ => Err(PyValueError::new_err(format!(
+            "status {value} is not a number from 200 to 999"
+        ))),
+    }
+}

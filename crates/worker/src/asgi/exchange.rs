@@ -1,0 +1,405 @@
+//! One request or WebSocket as the application sees it: `receive` and `send`.
+//!
+//! Everything runs on the thread of the event loop. What is specific to HTTP and to WebSockets is in the modules of those
+//! names; here is what they share: waiting, flow control, and the end.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard};
+
+use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyString};
+use wire::{FromWorker, MAX_CHUNK};
+
+use super::awaitable::Ready;
+use super::http::Http;
+use super::server::Shared;
+use super::websocket::WebSocket;
+use crate::answer::Answer;
+use crate::failure::Failure;
+use crate::inbox::Request;
+use crate::interrupt::set_exception;
+use crate::link::lock;
+
+pyo3::create_exception!(
+    serpentry_worker,
+    ClientDisconnected,
+    PyOSError,
+    "Raised by send() when the client has left (ASGI HTTP specification 2.4)."
+);
+
+/// What travels on this exchange.
+pub(crate) enum Protocol {
+    Http(Http),
+    WebSocket(WebSocket),
+}
+
+/// Something the application sent and the router has no credit for yet.
+pub(crate) enum Pending {
+    /// `data[start..stop]`; `end` marks the end of the response.
+    Body {
+        data: Py<PyBytes>,
+        start: usize,
+        stop: usize,
+        end: bool,
+    },
+    /// A message from `start` on: `bytes`, or `str` if it is text.
+    Message {
+        data: Py<PyAny>,
+        start: usize,
+        text: bool,
+    },
+    Close {
+        code: u16,
+        reason: String,
+    },
+}
+
+/// Everything that changes.
+pub(crate) struct State {
+    pub(crate) answer: Answer,
+    pub(crate) protocol: Protocol,
+    pub(crate) pending: VecDeque<Pending>,
+    waiters: Vec<Py<PyAny>>,
+    /// The client left.
+    pub(crate) gone: bool,
+    /// The application's coroutine has ended.
+    pub(crate) finished: bool,
+    /// The deadline passed and the task was cancelled.
+    pub(crate) overdue: bool,
+    /// An exception was set for the loop's thread, to get it out of this request.
+    pub(crate) raised: bool,
+    pub(crate) task: Option<Py<PyAny>>,
+}
+
+/// See the module documentation.
+#[pyclass(frozen, module = "serpentry_worker")]
+pub(crate) struct Exchange {
+    pub(crate) shared: &'static Shared,
+    request: Request,
+    state: Mutex<State>,
+}
+
+impl Exchange {
+    pub(crate) fn new(shared: &'static Shared, request: Request, answer: Answer, protocol: Protocol) -> Self {
+        let state = State {
+            answer,
+            protocol,
+            pending: VecDeque::new(),
+            waiters: Vec::new(),
+            gone: false,
+            finished: false,
+            overdue: false,
+            raised: false,
+            task: None,
+        };
+        Exchange {
+            shared,
+            request,
+            state: Mutex::new(state),
+        }
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.request.id
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// News in the mailbox: take the credit, send on, and wake whoever waits.
+    pub(crate) fn deliver(&self, py: Python<'_>) {
+        let (credit, cancelled) = {
+            let mut inbox = self.shared.link.inbox();
+            let Some(mailbox) = inbox.mail.get_mut(&self.id()) else {
+                return;
+            };
+            (std::mem::take(&mut mailbox.credit), mailbox.cancelled)
+        };
+        {
+            let mut state = self.state();
+            state.answer.credit += credit;
+            state.gone |= cancelled;
+            if state.gone {
+                state.pending.clear();
+            }
+            state.pump(py);
+            if let Protocol::WebSocket(websocket) = &mut state.protocol {
+                websocket.collect(self.shared.link, self.id());
+            }
+        }
+        self.wake(py);
+    }
+
+    /// Wake everything that waits in `receive` or `send`; each looks for itself.
+    pub(crate) fn wake(&self, py: Python<'_>) {
+        let waiters = std::mem::take(&mut self.state().waiters);
+        for waiter in waiters {
+            let waiter = waiter.bind(py);
+            let woken = waiter.call_method0(intern!(py, "done")).and_then(|done| {
+                if done.is_truthy()? {
+                    Ok(())
+                } else {
+                    waiter
+                        .call_method1(intern!(py, "set_result"), (py.None(),))
+                        .map(drop)
+                }
+            });
+            if let Err(error) = woken {
+                error.write_unraisable(py, Some(waiter));
+            }
+        }
+    }
+
+    /// The coroutine has ended, with a failure or without.
+    fn conclude(&self, py: Python<'_>, failure: Option<Failure>) {
+        let (failure, excess) = {
+            let mut state = self.state();
+            if std::mem::replace(&mut state.finished, true) {
+                return;
+            }
+            if state.raised {
+                set_exception(self.shared.thread, None);
+            }
+            state.task = None;
+            let failure = state.verdict(py, failure);
+            (failure, state.answer.excess)
+        };
+        if excess {
+            self.note(
+                py,
+                "the application sent more bytes than its Content-Length; the rest was dropped",
+            );
+        }
+        let reason = failure.map(|failure| self.report(py, &failure));
+        {
+            let mut state = self.state();
+            let State { protocol, answer, .. } = &mut *state;
+            match (protocol, reason) {
+                (Protocol::WebSocket(websocket), reason) if websocket.is_open() => {
+                    websocket.close(
+                        self.shared.link,
+                        answer.id,
+                        if reason.is_some() { 1011 } else { 1000 },
+                        "",
+                    );
+                    answer.finish();
+                }
+                (_, Some(reason)) => answer.fail(&reason),
+                (_, None) => answer.finish(),
+            }
+        }
+        self.wake(py);
+        self.shared.ended(py, self.id());
+    }
+
+    fn report(&self, py: Python<'_>, failure: &Failure) -> String {
+        match wire::ToWorker::decode(self.request.frame()) {
+            Ok(wire::ToWorker::Request { head, .. }) => self.shared.reporter.report(py, &head, failure),
+            _ => "unknown request".to_owned(),
+        }
+    }
+
+    fn note(&self, py: Python<'_>, text: &str) {
+        if let Ok(wire::ToWorker::Request { head, .. }) = wire::ToWorker::decode(self.request.frame()) {
+            self.shared.reporter.note(py, &head, text);
+        }
+    }
+}
+
+impl State {
+    /// What remains of a failure, seeing what has been sent and whether anybody still listens.
+    fn verdict(&self, py: Python<'_>, failure: Option<Failure>) -> Option<Failure> {
+        let disconnected = |error: &PyErr| error.is_instance_of::<ClientDisconnected>(py);
+        match failure {
+            Some(_) if self.overdue => Some(Failure::Deadline),
+            Some(Failure::Raised(error)) if self.gone && disconnected(&error) => None,
+            Some(failure) => Some(failure),
+            None if self.gone => None,
+            None => match &self.protocol {
+                Protocol::Http(_) => self.unfinished(),
+                Protocol::WebSocket(websocket) => websocket.unfinished(|| self.unfinished()),
+            },
+        }
+    }
+
+    fn unfinished(&self) -> Option<Failure> {
+        if self.answer.ended() {
+            None
+        } else if self.answer.has_head() {
+            Some(Failure::Unfinished(
+                "the application returned before its response was complete",
+            ))
+        } else {
+            Some(Failure::Unfinished("the application returned without a response"))
+        }
+    }
+
+    /// Send what is pending as far as the credit goes.
+    pub(crate) fn pump(&mut self, py: Python<'_>) {
+        while let Some(pending) = self.pending.front_mut() {
+            let complete = match pending {
+                Pending::Body {
+                    data,
+                    start,
+                    stop,
+                    end,
+                } => {
+                    *start += self.answer.put(&data.bind(py).as_bytes()[*start..*stop], *end);
+                    start == stop && self.answer.ended() == *end
+                }
+                Pending::Message { data, start, text } => {
+                    let bytes = message_bytes(data.bind(py));
+                    let taken = put_message(&mut self.answer, &bytes[*start..], *text);
+                    *start += taken.unwrap_or_default();
+                    taken.is_some() && *start == bytes.len()
+                }
+                Pending::Close { code, reason } => {
+                    if let Protocol::WebSocket(websocket) = &mut self.protocol {
+                        websocket.close(self.answer.link, self.answer.id, *code, reason);
+                    }
+                    true
+                }
+            };
+            if !complete {
+                return;
+            }
+            self.pending.pop_front();
+        }
+    }
+}
+
+fn message_bytes<'a>(data: &'a Bound<'_, PyAny>) -> &'a [u8] {
+    if let Ok(bytes) = data.cast::<PyBytes>() {
+        return bytes.as_bytes();
+    }
+    // It was converted once when it was sent, so it can be again.
+    data.cast::<PyString>()
+        .ok()
+        .and_then(|text| text.to_str().ok())
+        .unwrap_or_default()
+        .as_bytes()
+}
+
+/// Send as much of a message as the credit allows; `None` if that is nothing although there is something.
+fn put_message(answer: &mut Answer, data: &[u8], text: bool) -> Option<usize> {
+    let mut taken = 0;
+    loop {
+        let rest = &data[taken..];
+        let allowed = rest
+            .len()
+            .min(MAX_CHUNK)
+            .min(usize::try_from(answer.credit).unwrap_or(usize::MAX));
+        if allowed == 0 && !rest.is_empty() {
+            return (taken > 0).then_some(taken);
+        }
+        let end = allowed == rest.len();
+        answer.link.post(&FromWorker::Message {
+            id: answer.id,
+            data: &rest[..allowed],
+            text,
+            end,
+        });
+        answer.credit -= allowed as u64;
+        taken += allowed;
+        if end {
+            return Some(taken);
+        }
+    }
+}
+
+#[pymethods]
+impl Exchange {
+    /// The next event, as an awaitable.
+    fn receive<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
+        match this.poll(py)? {
+            Some(event) => Ok(Bound::new(
+                py,
+                Ready {
+                    event: event.into_any().unbind(),
+                },
+            )?
+            .into_any()),
+            None => this.shared.receive_later.bind(py).call1((slf,)),
+        }
+    }
+
+    /// Take an event of the application; the awaitable is finished when the router has taken it.
+    fn send<'py>(slf: &Bound<'py, Self>, event: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
+        let (idle, ended) = {
+            let mut state = this.state();
+            if state.gone {
+                return Err(ClientDisconnected::new_err("the client has disconnected"));
+            }
+            if state.finished {
+                return Err(PyRuntimeError::new_err(
+                    "the application has returned from this request already",
+                ));
+            }
+            match &state.protocol {
+                Protocol::Http(_) => state.send_http(event)?,
+                Protocol::WebSocket(_) => state.send_websocket(event)?,
+            }
+            state.pump(py);
+            (
+                state.pending.is_empty(),
+                state.answer.ended() && !state.waiters.is_empty(),
+            )
+        };
+        if ended {
+            this.wake(py);
+        }
+        this.shared.posted(py)?;
+        if idle {
+            Ok(this.shared.finished_awaitable.bind(py).clone())
+        } else {
+            this.shared.send_later.bind(py).call1((slf,))
+        }
+    }
+
+    /// The next event if it is there.
+    fn poll<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let event = {
+            let mut state = self.state();
+            match &state.protocol {
+                Protocol::Http(_) => state.http_event(py)?,
+                Protocol::WebSocket(_) => state.websocket_event(py)?,
+            }
+        };
+        if !self.shared.link.outbox().is_empty() {
+            self.shared.posted(py)?;
+        }
+        Ok(event)
+    }
+
+    /// True when everything sent has been taken.
+    fn drained(&self) -> PyResult<bool> {
+        let state = self.state();
+        if state.gone {
+            Err(ClientDisconnected::new_err("the client has disconnected"))
+        } else {
+            Ok(state.pending.is_empty())
+        }
+    }
+
+    /// A future that is resolved at the next news.
+    fn waiter<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let future = self.shared.create_future.bind(py).call0()?;
+        self.state().waiters.push(future.clone().unbind());
+        Ok(future)
+    }
+
+    /// The application's coroutine returned.
+    fn finish(&self, py: Python<'_>) {
+        self.conclude(py, None);
+    }
+
+    /// The application's coroutine raised.
+    fn fail(&self, py: Python<'_>, error: Bound<'_, PyAny>) {
+        self.conclude(py, Some(Failure::Raised(PyErr::from_value(error))));
+    }
+}

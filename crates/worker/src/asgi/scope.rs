@@ -1,0 +1,175 @@
+//! The scope of a request (ASGI "HTTP & WebSocket", "Connection Scope").
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use wire::{HeaderList, Name, RequestHead};
+
+use crate::strings::{HeaderNames, LastString, method, scheme};
+
+/// Version of the HTTP and WebSocket message format that is implemented.
+const SPEC_VERSION: &str = "2.5";
+
+/// Makes scopes.
+pub(crate) struct ScopeMaker {
+    names: HeaderNames,
+    versions: Py<PyDict>,
+    websocket_extensions: Py<PyDict>,
+    state: Py<PyDict>,
+    server_host: LastString,
+    client_host: LastString,
+    empty_bytes: Py<PyBytes>,
+}
+
+impl ScopeMaker {
+    /// `state` is what the application left in its lifespan; every request gets a shallow copy.
+    ///
+    /// # Errors
+    /// When Python does.
+    pub(crate) fn new(py: Python<'_>, state: Bound<'_, PyDict>) -> PyResult<Self> {
+        let versions = PyDict::new(py);
+        versions.set_item("version", "3.0")?;
+        versions.set_item("spec_version", SPEC_VERSION)?;
+        let websocket_extensions = PyDict::new(py);
+        websocket_extensions.set_item("websocket.http.response", PyDict::new(py))?;
+        Ok(ScopeMaker {
+            names: HeaderNames::new(py),
+            versions: versions.unbind(),
+            websocket_extensions: websocket_extensions.unbind(),
+            state: state.unbind(),
+            server_host: LastString::default(),
+            client_host: LastString::default(),
+            empty_bytes: PyBytes::new(py, b"").unbind(),
+        })
+    }
+
+    /// The scope of one HTTP request or WebSocket.
+    pub(crate) fn make<'py>(
+        &self,
+        py: Python<'py>,
+        head: &RequestHead<'_>,
+        headers: HeaderList<'_>,
+        websocket: bool,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let scope = PyDict::new(py);
+        scope.set_item(intern!(py, "asgi"), &self.versions)?;
+        scope.set_item(intern!(py, "http_version"), version(py, head.version))?;
+        scope.set_item(intern!(py, "path"), path(py, head))?;
+        scope.set_item(intern!(py, "raw_path"), PyBytes::new(py, head.raw_path))?;
+        scope.set_item(intern!(py, "query_string"), self.bytes(py, head.query))?;
+        scope.set_item(intern!(py, "root_path"), root_path(py, head.root_path))?;
+        scope.set_item(intern!(py, "headers"), self.headers(py, headers)?)?;
+        scope.set_item(
+            intern!(py, "client"),
+            address(py, &self.client_host, head.client_host, head.client_port)?,
+        )?;
+        scope.set_item(
+            intern!(py, "server"),
+            address(py, &self.server_host, head.server_host, head.server_port)?,
+        )?;
+        scope.set_item(intern!(py, "state"), self.state.bind(py).copy()?)?;
+        if websocket {
+            scope.set_item(intern!(py, "type"), intern!(py, "websocket"))?;
+            let scheme = if head.scheme == "https" {
+                intern!(py, "wss")
+            } else {
+                intern!(py, "ws")
+            };
+            scope.set_item(intern!(py, "scheme"), scheme)?;
+            scope.set_item(intern!(py, "subprotocols"), subprotocols(py, headers)?)?;
+            scope.set_item(
+                intern!(py, "extensions"),
+                self.websocket_extensions.bind(py).copy()?,
+            )?;
+        } else {
+            scope.set_item(intern!(py, "type"), intern!(py, "http"))?;
+            scope.set_item(intern!(py, "method"), method(py, head.method))?;
+            scope.set_item(intern!(py, "scheme"), scheme(py, head.scheme))?;
+            scope.set_item(intern!(py, "extensions"), PyDict::new(py))?;
+        }
+        Ok(scope)
+    }
+
+    fn bytes<'py>(&self, py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyBytes> {
+        if bytes.is_empty() {
+            self.empty_bytes.bind(py).clone()
+        } else {
+            PyBytes::new(py, bytes)
+        }
+    }
+
+    fn headers<'py>(&self, py: Python<'py>, headers: HeaderList<'_>) -> PyResult<Bound<'py, PyList>> {
+        let list = PyList::empty(py);
+        for header in headers.iter() {
+            let name = match header.name {
+                Name::Known(index) => self.names.scope[index as usize].bind(py).clone(),
+                Name::Other(name) => PyBytes::new(py, name),
+            };
+            list.append((name, PyBytes::new(py, header.value)))?;
+        }
+        Ok(list)
+    }
+}
+
+/// Percent-decoded path with the root path (since version 2.4). Bytes that are not UTF-8 are replaced, as a `str` has no
+/// place for them; raw_path has them.
+fn path<'py>(py: Python<'py>, head: &RequestHead<'_>) -> Bound<'py, PyString> {
+    let path = String::from_utf8_lossy(head.path);
+    if head.root_path.is_empty() {
+        PyString::new(py, &path)
+    } else {
+        PyString::new(py, &[head.root_path, &path].concat())
+    }
+}
+
+fn root_path<'py>(py: Python<'py>, root_path: &str) -> Bound<'py, PyString> {
+    if root_path.is_empty() {
+        intern!(py, "").clone()
+    } else {
+        PyString::new(py, root_path)
+    }
+}
+
+fn version(py: Python<'_>, version: u8) -> Bound<'_, PyString> {
+    if version == 10 {
+        intern!(py, "1.0").clone()
+    } else {
+        intern!(py, "1.1").clone()
+    }
+}
+
+/// (host, port); (path, None) for a Unix socket; None if it is not known.
+fn address<'py>(
+    py: Python<'py>,
+    last: &LastString,
+    host: &str,
+    port: u16,
+) -> PyResult<Option<Bound<'py, PyTuple>>> {
+    if host.is_empty() {
+        return Ok(None);
+    }
+    let host = last.get(py, host);
+    let pair = if port == 0 {
+        (host, None::<u16>).into_pyobject(py)?
+    } else {
+        (host, Some(port)).into_pyobject(py)?
+    };
+    Ok(Some(pair))
+}
+
+fn subprotocols<'py>(py: Python<'py>, headers: HeaderList<'_>) -> PyResult<Bound<'py, PyList>> {
+    let list = PyList::empty(py);
+    for header in headers
+        .iter()
+        .filter(|header| header.name.as_bytes() == b"sec-websocket-protocol")
+    {
+        for name in String::from_utf8_lossy(header.value)
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+        {
+            list.append(name)?;
+        }
+    }
+    Ok(list)
+}

@@ -1,0 +1,200 @@
+//! From settings to a serving worker: import, hello, start, serve, finish.
+
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::ffi::c_str;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+use wire::{BootFailure, ControlFromWorker, Hello, Interface};
+
+use crate::asgi::{AsgiServer, TaskInterrupt};
+use crate::config::Config;
+use crate::interrupt::{Runner, ThreadInterrupt};
+use crate::link::Link;
+use crate::steward::{self, Steward};
+use crate::wsgi::WsgiServer;
+
+/// Exit code of a worker whose application did not start.
+const BOOT_FAILED: i32 = 3;
+
+/// A loaded application.
+struct Loaded {
+    app: Py<PyAny>,
+    interface: Interface,
+    concurrency: String,
+}
+
+/// Run the worker; returns its exit code.
+///
+/// # Errors
+/// Only for what is not the application's fault.
+pub(crate) fn run(py: Python<'_>, settings: &str, data: i32, control: i32) -> PyResult<i32> {
+    let config = Config::parse(py, settings)?;
+    let link = Link::open(data, control).map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+    // It lives as long as the process, and threads that never end use it.
+    let link: &'static Link = Box::leak(Box::new(link));
+    let steward = steward::start(link)?;
+    let support = PyModule::from_code(
+        py,
+        c_str!(include_str!("../python/support.py")),
+        c"serpentry/support.py",
+        c"serpentry_support",
+    )?;
+    let outcome = load(py, &config).and_then(|loaded| match loaded.interface {
+        Interface::Wsgi => prepare_wsgi(py, link, &steward, &config, loaded, &support),
+        Interface::Asgi => prepare_asgi(py, link, &steward, &config, loaded, &support),
+    });
+    match outcome {
+        Ok(serve) => {
+            link.tell(&ControlFromWorker::Ready);
+            serve.bind(py).call0()?;
+            Ok(0)
+        }
+        Err(error) => Ok(failed(py, link, &error)),
+    }
+}
+
+fn load(py: Python<'_>, config: &Config) -> PyResult<Loaded> {
+    let loading = PyModule::from_code(
+        py,
+        c_str!(include_str!("../python/loading.py")),
+        c"serpentry/loading.py",
+        c"serpentry_loading",
+    )?;
+    let settings = (
+        &config.app,
+        config.factory,
+        &config.interface,
+        &config.concurrency,
+        config.threads,
+    );
+    let (app, interface, concurrency): (Py<PyAny>, String, String) =
+        loading.call_method1("load", settings)?.extract()?;
+    let interface = if interface == "asgi" {
+        Interface::Asgi
+    } else {
+        Interface::Wsgi
+    };
+    Ok(Loaded {
+        app,
+        interface,
+        concurrency,
+    })
+}
+
+/// Tell the router why the application did not start; returns the exit code.
+fn failed(py: Python<'_>, link: &Link, error: &PyErr) -> i32 {
+    let value = error.value(py);
+    // Only a BootError carries a trace; anything else is an error of ours, which deserves its own.
+    let (message, traceback) = match value.getattr("trace").and_then(|trace| trace.extract::<String>()) {
+        Ok(trace) => (value.to_string(), trace),
+        Err(_) => {
+            let trace = error
+                .traceback(py)
+                .and_then(|traceback| traceback.format().ok())
+                .unwrap_or_default();
+            (crate::failure::one_line(py, error), trace)
+        }
+    };
+    link.tell(&ControlFromWorker::BootFailed(BootFailure {
+        message: &message,
+        traceback: &traceback,
+    }));
+    BOOT_FAILED
+}
+
+fn hello(link: &Link, interface: Interface, slots: u32, event_loop: Option<&str>) {
+    let version = Python::version_str()
+        .split_whitespace()
+        .next()
+        .unwrap_or_default();
+    let suffix = event_loop.map(|name| format!(", {name}")).unwrap_or_default();
+    let runtime = format!("CPython {version}{suffix}");
+    link.tell(&ControlFromWorker::Hello(Hello {
+        version: wire::VERSION,
+        interface,
+        slots,
+        runtime: &runtime,
+    }));
+}
+
+/// Returns the callable that serves until the worker is finished.
+fn prepare_wsgi(
+    py: Python<'_>,
+    link: &'static Link,
+    steward: &Steward,
+    config: &Config,
+    loaded: Loaded,
+    support: &Bound<'_, PyModule>,
+) -> PyResult<Py<PyAny>> {
+    let threads = if loaded.concurrency == "threads" {
+        config.threads.max(1)
+    } else {
+        1
+    };
+    hello(link, Interface::Wsgi, threads, None);
+    let runners: Arc<[Runner]> = (0..threads).map(|_| Runner::default()).collect();
+    let interrupt = ThreadInterrupt {
+        link,
+        runners: Arc::clone(&runners),
+        stack_of_thread: support.getattr("stack_of_thread")?.unbind(),
+    };
+    // The only place that sets it.
+    let _ = steward.interrupts.set(Arc::new(interrupt));
+    let server = Bound::new(py, WsgiServer::new(py, link, loaded.app, runners, support)?)?;
+    partial(
+        support.getattr("serve_threads")?,
+        (server.getattr("serve")?, threads),
+    )
+}
+
+/// As [`prepare_wsgi`], after the application's lifespan startup.
+fn prepare_asgi(
+    py: Python<'_>,
+    link: &'static Link,
+    steward: &Steward,
+    config: &Config,
+    loaded: Loaded,
+    support: &Bound<'_, PyModule>,
+) -> PyResult<Py<PyAny>> {
+    let asgi = PyModule::from_code(
+        py,
+        c_str!(include_str!("../python/asgi.py")),
+        c"serpentry/asgi.py",
+        c"serpentry_asgi",
+    )?;
+    let (event_loop, name): (Py<PyAny>, String) =
+        asgi.call_method1("open_loop", (&config.event_loop,))?.extract()?;
+    let event_loop = event_loop.into_bound(py);
+    hello(link, Interface::Asgi, config.async_slots, Some(&name));
+    let lifespan = asgi.call_method1("start", (&event_loop, &loaded.app, &config.lifespan))?;
+    let state = lifespan.getattr("state")?.cast_into::<PyDict>()?;
+    let server = AsgiServer::new(link, loaded.app, &event_loop, &asgi, support, state)?;
+    let interrupt = TaskInterrupt {
+        shared: server.get().shared,
+        current_task: py.import("asyncio")?.getattr("current_task")?.unbind(),
+        stack_of_task: asgi.getattr("stack_of_task")?.unbind(),
+    };
+    let _ = steward.interrupts.set(Arc::new(interrupt));
+    let (data, wake) = (link.data().as_raw_fd(), link.wake().as_raw_fd());
+    partial(asgi.getattr("serve")?, (event_loop, server, lifespan, data, wake))
+}
+
+/// `functools.partial(function, *arguments)`
+fn partial<'py>(
+    function: Bound<'py, PyAny>,
+    arguments: impl IntoPyObject<'py, Target = PyTuple, Error = PyErr, Output = Bound<'py, PyTuple>>,
+) -> PyResult<Py<PyAny>> {
+    let py = function.py();
+    let list = PyList::new(py, [function])?;
+    for argument in arguments.into_pyobject(py)?.iter() {
+        list.append(argument)?;
+    }
+    Ok(py
+        .import("functools")?
+        .getattr("partial")?
+        .call1(list.to_tuple())?
+        .unbind())
+}

@@ -1,0 +1,91 @@
+//! Frames for the router that wait to be sent.
+//!
+//! Responses are collected and go out in one write per batch. A frame that has not left yet can still get the DONE flag,
+//! which saves a frame per request. The outbox only collects; [`crate::link::Link::flush`] writes.
+
+use std::time::{Duration, Instant};
+
+use wire::{FromWorker, flag};
+
+/// Where an encoded frame lies, as long as it has not been taken for sending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    epoch: u64,
+    start: usize,
+}
+
+/// Whole frames that nobody has begun to write.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    bytes: Vec<u8>,
+    /// Counts how often the bytes were taken: places of an older epoch are gone.
+    epoch: u64,
+    /// When the oldest of the bytes was put here.
+    since: Option<Instant>,
+    /// Requests that were given credit, and where: no frame of a request may follow the one with DONE.
+    credits: Vec<(u64, usize)>,
+}
+
+impl Outbox {
+    /// Beyond this many bytes waiting costs more than a write.
+    const FULL: usize = 64 * 1024;
+    /// A finished answer waits at most this long for others to share its write.
+    const LONGEST_WAIT: Duration = Duration::from_micros(200);
+
+    /// Append the one frame that `encode` writes.
+    pub(crate) fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> Place {
+        if self.since.is_none() {
+            self.since = Some(Instant::now());
+        }
+        let start = self.bytes.len();
+        encode(&mut self.bytes);
+        Place {
+            epoch: self.epoch,
+            start,
+        }
+    }
+
+    /// Append credit for `bytes` of the body of request `id`.
+    pub(crate) fn push_credit(&mut self, id: u64, bytes: u32) {
+        let place = self.push(|out| FromWorker::Credit { id, bytes }.encode(out));
+        self.credits.push((id, place.start));
+    }
+
+    /// Put DONE on a frame of request `id` if it is still here and the last one of that request; says whether it was.
+    pub(crate) fn mark_done(&mut self, id: u64, place: Place) -> bool {
+        let last = place.epoch == self.epoch
+            && !self
+                .credits
+                .iter()
+                .any(|(credited, start)| *credited == id && *start > place.start);
+        if last {
+            wire::set_flag(&mut self.bytes, place.start, flag::DONE);
+        }
+        last
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// True when the bytes should be written although more requests are at hand.
+    pub(crate) fn is_due(&self) -> bool {
+        self.bytes.len() > Self::FULL
+            || self
+                .since
+                .is_some_and(|since| since.elapsed() > Self::LONGEST_WAIT)
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes.len() > Self::FULL
+    }
+
+    /// Exchange the collected bytes for an empty buffer.
+    pub(crate) fn take(&mut self, empty: &mut Vec<u8>) {
+        debug_assert!(empty.is_empty());
+        std::mem::swap(&mut self.bytes, empty);
+        self.epoch += 1;
+        self.since = None;
+        self.credits.clear();
+    }
+}

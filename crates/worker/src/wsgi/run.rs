@@ -1,0 +1,240 @@
+//! Taking requests and running the application on them.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
+use wire::{FromWorker, MAX_CHUNK, RequestHead, ToWorker, flag};
+
+use super::environ::EnvironMaker;
+use super::exchange::{Exchange, Sent, piece};
+use super::input::Input;
+use crate::answer::Answer;
+use crate::failure::{Failure, Reporter};
+use crate::inbox::Request;
+use crate::interrupt::Runner;
+use crate::link::{Link, WaitFor, broken};
+
+/// One WSGI application and the threads that serve it.
+#[pyclass(frozen, module = "serpentry_worker")]
+pub(crate) struct WsgiServer {
+    link: &'static Link,
+    app: Py<PyAny>,
+    environs: EnvironMaker,
+    no_input: Py<Input>,
+    runners: std::sync::Arc<[Runner]>,
+    reporter: Reporter,
+}
+
+impl WsgiServer {
+    /// # Errors
+    /// When Python does.
+    pub(crate) fn new(
+        py: Python<'_>,
+        link: &'static Link,
+        app: Py<PyAny>,
+        runners: std::sync::Arc<[Runner]>,
+        support: &Bound<'_, PyModule>,
+    ) -> PyResult<Self> {
+        let file_wrapper = support.getattr("FileWrapper")?;
+        Ok(WsgiServer {
+            link,
+            app,
+            environs: EnvironMaker::new(py, &file_wrapper, runners.len() > 1)?,
+            no_input: Py::new(py, Input::new(link, 0, false))?,
+            runners,
+            reporter: Reporter::new(support)?,
+        })
+    }
+
+    /// The next request to run on this thread, or `None` when no more will come.
+    fn next(&self, py: Python<'_>, runner: &Runner) -> PyResult<Option<Request>> {
+        let queued = self
+            .link
+            .inbox()
+            .queue
+            .pop_front()
+            .inspect(|request| runner.begin(request.id));
+        if let Some(request) = queued {
+            if self.link.outbox().is_due() {
+                py.detach(|| self.link.flush(true));
+            }
+            return Ok(Some(request));
+        }
+        loop {
+            let waited = py.detach(|| {
+                self.link.flush(true);
+                self.link
+                    .wait(WaitFor::Request, |inbox| match inbox.queue.pop_front() {
+                        Some(request) => {
+                            runner.begin(request.id);
+                            Some(Some(request))
+                        }
+                        None => inbox.finishing.then_some(None),
+                    })
+            });
+            match waited {
+                Ok(request) => return Ok(request),
+                Err(_) => py.check_signals()?,
+            }
+        }
+    }
+
+    fn run(&self, py: Python<'_>, runner: &Runner, request: &Request) {
+        let (head, headers) = match ToWorker::decode(request.frame()) {
+            Ok(ToWorker::Request { head, headers, .. }) => (head, headers),
+            Ok(_) => broken("malformed frame on the data link: a request that is none"),
+            Err(error) => broken(&format!("malformed frame on the data link: {error}")),
+        };
+        let id = request.id;
+        if request.has(flag::ACK_START) {
+            self.link.post(&FromWorker::Started { id });
+            py.detach(|| self.link.flush(true));
+        }
+        let mut unstarted = Some(Answer::new(self.link, id, head.method == "HEAD", head.window));
+        let outcome = (|| {
+            let input = if request.has(flag::HAS_BODY) {
+                Bound::new(py, Input::new(self.link, id, true))?
+            } else {
+                self.no_input.bind(py).clone()
+            };
+            let environ = self.environs.make(py, &head, headers, input.as_any())?;
+            let answer = unstarted.take().expect("it is taken once");
+            let exchange = Bound::new(py, Exchange::new(answer, self.link))?;
+            let start_response = exchange.getattr(intern!(py, "start_response"))?;
+            let result = self.app.bind(py).call1((environ, start_response));
+            let result = result.and_then(|body| self.respond(py, &body, exchange.get()));
+            Ok((exchange, result))
+        })();
+        let interrupted = runner.end();
+        // Before DONE: whatever the application still does with its input, no credit may follow.
+        self.link.inbox().mail.remove(&id);
+        match outcome {
+            Ok((exchange, result)) => self.conclude(py, &head, exchange.get(), result, interrupted),
+            Err(error) => {
+                let reason = self.reporter.report(py, &head, &Failure::Raised(error));
+                match unstarted {
+                    Some(mut answer) => answer.fail(&reason),
+                    None => Answer::new(self.link, id, false, 0).fail(&reason),
+                }
+            }
+        }
+    }
+
+    /// Say how the request ended.
+    fn conclude(
+        &self,
+        py: Python<'_>,
+        head: &RequestHead<'_>,
+        exchange: &Exchange,
+        result: PyResult<Sent>,
+        interrupted: bool,
+    ) {
+        let mut answer = exchange.answer();
+        let failure = match result {
+            Ok(Sent::ClientGone) => return answer.finish(),
+            Ok(Sent::All) if answer.excess => {
+                self.reporter.note(
+                    py,
+                    head,
+                    "the application sent more bytes than its Content-Length; the rest was dropped",
+                );
+                return answer.finish();
+            }
+            Ok(Sent::All) if answer.falls_short(0) => Failure::Short,
+            Ok(Sent::All) => return answer.finish(),
+            Err(_) if interrupted => Failure::Deadline,
+            Err(error) => Failure::Raised(error),
+        };
+        drop(answer);
+        let reason = self.reporter.report(py, head, &failure);
+        exchange.answer().fail(&reason);
+    }
+
+    /// Send the body the application returned and call its `close`.
+    fn respond(&self, py: Python<'_>, body: &Bound<'_, PyAny>, exchange: &Exchange) -> PyResult<Sent> {
+        if let Ok(list) = body.cast_exact::<PyList>() {
+            return respond_at_once(py, list.len(), |index| list.get_item(index), exchange);
+        }
+        if let Ok(tuple) = body.cast_exact::<PyTuple>() {
+            return respond_at_once(py, tuple.len(), |index| tuple.get_item(index), exchange);
+        }
+        let result = self.iterate(py, body, exchange);
+        let closed = match body.getattr_opt(intern!(py, "close")) {
+            Ok(Some(close)) => close.call0().map(drop),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        let sent = result?;
+        closed?;
+        Ok(sent)
+    }
+
+    /// Send each piece before asking for the next, as PEP 3333 demands ("Handling the iterable").
+    fn iterate(&self, py: Python<'_>, body: &Bound<'_, PyAny>, exchange: &Exchange) -> PyResult<Sent> {
+        for item in body.try_iter()? {
+            let item = item?;
+            let data = piece(&item)?;
+            if data.is_empty() {
+                continue;
+            }
+            if exchange.send(py, data, false)? == Sent::ClientGone || exchange.flush(py) == Sent::ClientGone {
+                return Ok(Sent::ClientGone);
+            }
+            if exchange.answer().excess {
+                break;
+            }
+        }
+        end(py, exchange)
+    }
+}
+
+/// A list or tuple is complete already: send it in as few frames as possible.
+fn respond_at_once<'py>(
+    py: Python<'py>,
+    count: usize,
+    item: impl Fn(usize) -> PyResult<Bound<'py, PyAny>>,
+    exchange: &Exchange,
+) -> PyResult<Sent> {
+    if count == 1 {
+        let only = item(0)?;
+        let data = piece(&only)?;
+        let ends = !exchange.answer().falls_short(data.len());
+        return exchange.send(py, data, ends);
+    }
+    let items = (0..count).map(item).collect::<PyResult<Vec<_>>>()?;
+    let pieces = items.iter().map(piece).collect::<PyResult<Vec<_>>>()?;
+    let total: usize = pieces.iter().map(|piece| piece.len()).sum();
+    if total <= MAX_CHUNK {
+        let whole = pieces.concat();
+        let ends = !exchange.answer().falls_short(total);
+        return exchange.send(py, &whole, ends);
+    }
+    for data in pieces {
+        if !data.is_empty() && exchange.send(py, data, false)? == Sent::ClientGone {
+            return Ok(Sent::ClientGone);
+        }
+    }
+    end(py, exchange)
+}
+
+/// Mark the end of the body, unless bytes are missing.
+fn end(py: Python<'_>, exchange: &Exchange) -> PyResult<Sent> {
+    if exchange.answer().falls_short(0) {
+        return Ok(Sent::All);
+    }
+    exchange.send(py, &[], true)
+}
+
+#[pymethods]
+impl WsgiServer {
+    /// Serve requests on this thread until no more will come.
+    fn serve(&self, py: Python<'_>, index: usize) -> PyResult<()> {
+        let runner = &self.runners[index];
+        runner.attach_here();
+        while let Some(request) = self.next(py, runner)? {
+            self.run(py, runner, &request);
+        }
+        py.detach(|| self.link.flush(true));
+        Ok(())
+    }
+}
