@@ -14,7 +14,7 @@ from rawhttp import Connection, Response, fetch, request_bytes
 
 
 class Load:
-    """Use as a context manager; afterwards `answers` counts the bodies and `failures` lists what went wrong."""
+    """Use as a context manager; afterwards `answers` counts the bodies and `failures` says what failed."""
 
     def __init__(self, address: tuple[str, int] | str, target: str = "/", clients: int = 8):
         self.address, self.request, self.clients = address, request_bytes("GET", target), clients

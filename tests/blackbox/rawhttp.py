@@ -98,7 +98,7 @@ class Connection:
         self.sock.shutdown(socket.SHUT_WR)
 
     def is_closed(self, timeout: float = 5.0) -> bool:
-        """True once the server has closed; False when it is still open after `timeout` s. Stray data raises."""
+        """True once the server has closed; False if still open after `timeout` s. Stray data raises."""
         if self.buffer:
             raise ProtocolError(f"bytes after the response: {bytes(self.buffer[:200])!r}")
         self.sock.settimeout(timeout)

@@ -40,7 +40,7 @@ class DidNotStart(Exception):
 
 @dataclass
 class Options:
-    """What a test may ask of a server. Times in whole seconds, sizes in bytes; None is the server's default."""
+    """What a test may ask of a server. Times in whole seconds, sizes in bytes; None: the default."""
 
     interface: str = "wsgi"
     mode: str | None = None  # wsgi: "sync" or "threads"; asgi: "asyncio" or "uvloop"

@@ -122,11 +122,19 @@ def test_disconnect_when_the_client_leaves(asgi: Running) -> None:
     asgi.wait_for_event("left http.disconnect http.disconnect")
 
 
-def test_body_cut_short_is_a_disconnect(asgi: Running) -> None:
+@pytest.mark.parametrize("sent", [9, 4 * MIB], ids=["small", "streamed"])
+def test_body_cut_short_is_a_disconnect(asgi: Running, sent: int) -> None:
+    """A server that reads ahead may never call the application; one that calls it must say so."""
+    before = asgi.events()
     with asgi.connect() as connection:
-        connection.send(request_bytes("POST", "/read-caught", {"Content-Length": "100"}) + b"only this")
-    asgi.wait_for_event("body cut")
-    assert "whole body 9" not in asgi.events()
+        connection.send(request_bytes("POST", "/read-caught", {"Content-Length": str(sent + 1000)}))
+        connection.send(b"x" * sent)
+        if sent > MIB:
+            wait_until(lambda: asgi.events().count("reading") > before.count("reading"), 10, "it streams")
+    asgi.fetch("/pid")
+    if asgi.events().count("reading") > before.count("reading"):
+        wait_until(lambda: asgi.events().count("body cut") > before.count("body cut"), 10, "the disconnect")
+    assert not [line for line in asgi.events() if line.startswith("whole body")]
 
 
 def test_streaming_arrives_before_the_application_ends(asgi: Running) -> None:

@@ -23,7 +23,7 @@ def worker_of(server: Running) -> int:
 
 @pytest.mark.parametrize("case", list(ANSWERED_500))
 def test_mistake_before_the_first_byte_is_a_plain_500(asgi: Running, case: str) -> None:
-    """The specification: "must not start sending the response until it has received at least one body event"."""
+    """The specification: "must not start sending" before the first body event."""
     before = worker_of(asgi)
     response = asgi.fetch(f"/bad/{case}", timeout=5)
     assert response.status == 500

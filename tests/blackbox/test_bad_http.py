@@ -216,7 +216,7 @@ def test_good_requests_still_work_afterwards(canary: Running) -> None:
     "part", [b"", b"GET /slow HTTP/1.1\r\nHost: a\r\nX-A: "], ids=["nothing", "half a head"]
 )
 def test_slow_head_is_408_or_closed(launch, server_name: str, part: bytes) -> None:
-    """A head that does not come in time is 408; a connection that never sent a byte is closed without a word."""
+    """A head that does not come in time is 408; one that never sent a byte is just closed."""
     interface = "asgi" if server_name == "uvicorn" else "wsgi"
     server = launch(f"canary:{interface}", interface=interface, header_timeout=1)
     with server.connect(timeout=8) as connection:

@@ -65,16 +65,16 @@ def test_kills_under_load_fail_no_repeatable_request(launch: Launcher, either: t
 
 
 @pytest.mark.serpentry_only
-def test_all_workers_killed_at_once_fails_no_repeatable_request(
-    launch: Launcher, either: tuple[str, str]
-) -> None:
+def test_all_workers_killed_at_once_answers_everybody(launch: Launcher, either: tuple[str, str]) -> None:
+    """A request whose second worker is killed too has had its one repetition: 502, never a cut connection."""
     server = start(launch, either, workers=2)
     with Load(server.address) as load:
         wait_for_progress(load, wait_until)
         for pid in server.worker_pids():
             os.kill(pid, signal.SIGKILL)
         wait_for_progress(load, wait_until, 200)
-    assert load.failures == []
+    assert len(load.failures) <= load.clients
+    assert not [failure for failure in load.failures if not failure.startswith("status 502")]
 
 
 def test_no_post_runs_twice(launch: Launcher, either: tuple[str, str]) -> None:

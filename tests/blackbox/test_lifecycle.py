@@ -42,7 +42,7 @@ BOOT_FAILURES = {
     "syntax error": ("def app(:\n", "boot:app", "SyntaxError"),
     "no such module": ("", "not_there:app", "not_there"),
     "no such attribute": ("application = 1\n", "boot:app", "app"),
-    "not callable": ("app = 42\n", "boot:app", "callable|neither"),
+    "not callable": ("app = 42\n", "boot:app", "callable|neither|cannot be called"),
     "exits at import": ("import os\nos._exit(9)\n", "boot:app", ""),
 }
 
@@ -71,7 +71,7 @@ def test_boot_failure_ends_with_the_cause(
     "app, words",
     [
         ("life:wsg", "did you mean.*wsgi|wsgi"),
-        ("life:not_an_application", "callable|neither"),
+        ("life:not_an_application", "callable|neither|cannot be called"),
         ("lif:wsgi", "lif"),
     ],
 )

@@ -211,7 +211,8 @@ def test_access_log_forms(launch: Launcher, tmp_path: Path, form: str) -> None:
     if form == "json":
         assert 200 in json.loads(line).values() and "log-me" in line
         return
-    pattern = r'127\.0\.0\.1 - - \[\d{2}/\w{3}/\d{4}:\d{2}:\d{2}:\d{2} [+-]\d{4}\] "GET /logged\?a=1 HTTP/1\.1" 200 2'
+    moment = r"\[\d{2}/\w{3}/\d{4}:\d{2}:\d{2}:\d{2} [+-]\d{4}\]"
+    pattern = rf'127\.0\.0\.1 - - {moment} "GET /logged\?a=1 HTTP/1\.1" 200 2'
     assert re.match(pattern, line), line
     if form == "combined":
         assert '"http://r.example/"' in line and 'ev"il' not in line, "a quote in a header must be escaped"

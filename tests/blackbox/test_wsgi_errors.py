@@ -1,4 +1,4 @@
-"""WSGI applications that fail or break PEP 3333: 500 or a cut connection, a traceback in the log, worker unharmed."""
+"""WSGI applications that fail or break PEP 3333: 500 or a cut connection, a traceback, worker unharmed."""
 
 from __future__ import annotations
 

@@ -181,9 +181,10 @@ def test_big_body_nobody_read(wsgi: Running, framing: str) -> None:
 
 
 def test_connection_header_of_the_application_is_no_lie(wsgi: Running) -> None:
+    """PEP 3333 calls it a fatal error (500); a server that is kinder must do what the header then says."""
     with wsgi.connect() as connection:
         response = connection.send(request_bytes("GET", "/hop")).read_response()
-        assert response.body == b"ok"
+        assert (response.status, response.body) == (200, b"ok") or response.status == 500
         assert connection.is_closed(timeout=0.5) is not response.keeps_alive
 
 
@@ -203,12 +204,15 @@ def test_expect_continue_with_chunked_body(wsgi: Running) -> None:
 
 
 def test_expect_continue_when_the_application_does_not_read(wsgi: Running) -> None:
-    """The final answer comes although the body is never sent."""
+    """The final answer may come at once or, for a server that reads ahead, after 100 and the body."""
     with wsgi.connect() as connection:
-        connection.send(
-            request_bytes("POST", "/not-reading", {"Expect": "100-continue", "Content-Length": "5"})
-        )
-        assert json.loads(connection.read_response().body) == "body ignored"
+        head = request_bytes("POST", "/not-reading", {"Expect": "100-continue", "Content-Length": "5"})
+        first = connection.send(head).read_interim()
+        if first.status == 100:
+            connection.send_tolerant(b"hello")
+            assert json.loads(connection.read_response().body) == "body ignored"
+        else:
+            assert first.status == 200
 
 
 def test_expect_is_ignored_on_1_0(wsgi: Running) -> None:

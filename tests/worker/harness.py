@@ -167,6 +167,10 @@ class Worker:
         self.control_message(frames.READY)
         return self
 
+    def runs_eagerly(self) -> bool:
+        """CPython 3.12 and newer start a request's task within the batch that brought it."""
+        return int(self.hello.payload.partition(b"CPython 3.")[2].split(b".")[0]) >= 12
+
     def of(self, id: int, kind: int | None = None) -> list[Message]:
         return [message for message in self.received if message.id == id and kind in (None, message.kind)]
 

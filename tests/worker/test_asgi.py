@@ -38,7 +38,7 @@ def test_scope(asgi: Worker) -> None:
         "type": "http", "asgi": {"version": "3.0", "spec_version": "2.5"}, "http_version": "1.0", "method": "PUT",
         "scheme": "https", "path": "/dump", "raw_path": b"/d%75mp", "query_string": b"a=%20b", "root_path": "",
         "headers": [(b"host", b"example.com"), (b"x-thing", b"caf\xe9"), (b"x_y", b"1")],
-        "client": ("10.0.0.9", 4711), "server": ("127.0.0.1", 8000), "state": {"started": "yes"}, "extensions": {},
+        "client": ("10.0.0.9", 4711), "server": ("127.0.0.1", 8000), "state": {"started": "yes"},
     }
     assert scope(asgi)["state"] == {"started": "yes"}, "each request has its own copy"
 

@@ -8,7 +8,7 @@ import struct
 import frames
 import pytest
 from frames import Reader
-from harness import PATIENCE, Worker
+from harness import PATIENCE, Worker, WorkerGone
 
 PAIRS = [("wsgi_app", {}), ("wsgi_app", {"threads": 3}), ("asgi_app", {})]
 KINDS = ["sync", "threads", "async"]
@@ -103,6 +103,26 @@ def test_environment_of_the_application(start) -> None:
         worker.ready()
         lines = worker.get("/").body.decode().splitlines()
         assert lines == [str(worker.directory), "no settings", "links are not inherited"]
+
+
+@pytest.mark.once
+def test_a_forked_child_does_not_keep_the_links(start) -> None:
+    with start("wsgi_app") as worker:
+        worker.ready()
+        worker.get("/fork")
+        worker.process.kill()
+        with pytest.raises(WorkerGone):
+            worker.wait_for(lambda: False, "nothing")
+
+
+@pytest.mark.once
+def test_a_forked_child_that_returns_answers_nothing(start) -> None:
+    with start("wsgi_app") as worker:
+        worker.ready()
+        assert worker.get("/fork-returns").status == 200
+        worker.wait_for_log("serpentry worker: cannot")
+        assert worker.get("/").status == 200
+        assert worker.finish() == 0
 
 
 LIFESPANS = [

@@ -105,6 +105,14 @@ def test_pieces_leave_before_the_next_is_asked_for(wsgi: Worker) -> None:
     assert "closed" in wsgi.errors()
 
 
+def test_the_stated_length_ends_the_response(wsgi: Worker) -> None:
+    before = wsgi.errors().count("closed")
+    messages = wsgi.done(wsgi.request(path="/stated"))
+    assert [(m.kind, m.data, m.flags) for m in messages] == [
+        (frames.RESPONSE, b"abc", 0), (frames.BODY, b"def", frames.END | frames.DONE)]
+    assert wsgi.errors().count("closed") == before + 1
+
+
 def test_a_response_waits_for_credit(wsgi: Worker) -> None:
     size, window = 300_000, 100_000
     id = wsgi.request(path="/large", query=str(size), window=window)

@@ -80,6 +80,14 @@ impl Problem {
         "The request body is larger than the limit.",
         None,
     );
+    pub(crate) const WEBSOCKET_KEY: Problem =
+        problem(400, None, "Sec-WebSocket-Key must be 16 bytes in base64.", None);
+    pub(crate) const WEBSOCKET_VERSION: Problem = problem(
+        426,
+        None,
+        "Only version 13 of the WebSocket protocol is spoken here.",
+        None,
+    );
     pub(crate) const SPOOL_FAILED: Problem = problem(
         507,
         Some("D20"),
@@ -171,8 +179,15 @@ pub(crate) fn encode(
     let retry = retry
         .as_ref()
         .map(|seconds| (&b"retry-after"[..], seconds.as_bytes()));
+    // RFC 6455 section 4.4 and RFC 9110 section 15.5.22.
+    let upgrade: &[(&[u8], &[u8])] = if status == 426 {
+        &[(b"sec-websocket-version", b"13")]
+    } else {
+        &[]
+    };
     let headers = [(&b"content-type"[..], content_type.as_bytes())]
         .into_iter()
-        .chain(retry);
+        .chain(retry)
+        .chain(upgrade.iter().copied());
     encoder.head(out, (status, b""), headers, (body.as_bytes(), true), host)
 }

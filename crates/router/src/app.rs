@@ -17,7 +17,7 @@ use crate::core::Core;
 use crate::dispatch::{self, Candidate, ServiceTime};
 use crate::event::{Event, Worker};
 use crate::exchange::Exchange;
-use crate::link::{Link, Phase};
+use crate::link::{Interrupted, Link, Phase};
 use crate::settings::Settings;
 
 /// How often [`App::tick`] looks at stalled workers while there may be any.
@@ -259,15 +259,21 @@ impl App {
             if let Some(exchange) = held.exchange.as_ref().filter(|exchange| exchange.has_deadline()) {
                 let age = now.saturating_duration_since(exchange.arrived);
                 if self.settings.request_timeout.is_some_and(|limit| age >= limit) {
+                    let exchange = Rc::clone(exchange);
                     exchange.fail(Problem::DEADLINE);
+                    held.interrupted = Some(Interrupted {
+                        at: now,
+                        request: exchange.describe(),
+                    });
                     held.exchange = None;
-                    held.interrupted = Some(now);
                     overdue.push(*id);
                 }
             }
+            let grace = self.settings.interrupt_grace;
             hung |= held
                 .interrupted
-                .is_some_and(|at| now.saturating_duration_since(at) >= self.settings.interrupt_grace);
+                .as_ref()
+                .is_some_and(|it| now.saturating_duration_since(it.at) >= grace);
         }
         for id in overdue {
             link.order(ControlToWorker::Interrupt { id });

@@ -23,7 +23,7 @@ use crate::answer::{self, Form, Problem};
 use crate::app::App;
 use crate::body::{BodyError, BodyReader, StoredBody};
 use crate::exchange::{Exchange, Step};
-use crate::http::head::{self, Framing, Head};
+use crate::http::head::{self, Framing, Head, Websocket};
 use crate::http::response::{self, HostFields, ResponseEncoder};
 use crate::http::scan::HeadScanner;
 use crate::stream::{Ends, Stream};
@@ -71,6 +71,8 @@ pub(crate) struct Connection {
     ends: Ends,
     /// The client has sent its last byte.
     read_closed: bool,
+    /// It has carried a request.
+    used: bool,
 }
 
 /// What a head asks for before its request can be submitted.
@@ -106,6 +108,7 @@ pub(crate) async fn serve(app: Rc<App>, stream: Stream, ends: Ends) {
         buffer: BytesMut::new(),
         ends,
         read_closed: false,
+        used: false,
     };
     if over_limit {
         // Boxed: rare, and its state need not be part of every connection's memory.
@@ -127,6 +130,7 @@ impl Connection {
                 return Err(Gone);
             }
         };
+        self.used = true;
         match self.begin(length) {
             Start::Refuse(problem) => {
                 Box::pin(self.refuse(problem)).await;
@@ -159,8 +163,14 @@ impl Connection {
                 plan,
             };
         }
+        let asgi = self.app.interface() == Interface::Asgi;
+        let accept_key = match parsed.websocket {
+            Websocket::BadKey if asgi => return Start::Refuse(Problem::WEBSOCKET_KEY),
+            Websocket::BadVersion if asgi => return Start::Refuse(Problem::WEBSOCKET_VERSION),
+            Websocket::Key(key) => Some(websocket::accept_key(key)),
+            _ => None,
+        };
         let (exchange, log) = self.submit(&parsed, &BodyForm::Inline(b""));
-        let accept_key = parsed.websocket_key.map(websocket::accept_key);
         self.buffer.advance(length);
         Start::Run {
             exchange,
@@ -203,9 +213,13 @@ impl Connection {
             if self.buffer.is_empty() {
                 // An idle connection keeps no buffer.
                 self.buffer = BytesMut::new();
-                self.watchdog
-                    .guard_idle(settings.keepalive_timeout, self.stream.readable())
-                    .await??;
+                // A client that connects and says nothing is not worth a keep-alive connection yet.
+                let limit = if self.used {
+                    settings.keepalive_timeout
+                } else {
+                    settings.header_timeout
+                };
+                self.watchdog.guard_idle(limit, self.stream.readable()).await??;
                 started = None;
             } else {
                 let begun = *started.get_or_insert_with(Instant::now);

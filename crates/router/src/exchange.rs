@@ -390,6 +390,22 @@ impl Exchange {
         !self.state.borrow().websocket
     }
 
+    /// For people: id, method and path. Decodes what was encoded for the worker, so that requests which go well carry no
+    /// text for this.
+    pub(crate) fn describe(&self) -> String {
+        let state = self.state.borrow();
+        let request = wire::Frame::first(&state.handover).map(wire::ToWorker::decode);
+        let Some(Ok(wire::ToWorker::Request { head, .. })) = request else {
+            return self.request_id.to_string();
+        };
+        format!(
+            "{} {} {}",
+            self.request_id,
+            head.method,
+            head.raw_path.escape_ascii()
+        )
+    }
+
     /// Facts for the access log: status, body bytes, worker, and when it was handed over.
     pub(crate) fn record(&self) -> (u16, u64, u64, Option<Instant>) {
         let state = self.state.borrow();

@@ -3,6 +3,8 @@
 
 use std::net::IpAddr;
 
+use crate::http::target::check_host;
+
 /// Addresses and networks whose forwarding fields are believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustedProxies {
@@ -78,6 +80,8 @@ pub(crate) struct Origin {
     /// The address nearest to us that is not a trusted proxy; `None` keeps the peer's.
     pub(crate) client: Option<String>,
     pub(crate) https: bool,
+    /// The host that the client asked the outermost proxy for.
+    pub(crate) host: Option<String>,
 }
 
 /// True for the fields that only a trusted proxy may send.
@@ -90,6 +94,7 @@ pub(crate) fn is_forwarding_field(name: &str) -> bool {
 pub(crate) fn origin(fields: &[httparse::Header<'_>], trusted: &TrustedProxies) -> Origin {
     let mut chain: Vec<&str> = Vec::new();
     let mut https = None;
+    let mut host = None;
     for field in fields {
         let Ok(value) = std::str::from_utf8(field.value) else {
             continue;
@@ -101,6 +106,8 @@ pub(crate) fn origin(fields: &[httparse::Header<'_>], trusted: &TrustedProxies) 
                 .rsplit(',')
                 .next()
                 .map(|proto| proto.trim().eq_ignore_ascii_case("https"));
+        } else if field.name.eq_ignore_ascii_case("x-forwarded-host") {
+            host = value.split(',').next().and_then(valid_host);
         } else if field.name.eq_ignore_ascii_case("forwarded") {
             for element in value.split(',') {
                 for pair in element.split(';') {
@@ -112,6 +119,8 @@ pub(crate) fn origin(fields: &[httparse::Header<'_>], trusted: &TrustedProxies) 
                         chain.push(value);
                     } else if key.trim().eq_ignore_ascii_case("proto") {
                         https = Some(value.eq_ignore_ascii_case("https"));
+                    } else if key.trim().eq_ignore_ascii_case("host") {
+                        host = host.or_else(|| valid_host(value));
                     }
                 }
             }
@@ -129,7 +138,15 @@ pub(crate) fn origin(fields: &[httparse::Header<'_>], trusted: &TrustedProxies) 
     Origin {
         client,
         https: https.unwrap_or(false),
+        host,
     }
+}
+
+fn valid_host(host: &str) -> Option<String> {
+    check_host(host.trim().as_bytes())
+        .ok()
+        .filter(|host| !host.is_empty())
+        .map(str::to_owned)
 }
 
 /// "1.2.3.4", "1.2.3.4:80", "::1", "[::1]:80"
@@ -183,7 +200,8 @@ mod tests {
         assert!(TrustedProxies::parse("10.0.0.0/33").is_err());
     }
 
-    fn check(fields: &[(&str, &str)], client: Option<&str>, https: bool) {
+    #[track_caller]
+    fn check(fields: &[(&str, &str)], client: Option<&str>, https: bool, host: Option<&str>) {
         let fields: Vec<_> = fields
             .iter()
             .map(|(name, value)| httparse::Header {
@@ -196,42 +214,40 @@ mod tests {
             origin(&fields, &trusted),
             Origin {
                 client: client.map(str::to_owned),
-                https
+                https,
+                host: host.map(str::to_owned)
             }
         );
     }
 
     #[test]
     fn finds_the_nearest_untrusted_hop() {
-        check(&[], None, false);
+        check(&[], None, false, None);
+        let client = |list, expect| check(&[("X-Forwarded-For", list)], expect, false, None);
+        client("1.1.1.1, 2.2.2.2, 10.0.0.1", Some("2.2.2.2"));
+        client("10.0.0.2, 10.0.0.1", Some("10.0.0.2"));
+        client("1.1.1.1, unknown, 10.0.0.1", Some("10.0.0.1"));
+        client("nonsense", None);
+        let twice = [("X-Forwarded-For", "1.1.1.1"), ("X-Forwarded-For", "2.2.2.2:99")];
+        check(&twice, Some("2.2.2.2"), false, None);
+    }
+
+    #[test]
+    fn finds_scheme_and_host() {
+        check(&[("X-Forwarded-Proto", "http, HTTPS")], None, true, None);
         check(
-            &[("X-Forwarded-For", "1.1.1.1, 2.2.2.2, 10.0.0.1")],
-            Some("2.2.2.2"),
+            &[("X-Forwarded-Host", "shop.example, inner")],
+            None,
             false,
+            Some("shop.example"),
         );
+        check(&[("X-Forwarded-Host", "shop.example/x")], None, false, None);
+        let forwarded = "for=1.1.1.1;host=shop.example, for=\"[2001:db8::1]:80\";proto=https;host=inner";
         check(
-            &[("X-Forwarded-For", "10.0.0.2, 10.0.0.1")],
-            Some("10.0.0.2"),
-            false,
-        );
-        check(
-            &[("X-Forwarded-For", "1.1.1.1"), ("X-Forwarded-For", "2.2.2.2:99")],
-            Some("2.2.2.2"),
-            false,
-        );
-        check(
-            &[("X-Forwarded-For", "1.1.1.1, unknown, 10.0.0.1")],
-            Some("10.0.0.1"),
-            false,
-        );
-        check(&[("X-Forwarded-Proto", "http, HTTPS")], None, true);
-        check(
-            &[(
-                "Forwarded",
-                "for=1.1.1.1;proto=http, for=\"[2001:db8::1]:80\";proto=https",
-            )],
+            &[("Forwarded", forwarded)],
             Some("2001:db8::1"),
             true,
+            Some("shop.example"),
         );
     }
 }

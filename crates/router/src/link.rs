@@ -44,7 +44,15 @@ pub(crate) struct Held {
     /// `None` once nobody waits for what the worker says about it (answered, timed out, client gone).
     pub(crate) exchange: Option<Rc<Exchange>>,
     pub(crate) started: bool,
-    pub(crate) interrupted: Option<Instant>,
+    pub(crate) interrupted: Option<Interrupted>,
+}
+
+/// A request that passed its deadline and has not stopped yet.
+#[derive(Debug)]
+pub(crate) struct Interrupted {
+    pub(crate) at: Instant,
+    /// For people: id, method and path.
+    pub(crate) request: String,
 }
 
 #[derive(Debug)]

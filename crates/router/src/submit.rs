@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::exchange::{BodyPlan, Submission};
 use crate::forwarded::{self, Origin};
 use crate::http::date::unix_now;
-use crate::http::head::{Framing, Head};
+use crate::http::head::{Framing, Head, Websocket};
 use crate::http::response::{self, ResponseEncoder};
 use crate::http::target::percent_decode;
 use crate::stream::Ends;
@@ -58,6 +58,7 @@ pub(crate) fn prepare(
     } else {
         0
     };
+    let origin_host = origin.host;
     let client_host = origin.client.unwrap_or(peer);
     let request_id = field(head, "x-request-id")
         .and_then(accept_request_id)
@@ -88,19 +89,21 @@ pub(crate) fn prepare(
         window: RESPONSE_WINDOW,
     };
 
+    let is_websocket = matches!(head.websocket, Websocket::Key(_));
     // RFC 9110 section 9.2.2. A WebSocket is a GET, but its handler may have started to act.
     let repeatable = matches!(
         head.method,
         "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE"
-    ) && head.websocket_key.is_none();
+    ) && !is_websocket;
     let has_body = !matches!(body, BodyForm::Inline([]));
     let flags = bit(has_body, flag::HAS_BODY)
-        | bit(head.websocket_key.is_some(), flag::WEBSOCKET)
+        | bit(is_websocket, flag::WEBSOCKET)
         | bit(!repeatable, flag::ACK_START);
     let id = app.core.next_id();
     let mut handover = Vec::with_capacity(512);
     let mut writer = RequestWriter::new(&mut handover, id, flags, &wire_head);
-    write_fields(&mut writer, head, content_length, trusted, &request_id);
+    let host = origin_host.as_deref().unwrap_or(head.target.host);
+    write_fields(&mut writer, head, content_length, trusted, host, &request_id);
     writer.finish();
     if let BodyForm::Inline(body) = body {
         let mut pieces = body.chunks(wire::MAX_CHUNK).peekable();
@@ -168,16 +171,17 @@ fn write_fields(
     head: &Head<'_, '_>,
     content_length: Option<u64>,
     trusted: bool,
+    host: &str,
     request_id: &str,
 ) {
-    let websocket = head.websocket_key.is_some();
+    let websocket = matches!(head.websocket, Websocket::Key(_));
     let mut has_start = false;
     for field in head.fields {
         let name = field.name;
         match name.len() {
             2 if name.eq_ignore_ascii_case("te") => continue,
             4 if name.eq_ignore_ascii_case("host") => {
-                writer.header(b"host", head.target.host.as_bytes());
+                writer.header(b"host", host.as_bytes());
                 continue;
             }
             6 if name.eq_ignore_ascii_case("expect") => continue,

@@ -19,6 +19,7 @@ use wire::ToWorker;
 
 use crate::connection::{Connection, Gone};
 use crate::exchange::{Exchange, Step};
+use crate::http::response::{is_field_value, is_token};
 use crate::stream::Stream;
 use crate::watchdog::Expired;
 
@@ -78,14 +79,7 @@ fn opening(accept: &str, fields: &[(Vec<u8>, Vec<u8>)]) -> Option<Vec<u8>> {
         .into_iter()
         .chain(fields.iter().map(|(name, value)| (&name[..], &value[..])))
     {
-        let valid_name = !name.is_empty()
-            && name
-                .iter()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte));
-        let valid_value = value
-            .iter()
-            .all(|byte| *byte >= 0x20 && *byte != 0x7f || *byte == b'\t');
-        if !valid_name || !valid_value {
+        if !is_token(name) || !is_field_value(value) {
             return None;
         }
         head.extend_from_slice(name);
@@ -132,8 +126,8 @@ impl Session<'_> {
             match event {
                 Event::FromClient(message) => {
                     pinged = false;
-                    if !self.handle_client(message, socket).await {
-                        return None;
+                    if let Some(close) = self.handle_client(message, socket).await {
+                        return close;
                     }
                 }
                 Event::FromApp(Step::Message { data, text, end }) => {
@@ -181,22 +175,24 @@ impl Session<'_> {
         }
     }
 
-    /// False when the client's side is closed.
+    /// `Some` when the client's side is closed: with the close frame to send, if one is due.
     async fn handle_client(
         &mut self,
         message: Option<Result<Message, tungstenite::Error>>,
         socket: &mut WebSocketStream<Io<'_>>,
-    ) -> bool {
+    ) -> Option<Option<CloseFrame>> {
         match message {
             Some(Ok(Message::Text(text))) => self.pass_on(text.as_bytes(), true),
             Some(Ok(Message::Binary(data))) => self.pass_on(&data, false),
             // tungstenite has queued the pong.
             Some(Ok(Message::Ping(_))) => {
                 let limit = self.connection.app.settings.body_timeout;
-                return matches!(
+                if !matches!(
                     self.connection.watchdog.guard(limit, socket.flush()).await,
                     Ok(Ok(()))
-                );
+                ) {
+                    return Some(None);
+                }
             }
             Some(Ok(Message::Pong(_) | Message::Frame(_))) => {}
             Some(Ok(Message::Close(close))) => {
@@ -204,21 +200,18 @@ impl Session<'_> {
                     (close.code.into(), close.reason.as_str().to_owned())
                 });
                 self.tell_app(code, &reason);
-                return false;
+                return Some(None);
             }
-            Some(Err(tungstenite::Error::Capacity(_))) => {
-                self.tell_app(1009, "");
-                let _ = self
-                    .send(socket, Message::Close(Some(frame(1009, "message too large"))))
-                    .await;
-                return false;
-            }
-            Some(Err(_)) | None => {
+            Some(Err(error)) => {
                 self.tell_app(1006, "");
-                return false;
+                return Some(violation(&error));
+            }
+            None => {
+                self.tell_app(1006, "");
+                return Some(None);
             }
         }
-        true
+        None
     }
 
     fn pass_on(&mut self, data: &[u8], text: bool) {
@@ -266,6 +259,16 @@ impl Session<'_> {
             poll_fn(|ctx| Pin::new(&mut *socket).poll_flush(ctx)).await
         };
         self.connection.watchdog.guard(limit, send).await?.map_err(closed)
+    }
+}
+
+/// The close frame for what a client did wrong (RFC 6455 section 7.4.1); none when it is merely gone.
+fn violation(error: &tungstenite::Error) -> Option<CloseFrame> {
+    match error {
+        tungstenite::Error::Capacity(_) => Some(frame(1009, "message too large")),
+        tungstenite::Error::Utf8(_) => Some(frame(1007, "text that is not UTF-8")),
+        tungstenite::Error::Protocol(_) => Some(frame(1002, "protocol violation")),
+        _ => None,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::answer::Problem;
 use crate::app::App;
 use crate::event::{Event, Worker};
 use crate::http::response::AppFault;
-use crate::link::{Link, Phase, read_some};
+use crate::link::{Interrupted, Link, Phase, read_some};
 
 /// Most bytes of a traceback or stack that are passed on; the rest is cut.
 const TEXT_LIMIT: usize = 16 * 1024;
@@ -232,8 +232,15 @@ fn handle_control(app: &App, link: &Rc<Link>, buffer: &mut FrameBuffer) -> Resul
             }
             ControlFromWorker::Reclaimed(ids) => app.reclaimed(link, ids),
             ControlFromWorker::Stack { id, text } => {
-                let text = format!("request {id} passed its deadline here:\n{}", cut(text));
-                app.report(Event::Notice { text });
+                let held = link.held.borrow();
+                let interrupted = held.get(&id).and_then(|held| held.interrupted.as_ref());
+                if let Some(Interrupted { request, .. }) = interrupted {
+                    let text = format!(
+                        "request {request} passed its deadline while it was here:\n{}",
+                        cut(text)
+                    );
+                    app.report(Event::Notice { text });
+                }
             }
         }
     }

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     }
     let cli = cli::Cli::parse();
     let result = match cli.command {
-        cli::Command::Serve(arguments) => serve::run(*arguments),
+        cli::Command::Serve(arguments) => serve::run(&arguments),
     };
     match result {
         Ok(status) => status,

@@ -27,9 +27,9 @@ const MESSAGE_SIZE: usize = 16 * 1024 * 1024;
 /// Room for a request head on the wire to the worker.
 const LARGEST_HEADER: u64 = 128 * 1024;
 
-pub(crate) fn run(arguments: ServeArguments) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
     say::set_level(arguments.log_level);
-    check(&arguments)?;
+    check(arguments)?;
     raise_descriptor_limit();
     let directory = std::path::absolute(&arguments.chdir).context("--chdir")?;
     if !directory.is_dir() {
@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: ServeArguments) -> anyhow::Result<ExitCode> {
     }
     let interpreter = interpreter::find(arguments.python.as_deref(), &directory)?;
     let extension = Extension::find()?;
-    let listeners = addresses(&arguments)
+    let listeners = addresses(arguments)
         .iter()
         .map(|address| bind(address))
         .collect::<anyhow::Result<Vec<_>>>()?;
@@ -58,17 +58,17 @@ pub(crate) fn run(arguments: ServeArguments) -> anyhow::Result<ExitCode> {
         extension,
         directory,
         environment: arguments.env.clone(),
-        settings: worker_settings(&arguments),
+        settings: worker_settings(arguments),
     };
     let seed = seed();
     let router = router::start(router::Start {
-        settings: router_settings(&arguments)?,
+        settings: router_settings(arguments)?,
         listeners,
         access_log,
         seed,
     })
     .context("cannot start the router")?;
-    let supervisor = supervisor::Supervisor::new(supervisor_settings(&arguments), seed);
+    let supervisor = supervisor::Supervisor::new(supervisor_settings(arguments), seed);
     let options = driver::Options {
         graceful_timeout: arguments.graceful_timeout,
         watch: arguments.reload,

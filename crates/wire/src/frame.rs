@@ -101,29 +101,43 @@ impl FrameBuffer {
     /// # Errors
     /// [`WireError::TooLarge`] or [`WireError::Reserved`]; the stream cannot be resynchronised after either.
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, WireError> {
-        let Some((header, rest)) = self.bytes[self.start..self.end].split_first_chunk::<FRAME_HEADER>()
-        else {
+        let Some(length) = complete_length(&self.bytes[self.start..self.end])? else {
             return Ok(None);
         };
-        let [l0, l1, l2, l3, kind, flags, zero0, zero1, id @ ..] = *header;
-        let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
-        if length > MAX_PAYLOAD {
-            return Err(WireError::TooLarge(length));
-        }
-        if (zero0, zero1) != (0, 0) {
-            return Err(WireError::Reserved);
-        }
-        if rest.len() < length {
-            return Ok(None);
-        }
-        let payload_start = self.start + FRAME_HEADER;
-        self.start = payload_start + length;
-        let payload = &self.bytes[payload_start..self.start];
-        Ok(Some(Frame {
+        let start = self.start;
+        self.start += length;
+        Ok(Frame::first(&self.bytes[start..self.start]))
+    }
+}
+
+impl<'a> Frame<'a> {
+    /// The frame at the front of `bytes` if it is complete and its header valid.
+    #[must_use]
+    pub fn first(bytes: &'a [u8]) -> Option<Self> {
+        let length = complete_length(bytes).ok()??;
+        let (header, payload) = bytes[..length].split_first_chunk::<FRAME_HEADER>()?;
+        let [_, _, _, _, kind, flags, _, _, id @ ..] = *header;
+        Some(Frame {
             kind,
             flags,
             id: u64::from_le_bytes(id),
             payload,
-        }))
+        })
     }
+}
+
+/// Length with its header of the frame at the front of `bytes`; `None` while it is incomplete.
+fn complete_length(bytes: &[u8]) -> Result<Option<usize>, WireError> {
+    let Some((header, payload)) = bytes.split_first_chunk::<FRAME_HEADER>() else {
+        return Ok(None);
+    };
+    let [l0, l1, l2, l3, _, _, zero0, zero1, ..] = *header;
+    let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    if length > MAX_PAYLOAD {
+        return Err(WireError::TooLarge(length));
+    }
+    if (zero0, zero1) != (0, 0) {
+        return Err(WireError::Reserved);
+    }
+    Ok((payload.len() >= length).then_some(FRAME_HEADER + length))
 }

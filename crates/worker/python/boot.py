@@ -23,6 +23,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, lambda number, frame: None)
     for link in LINKS:
         os.set_inheritable(link, False)
+    os.register_at_fork(after_in_child=close_links)
     extension = json.loads(settings)["extension"]
     loader = importlib.machinery.ExtensionFileLoader("serpentry_worker", extension)
     spec = importlib.util.spec_from_file_location("serpentry_worker", extension, loader=loader)
@@ -30,6 +31,15 @@ def main() -> int:
     sys.modules["serpentry_worker"] = module
     loader.exec_module(module)
     return module.main(settings, *LINKS)
+
+
+def close_links() -> None:
+    """A process that the application forks is not a worker: the router must see the links end with this one. The numbers
+    stay taken, so that no file of the child is mistaken for a link."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for link in LINKS:
+        os.dup2(nothing, link, inheritable=False)
+    os.close(nothing)
 
 
 if __name__ == "__main__":

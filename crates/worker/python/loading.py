@@ -7,7 +7,6 @@ line for people: what failed, where, and what to do about it. Runs once at start
 from __future__ import annotations
 
 import ast
-import difflib
 import functools
 import importlib
 import importlib.util
@@ -99,9 +98,9 @@ def not_found(name: str, missing: str) -> str:
     if parent:
         where = next(iter(getattr(sys.modules.get(parent), "__path__", [])), where)
     message = f"module {missing} was not found in {where}"
-    close = difflib.get_close_matches(last, modules_in(where), 1)
+    close = closest(last, modules_in(where))
     if close:
-        return message + f": did you mean {parent + '.' if parent else ''}{close[0]}?"
+        return message + f": did you mean {parent + '.' if parent else ''}{close}?"
     return message + ": check the name and the directory (--chdir)"
 
 
@@ -111,6 +110,12 @@ def missing_import(name: str, missing: str) -> str:
     if top in modules_in(os.getcwd()):
         return message
     return message + f": install it in this interpreter's environment: {sys.executable}"
+
+
+def closest(name: str, known: list[str]) -> str | None:
+    import difflib  # not needed by a worker that starts, which is nearly every one
+
+    return next(iter(difflib.get_close_matches(name, known, 1)), None)
 
 
 def modules_in(directory: str) -> list[str]:
@@ -170,8 +175,8 @@ def attribute(module: ModuleType, node: ast.expr, expression: str) -> Any:
 def missing_attribute(module: ModuleType, owner: Any, name: str) -> str:
     what = f"module {module.__name__}" if owner is module else describe(owner)
     message = f"{what} has no attribute {name}"
-    close = difflib.get_close_matches(name, [known for known in dir(owner) if not known.startswith("_")], 1)
-    return message + f": did you mean {close[0]}?" if close else message + ": check the name after the colon"
+    close = closest(name, [known for known in dir(owner) if not known.startswith("_")])
+    return message + f": did you mean {close}?" if close else message + ": check the name after the colon"
 
 
 def call_expression(module: ModuleType, node: ast.Call, expression: str) -> Any:

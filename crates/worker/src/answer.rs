@@ -144,6 +144,11 @@ impl Answer {
         self.place = None;
     }
 
+    /// True when `more` bytes reach the stated length.
+    pub(crate) fn completes(&self, more: usize) -> bool {
+        self.expected.is_some_and(|expected| expected <= more as u64)
+    }
+
     /// The application is finished with the request: say DONE, on the last frame if that has not left.
     pub(crate) fn finish(&mut self) {
         if self.done {

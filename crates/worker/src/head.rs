@@ -42,26 +42,6 @@ const EVERYDAY: [(u16, &[u8]); 9] = [
     (404, b"Not Found"),
 ];
 
-/// Fields that belong to a connection and not to a response (RFC 9110 section 7.6.1), so never to an application.
-const HOP_BY_HOP: [&str; 9] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "trailers",
-    "transfer-encoding",
-    "upgrade",
-];
-
-/// True for fields that only the host may send.
-pub(crate) fn is_hop_by_hop(name: &[u8]) -> bool {
-    HOP_BY_HOP
-        .iter()
-        .any(|hop| hop.as_bytes().eq_ignore_ascii_case(name))
-}
-
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -68,8 +68,8 @@ impl Runner {
 
 /// Python's identifier of the calling thread.
 pub(crate) fn this_thread() -> u64 {
-    // SAFETY: the function has no preconditions.
     #[expect(unsafe_code, reason = "not wrapped by pyo3")]
+    // SAFETY: the function has no preconditions.
     unsafe {
         pyo3::ffi::PyThread_get_thread_ident()
     }
@@ -78,9 +78,9 @@ pub(crate) fn this_thread() -> u64 {
 /// Make `thread` raise `class` at its next bytecode, or withdraw what it would raise. The caller is attached.
 pub(crate) fn set_exception(thread: u64, class: Option<&Bound<'_, PyAny>>) {
     let class = class.map_or(std::ptr::null_mut(), Bound::as_ptr);
+    #[expect(unsafe_code, reason = "not wrapped by pyo3")]
     // SAFETY: the caller is attached to the interpreter (both callers hold a Python token or run in a Python method), and
     // `class` is null or an exception class that is alive for the call; CPython takes its own reference.
-    #[expect(unsafe_code, reason = "not wrapped by pyo3")]
     unsafe {
         pyo3::ffi::PyThreadState_SetAsyncExc(thread as std::ffi::c_long, class);
     }

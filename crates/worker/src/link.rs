@@ -58,11 +58,8 @@ pub(crate) fn broken(why: &str) -> ! {
 
 /// End the process at once.
 pub(crate) fn leave(code: i32) -> ! {
+    #[expect(unsafe_code, reason = "a clean exit may hang in the application")]
     // SAFETY: _exit has no preconditions and does not return.
-    #[expect(
-        unsafe_code,
-        reason = "the standard library only offers exit with clean-up, which may hang in the application"
-    )]
     unsafe {
         libc::_exit(code)
     }
@@ -79,8 +76,8 @@ impl Link {
     /// # Errors
     /// When the kernel has no descriptor left.
     pub(crate) fn open(data: i32, control: i32) -> rustix::io::Result<Self> {
-        // SAFETY: the router passes these two descriptors to this process for this purpose and nothing else owns them.
         #[expect(unsafe_code, reason = "inherited descriptors arrive as numbers")]
+        // SAFETY: the router passes these two descriptors to this process for this purpose and nothing else owns them.
         let (data, control) = unsafe { (OwnedFd::from_raw_fd(data), OwnedFd::from_raw_fd(control)) };
         Ok(Link {
             data,

@@ -13,11 +13,8 @@ static TERMINATE: AtomicI32 = AtomicI32::new(-1);
 
 extern "C" fn on_terminate(_signal: libc::c_int) {
     let one = 1_u64;
+    #[expect(unsafe_code, reason = "a signal handler may only make bare system calls")]
     // SAFETY: write(2) is async-signal-safe, `one` outlives the call and the descriptor is never closed.
-    #[expect(
-        unsafe_code,
-        reason = "only bare system calls are allowed in a signal handler"
-    )]
     unsafe {
         libc::write(TERMINATE.load(Ordering::Relaxed), (&raw const one).cast(), 8);
     }
@@ -31,8 +28,8 @@ pub(crate) fn terminate_fd() -> std::io::Result<OwnedFd> {
     let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
     TERMINATE.store(fd.as_raw_fd(), Ordering::Relaxed);
     let handler: extern "C" fn(libc::c_int) = on_terminate;
-    // SAFETY: the handler only calls write(2); an all-zero sigaction is valid (empty mask) before the two fields are set.
     #[expect(unsafe_code, reason = "there is no safe interface to signal handlers")]
+    // SAFETY: the handler only calls write(2); an all-zero sigaction is valid (empty mask) before the two fields are set.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = handler as libc::sighandler_t;

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use wire::{ControlFromWorker, ControlToWorker, FrameBuffer, FromWorker};
 
-use crate::inbox::Received;
+use crate::inbox::{Inbox, Received};
 use crate::link::{Link, broken, leave};
 
 /// Stops one running request; see [`crate::interrupt`].
@@ -85,14 +85,23 @@ impl Steward {
         if !reclaim {
             return;
         }
-        let ids = {
-            let mut inbox = self.link.inbox();
-            while matches!(self.link.receive(&mut inbox), Received::Frames { .. }) {}
-            inbox.reclaim()
-        };
+        let ids = self.with_everything_received(Inbox::reclaim);
         self.link.tell(&ControlFromWorker::Reclaimed(ids));
-        // An event loop must look at the mail that was read on its behalf.
-        self.link.wake_up();
+    }
+
+    /// Read what is in the data link, so that nothing is half way, and then look at the inbox.
+    fn with_everything_received<T>(&self, look: impl FnOnce(&mut Inbox) -> T) -> T {
+        let mut inbox = self.link.inbox();
+        let mut any = false;
+        while matches!(self.link.receive(&mut inbox), Received::Frames { .. }) {
+            any = true;
+        }
+        let result = look(&mut inbox);
+        if any {
+            // An event loop sleeps on the socket and would not see what was read on its behalf.
+            self.link.wake_up();
+        }
+        result
     }
 
     fn flush(&self) {
@@ -103,11 +112,7 @@ impl Steward {
     }
 
     fn interrupt(&self, id: u64) {
-        let queued = {
-            let mut inbox = self.link.inbox();
-            while matches!(self.link.receive(&mut inbox), Received::Frames { .. }) {}
-            inbox.drop_queued(id)
-        };
+        let queued = self.with_everything_received(|inbox| inbox.drop_queued(id));
         if queued {
             self.link.post(&FromWorker::Failed {
                 id,

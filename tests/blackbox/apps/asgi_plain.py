@@ -99,6 +99,7 @@ async def wait_disconnect(scope, receive, send):
 
 
 async def read_caught(scope, receive, send):
+    note("reading")
     try:
         body = await whole_body(receive)
         note(f"whole body {len(body)}")

@@ -1,4 +1,4 @@
-"""A Flask application that uses what Flask applications use: sessions, uploads, templates, streaming, errors."""
+"""Flask as it is really used: sessions, uploads, templates, streaming, errors."""
 
 import hashlib
 

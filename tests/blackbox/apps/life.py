@@ -1,4 +1,4 @@
-"""Applications that live dangerously: they sleep, hang, die and leave notes. WSGI, ASGI and a factory of each."""
+"""Applications that sleep, hang, die and leave notes. WSGI, ASGI and a factory of each."""
 
 import asyncio
 import ctypes

@@ -1,5 +1,6 @@
 """One WSGI application for the worker's tests: the path chooses the behaviour."""
 
+import os
 import sys
 import time
 from threading import Event, get_ident
@@ -151,6 +152,27 @@ def wrapped(environ, start_response):
     return environ["wsgi.file_wrapper"](open(__file__, "rb"), 512)
 
 
+def stated(environ, start_response):
+    """What Flask and Django do: an iterable that is no list, with a Content-Length."""
+    start_response("200 OK", [("Content-Length", "6")])
+    return Closing(iter([b"abc", b"def"]))
+
+
+def fork(environ, start_response):
+    """Leaves a child behind that outlives the worker."""
+    if os.fork() == 0:
+        time.sleep(60)
+        os._exit(0)
+    start_response("200 OK", [])
+    return [str(os.getpid()).encode()]
+
+
+def fork_returns(environ, start_response):
+    """A child that comes back from the application instead of ending."""
+    os.fork()
+    return hello(environ, start_response)
+
+
 def raises(environ, start_response):
     raise ValueError("no such\nthing")
 
@@ -229,7 +251,7 @@ PAGES = {
     "/empty": empty, "/304": has_body_anyway, "/replaced": replaced, "/too-late": too_late, "/twice": twice,
     "/file": wrapped, "/raises": raises, "/midway": raises_midway, "/exits": exits, "/no-start": no_start,
     "/too-few": too_few, "/too-many": too_many, "/sleep": sleep, "/stubborn": stubborn, "/wait": wait,
-    "/release": release,
+    "/release": release, "/stated": stated, "/fork": fork, "/fork-returns": fork_returns,
     "/bad/status": bad("200OK"), "/bad/status-type": bad(200), "/bad/status-100": bad("100 Continue"),
     "/bad/status-lf": bad("200 O\nK"),
     "/bad/value": bad(headers=[("X-A", "a\r\nB: c")]), "/bad/name": bad(headers=[("X A", "a")]),

@@ -1,6 +1,7 @@
 //! Decoder of the chunked transfer coding (RFC 9112 section 7.1), strict.
 
 use super::head::Reject;
+use super::response::is_token_byte;
 
 /// Longest chunk-size line with its extensions, and most bytes of all trailer fields together.
 const LINE_LIMIT: usize = 256;
@@ -21,6 +22,8 @@ enum State {
     DataLf,
     /// At the start of a trailer line.
     TrailerStart,
+    /// In the name of a trailer field.
+    TrailerName,
     Trailer,
     TrailerLf,
     EndLf,
@@ -116,7 +119,12 @@ impl ChunkedDecoder {
             (State::DataCr, b'\r') => Ok(State::DataLf),
             (State::DataLf, b'\n') => Ok(State::Size { digits: 0 }),
             (State::TrailerStart, b'\r') => Ok(State::EndLf),
-            (State::TrailerStart, 0x21..=0x7e) | (State::Trailer, b'\t' | 0x20..=0x7e | 0x80..) => {
+            (State::TrailerName, b':') => Ok(State::Trailer),
+            (State::TrailerStart | State::TrailerName, _) if is_token_byte(byte) => {
+                self.spend(TRAILER_LIMIT)?;
+                Ok(State::TrailerName)
+            }
+            (State::Trailer, b'\t' | 0x20..=0x7e | 0x80..) => {
                 self.spend(TRAILER_LIMIT)?;
                 Ok(State::Trailer)
             }
@@ -195,6 +203,9 @@ mod tests {
             b"5;a\x00b\r\nhello",
             b"0\r\n folded\r\n\r\n",
             b"0\r\nX\n\r\n",
+            b"0\r\nno colon\r\n\r\n",
+            b"0\r\nno-colon\r\n\r\n",
+            b"0\r\n: nameless\r\n\r\n",
         ] {
             assert_eq!(decode(bad, 3), Err(Reject::Chunk), "{}", bad.escape_ascii());
         }

@@ -81,8 +81,18 @@ pub(crate) struct Head<'h, 'b> {
     pub(crate) expect_continue: bool,
     /// The client wants the connection kept after this exchange.
     pub(crate) keep_alive: bool,
-    /// A well-formed WebSocket opening handshake (RFC 6455 section 4.2.1); the value is Sec-WebSocket-Key.
-    pub(crate) websocket_key: Option<&'b [u8]>,
+    pub(crate) websocket: Websocket<'b>,
+}
+
+/// Whether a request is a WebSocket opening handshake (RFC 6455 section 4.2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Websocket<'b> {
+    No,
+    /// The value is Sec-WebSocket-Key.
+    Key(&'b [u8]),
+    /// It wants to be one: an application that speaks WebSocket cannot take it, any other may ignore the wish.
+    BadKey,
+    BadVersion,
 }
 
 /// Space for the fields of one head; lives on the caller's stack.
@@ -142,13 +152,12 @@ pub(crate) fn parse<'h, 'b>(bytes: &'b [u8], space: &'h mut FieldSpace<'b>) -> R
         None => false,
     };
     let keep_alive = !seen.close && (version == 11 || seen.keep_alive);
-    let handshake = version == 11
-        && method == "GET"
-        && framing == Framing::None
-        && seen.connection_upgrade
-        && seen.upgrade_websocket
-        && seen.websocket_version_13;
-    let websocket_key = seen.websocket_key.filter(|_| handshake);
+    let handshake = version == 11 && method == "GET" && framing == Framing::None;
+    let websocket = if handshake && seen.connection_upgrade && seen.upgrade_websocket {
+        websocket(&seen)
+    } else {
+        Websocket::No
+    };
     Ok(Head {
         method,
         version,
@@ -157,8 +166,22 @@ pub(crate) fn parse<'h, 'b>(bytes: &'b [u8], space: &'h mut FieldSpace<'b>) -> R
         framing,
         expect_continue,
         keep_alive,
-        websocket_key,
+        websocket,
     })
+}
+
+fn websocket<'b>(seen: &Seen<'b>) -> Websocket<'b> {
+    if !seen.websocket_version_13 {
+        return Websocket::BadVersion;
+    }
+    // 16 bytes in base64.
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    match seen.websocket_key {
+        Some(key) if key.len() == 24 && key.ends_with(b"==") && key[..22].iter().all(is_base64) => {
+            Websocket::Key(key)
+        }
+        _ => Websocket::BadKey,
+    }
 }
 
 /// httparse reports a version problem for "HTTP/2.0" as well as for "FOO": only the former deserves 505.
@@ -379,24 +402,26 @@ mod tests {
 
     #[test]
     fn recognises_websocket_handshakes() {
-        let full = "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n\
-                    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: abc\r\n\r\n";
-        let mut space = field_space();
-        assert_eq!(
-            parse(full.as_bytes(), &mut space).unwrap().websocket_key,
-            Some(&b"abc"[..])
+        let key = "dGhlIHNhbXBsZSBub25jZQ==";
+        let full = format!(
+            "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
         );
-        for missing in [
-            "Upgrade: websocket\r\n",
-            "Sec-WebSocket-Version: 13\r\n",
-            "Sec-WebSocket-Key: abc\r\n",
+        for (from, to, expect) in [
+            ("", "", Websocket::Key(key.as_bytes())),
+            ("Upgrade: websocket\r\n", "", Websocket::No),
+            ("GET", "PUT", Websocket::No),
+            ("Version: 13", "Version: 8", Websocket::BadVersion),
+            ("Sec-WebSocket-Version: 13\r\n", "", Websocket::BadVersion),
+            (key, "short", Websocket::BadKey),
+            (key, "dGhlIHNhbXBsZSBub25jZQ!!", Websocket::BadKey),
         ] {
-            let part = full.replace(missing, "");
+            let changed = full.replacen(from, to, 1);
             let mut space = field_space();
             assert_eq!(
-                parse(part.as_bytes(), &mut space).unwrap().websocket_key,
-                None,
-                "without {missing}"
+                parse(changed.as_bytes(), &mut space).unwrap().websocket,
+                expect,
+                "{changed}"
             );
         }
     }

@@ -307,15 +307,17 @@ fn parse_length(value: &[u8]) -> Option<u64> {
 }
 
 /// `field-name` (RFC 9110 section 5.1).
-fn is_token(name: &[u8]) -> bool {
-    !name.is_empty()
-        && name
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
+pub(crate) fn is_token(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().copied().all(is_token_byte)
+}
+
+/// `tchar` (RFC 9110 section 5.6.2).
+pub(crate) fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// `field-value` (RFC 9110 section 5.5): no CR, LF, NUL or other control character but tab.
-fn is_field_value(value: &[u8]) -> bool {
+pub(crate) fn is_field_value(value: &[u8]) -> bool {
     value
         .iter()
         .all(|byte| *byte >= 0x20 && *byte != 0x7f || *byte == b'\t')

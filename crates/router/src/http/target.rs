@@ -51,7 +51,7 @@ fn strip_scheme(target: &str) -> Option<&str> {
 }
 
 /// Host = uri-host [ ":" port ] (RFC 9110 section 7.2): registered name, IPv4 or bracketed IPv6, nothing else.
-fn check_host(value: &[u8]) -> Result<&str, Reject> {
+pub(crate) fn check_host(value: &[u8]) -> Result<&str, Reject> {
     let valid = value
         .iter()
         .all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%:[]".contains(byte));

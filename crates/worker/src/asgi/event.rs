@@ -5,7 +5,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
-use crate::head::{Head, is_hop_by_hop};
+use crate::head::Head;
 
 /// The event, which must be a dictionary, and its type.
 pub(crate) fn open<'a, 'py>(
@@ -67,9 +67,6 @@ pub(crate) fn head<'py>(event: &Bound<'py, PyDict>, status: u16) -> PyResult<Hea
         let (name, value) = pair(&field?)?;
         let (name, value) = (bytes(&name, "a header name")?, bytes(&value, "a header value")?);
         let (name, value) = (name.as_bytes(), value.as_bytes());
-        if is_hop_by_hop(name) {
-            continue;
-        }
         head.push(name, value).map_err(|error| {
             PyValueError::new_err(format!("header {:?}: {error}", String::from_utf8_lossy(name)))
         })?;

@@ -9,11 +9,11 @@ use std::sync::{Mutex, MutexGuard};
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString};
-use wire::{FromWorker, MAX_CHUNK};
+use pyo3::types::PyDict;
 
 use super::awaitable::Ready;
 use super::http::Http;
+use super::pending::Pending;
 use super::server::Shared;
 use super::websocket::WebSocket;
 use crate::answer::Answer;
@@ -33,27 +33,6 @@ pyo3::create_exception!(
 pub(crate) enum Protocol {
     Http(Http),
     WebSocket(WebSocket),
-}
-
-/// Something the application sent and the router has no credit for yet.
-pub(crate) enum Pending {
-    /// `data[start..stop]`; `end` marks the end of the response.
-    Body {
-        data: Py<PyBytes>,
-        start: usize,
-        stop: usize,
-        end: bool,
-    },
-    /// A message from `start` on: `bytes`, or `str` if it is text.
-    Message {
-        data: Py<PyAny>,
-        start: usize,
-        text: bool,
-    },
-    Close {
-        code: u16,
-        reason: String,
-    },
 }
 
 /// Everything that changes.
@@ -234,78 +213,6 @@ impl State {
             ))
         } else {
             Some(Failure::Unfinished("the application returned without a response"))
-        }
-    }
-
-    /// Send what is pending as far as the credit goes.
-    pub(crate) fn pump(&mut self, py: Python<'_>) {
-        while let Some(pending) = self.pending.front_mut() {
-            let complete = match pending {
-                Pending::Body {
-                    data,
-                    start,
-                    stop,
-                    end,
-                } => {
-                    *start += self.answer.put(&data.bind(py).as_bytes()[*start..*stop], *end);
-                    start == stop && self.answer.ended() == *end
-                }
-                Pending::Message { data, start, text } => {
-                    let bytes = message_bytes(data.bind(py));
-                    let taken = put_message(&mut self.answer, &bytes[*start..], *text);
-                    *start += taken.unwrap_or_default();
-                    taken.is_some() && *start == bytes.len()
-                }
-                Pending::Close { code, reason } => {
-                    if let Protocol::WebSocket(websocket) = &mut self.protocol {
-                        websocket.close(self.answer.link, self.answer.id, *code, reason);
-                    }
-                    true
-                }
-            };
-            if !complete {
-                return;
-            }
-            self.pending.pop_front();
-        }
-    }
-}
-
-fn message_bytes<'a>(data: &'a Bound<'_, PyAny>) -> &'a [u8] {
-    if let Ok(bytes) = data.cast::<PyBytes>() {
-        return bytes.as_bytes();
-    }
-    // It was converted once when it was sent, so it can be again.
-    data.cast::<PyString>()
-        .ok()
-        .and_then(|text| text.to_str().ok())
-        .unwrap_or_default()
-        .as_bytes()
-}
-
-/// Send as much of a message as the credit allows; `None` if that is nothing although there is something.
-fn put_message(answer: &mut Answer, data: &[u8], text: bool) -> Option<usize> {
-    let mut taken = 0;
-    loop {
-        let rest = &data[taken..];
-        let allowed = rest
-            .len()
-            .min(MAX_CHUNK)
-            .min(usize::try_from(answer.credit).unwrap_or(usize::MAX));
-        if allowed == 0 && !rest.is_empty() {
-            return (taken > 0).then_some(taken);
-        }
-        let end = allowed == rest.len();
-        answer.link.post(&FromWorker::Message {
-            id: answer.id,
-            data: &rest[..allowed],
-            text,
-            end,
-        });
-        answer.credit -= allowed as u64;
-        taken += allowed;
-        if end {
-            return Some(taken);
         }
     }
 }

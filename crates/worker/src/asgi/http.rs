@@ -6,7 +6,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use super::event;
-use super::exchange::{Pending, Protocol, State};
+use super::exchange::{Protocol, State};
+use super::pending::Pending;
 use crate::inbox::Piece;
 
 /// How much of the request body the application has received.

@@ -17,6 +17,9 @@ use crate::steward::Interrupt;
 /// How long a cancelled task may keep the loop before the exception is raised in it.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// A request whose task was cancelled: its exchange, its task, and where it was.
+type Cancelled = (Py<Exchange>, Py<PyAny>, String);
+
 /// Interrupts requests of an ASGI worker.
 pub(crate) struct TaskInterrupt {
     pub(crate) shared: &'static Shared,
@@ -45,7 +48,7 @@ impl TaskInterrupt {
     }
 
     /// Cancel the task; returns the exchange, the task and the stack.
-    fn cancel(&self, py: Python<'_>, id: u64) -> PyResult<Option<(Py<Exchange>, Py<PyAny>, String)>> {
+    fn cancel(&self, py: Python<'_>, id: u64) -> PyResult<Option<Cancelled>> {
         let Some(exchange) = self.find(py, id) else {
             return Ok(None);
         };

@@ -9,6 +9,7 @@ mod event;
 mod exchange;
 mod http;
 mod interrupt;
+mod pending;
 mod scope;
 mod server;
 mod websocket;

@@ -13,7 +13,9 @@ const SPEC_VERSION: &str = "2.5";
 /// Makes scopes.
 pub(crate) struct ScopeMaker {
     names: HeaderNames,
-    versions: Py<PyDict>,
+    /// Scopes of an ordinary request; copied, then what differs is replaced.
+    http: Py<PyDict>,
+    websocket: Py<PyDict>,
     websocket_extensions: Py<PyDict>,
     state: Py<PyDict>,
     server_host: LastString,
@@ -27,14 +29,14 @@ impl ScopeMaker {
     /// # Errors
     /// When Python does.
     pub(crate) fn new(py: Python<'_>, state: Bound<'_, PyDict>) -> PyResult<Self> {
-        let versions = PyDict::new(py);
-        versions.set_item("version", "3.0")?;
-        versions.set_item("spec_version", SPEC_VERSION)?;
+        let http = base(py, "http", "http")?;
+        http.set_item(intern!(py, "method"), "GET")?;
         let websocket_extensions = PyDict::new(py);
         websocket_extensions.set_item("websocket.http.response", PyDict::new(py))?;
         Ok(ScopeMaker {
             names: HeaderNames::new(py),
-            versions: versions.unbind(),
+            http: http.unbind(),
+            websocket: base(py, "websocket", "ws")?.unbind(),
             websocket_extensions: websocket_extensions.unbind(),
             state: state.unbind(),
             server_host: LastString::default(),
@@ -51,13 +53,14 @@ impl ScopeMaker {
         headers: HeaderList<'_>,
         websocket: bool,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let scope = PyDict::new(py);
-        scope.set_item(intern!(py, "asgi"), &self.versions)?;
-        scope.set_item(intern!(py, "http_version"), version(py, head.version))?;
+        let scope = if websocket {
+            self.websocket.bind(py).copy()?
+        } else {
+            self.http.bind(py).copy()?
+        };
         scope.set_item(intern!(py, "path"), path(py, head))?;
         scope.set_item(intern!(py, "raw_path"), PyBytes::new(py, head.raw_path))?;
         scope.set_item(intern!(py, "query_string"), self.bytes(py, head.query))?;
-        scope.set_item(intern!(py, "root_path"), root_path(py, head.root_path))?;
         scope.set_item(intern!(py, "headers"), self.headers(py, headers)?)?;
         scope.set_item(
             intern!(py, "client"),
@@ -68,8 +71,13 @@ impl ScopeMaker {
             address(py, &self.server_host, head.server_host, head.server_port)?,
         )?;
         scope.set_item(intern!(py, "state"), self.state.bind(py).copy()?)?;
+        if !head.root_path.is_empty() {
+            scope.set_item(intern!(py, "root_path"), PyString::new(py, head.root_path))?;
+        }
+        if head.version == 10 {
+            scope.set_item(intern!(py, "http_version"), intern!(py, "1.0"))?;
+        }
         if websocket {
-            scope.set_item(intern!(py, "type"), intern!(py, "websocket"))?;
             let scheme = if head.scheme == "https" {
                 intern!(py, "wss")
             } else {
@@ -82,10 +90,8 @@ impl ScopeMaker {
                 self.websocket_extensions.bind(py).copy()?,
             )?;
         } else {
-            scope.set_item(intern!(py, "type"), intern!(py, "http"))?;
             scope.set_item(intern!(py, "method"), method(py, head.method))?;
             scope.set_item(intern!(py, "scheme"), scheme(py, head.scheme))?;
-            scope.set_item(intern!(py, "extensions"), PyDict::new(py))?;
         }
         Ok(scope)
     }
@@ -111,6 +117,31 @@ impl ScopeMaker {
     }
 }
 
+/// A scope with every key in its place.
+fn base<'py>(py: Python<'py>, kind: &str, scheme: &str) -> PyResult<Bound<'py, PyDict>> {
+    let versions = PyDict::new(py);
+    versions.set_item("version", "3.0")?;
+    versions.set_item("spec_version", SPEC_VERSION)?;
+    let scope = PyDict::new(py);
+    scope.set_item(intern!(py, "type"), PyString::intern(py, kind))?;
+    scope.set_item(intern!(py, "asgi"), versions)?;
+    scope.set_item(intern!(py, "http_version"), "1.1")?;
+    scope.set_item(intern!(py, "scheme"), PyString::intern(py, scheme))?;
+    scope.set_item(intern!(py, "root_path"), "")?;
+    for key in [
+        "path",
+        "raw_path",
+        "query_string",
+        "headers",
+        "client",
+        "server",
+        "state",
+    ] {
+        scope.set_item(PyString::intern(py, key), py.None())?;
+    }
+    Ok(scope)
+}
+
 /// Percent-decoded path with the root path (since version 2.4). Bytes that are not UTF-8 are replaced, as a `str` has no
 /// place for them; raw_path has them.
 fn path<'py>(py: Python<'py>, head: &RequestHead<'_>) -> Bound<'py, PyString> {
@@ -119,22 +150,6 @@ fn path<'py>(py: Python<'py>, head: &RequestHead<'_>) -> Bound<'py, PyString> {
         PyString::new(py, &path)
     } else {
         PyString::new(py, &[head.root_path, &path].concat())
-    }
-}
-
-fn root_path<'py>(py: Python<'py>, root_path: &str) -> Bound<'py, PyString> {
-    if root_path.is_empty() {
-        intern!(py, "").clone()
-    } else {
-        PyString::new(py, root_path)
-    }
-}
-
-fn version(py: Python<'_>, version: u8) -> Bound<'_, PyString> {
-    if version == 10 {
-        intern!(py, "1.0").clone()
-    } else {
-        intern!(py, "1.1").clone()
     }
 }
 

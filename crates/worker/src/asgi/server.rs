@@ -75,7 +75,7 @@ impl Shared {
 
     fn flush_now(&self, py: Python<'_>) -> PyResult<()> {
         let complete = self.link.flush(false);
-        if complete == !self.writer_added.load(Ordering::Relaxed) {
+        if complete != self.writer_added.load(Ordering::Relaxed) {
             return Ok(());
         }
         self.writer_added.store(!complete, Ordering::Relaxed);

@@ -7,7 +7,8 @@ use pyo3::types::{PyBytes, PyDict, PyString};
 use wire::FromWorker;
 
 use super::event;
-use super::exchange::{ClientDisconnected, Pending, Protocol, State};
+use super::exchange::{ClientDisconnected, Protocol, State};
+use super::pending::Pending;
 use crate::head::Head;
 use crate::inbox::Piece;
 use crate::link::Link;

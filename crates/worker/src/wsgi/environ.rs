@@ -11,6 +11,23 @@ use wire::{HeaderList, Name, RequestHead};
 
 use crate::strings::{HeaderNames, LastString, environ_key, latin1, method, scheme};
 
+/// Keys whose value belongs to the request; it is an empty string where nothing sets it.
+const PER_REQUEST: [&str; 13] = [
+    "REQUEST_METHOD",
+    "SCRIPT_NAME",
+    "PATH_INFO",
+    "QUERY_STRING",
+    "REQUEST_URI",
+    "RAW_URI",
+    "SERVER_NAME",
+    "SERVER_PORT",
+    "SERVER_PROTOCOL",
+    "REMOTE_ADDR",
+    "REMOTE_PORT",
+    "wsgi.url_scheme",
+    "serpentry.request_id",
+];
+
 /// Makes environs.
 pub(crate) struct EnvironMaker {
     base: Py<PyDict>,
@@ -20,19 +37,34 @@ pub(crate) struct EnvironMaker {
 }
 
 impl EnvironMaker {
-    /// `multithread`: more than one thread of this process runs the application.
+    /// `multithread`: more than one thread of this process runs the application. `no_input`: `wsgi.input` of requests
+    /// without a body.
     ///
     /// # Errors
     /// When Python does.
-    pub(crate) fn new(py: Python<'_>, file_wrapper: &Bound<'_, PyAny>, multithread: bool) -> PyResult<Self> {
+    pub(crate) fn new(
+        py: Python<'_>,
+        file_wrapper: &Bound<'_, PyAny>,
+        no_input: &Bound<'_, PyAny>,
+        multithread: bool,
+    ) -> PyResult<Self> {
         let base = PyDict::new(py);
+        // The keys that every request sets have their place too: replacing a value is cheaper than adding a key.
+        for key in PER_REQUEST {
+            base.set_item(PyString::intern(py, key), "")?;
+        }
         base.set_item("wsgi.version", (1, 0))?;
         base.set_item("wsgi.errors", py.import("sys")?.getattr("stderr")?)?;
         base.set_item("wsgi.multithread", multithread)?;
         base.set_item("wsgi.multiprocess", true)?;
         base.set_item("wsgi.run_once", false)?;
         base.set_item("wsgi.input_terminated", true)?;
+        base.set_item("wsgi.input", no_input)?;
         base.set_item("wsgi.file_wrapper", file_wrapper)?;
+        base.set_item("SERVER_PROTOCOL", "HTTP/1.1")?;
+        // Makes the table grow once for all copies, so that adding the headers does not.
+        base.set_item("spare", "")?;
+        base.del_item("spare")?;
         Ok(EnvironMaker {
             base: base.unbind(),
             names: HeaderNames::new(py),
@@ -41,30 +73,38 @@ impl EnvironMaker {
         })
     }
 
-    /// The environ of one request.
+    /// The environ of one request; `input` is its body if it has one.
     pub(crate) fn make<'py>(
         &self,
         py: Python<'py>,
         head: &RequestHead<'_>,
         headers: HeaderList<'_>,
-        input: &Bound<'py, PyAny>,
+        input: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let environ = self.base.bind(py).copy()?;
         environ.set_item(intern!(py, "REQUEST_METHOD"), method(py, head.method))?;
-        environ.set_item(intern!(py, "SCRIPT_NAME"), self.script_name(py, head.root_path))?;
         environ.set_item(intern!(py, "PATH_INFO"), latin1(py, head.path))?;
-        environ.set_item(intern!(py, "QUERY_STRING"), query_string(py, head.query))?;
+        if !head.root_path.is_empty() {
+            environ.set_item(intern!(py, "SCRIPT_NAME"), latin1(py, head.root_path.as_bytes()))?;
+        }
+        if !head.query.is_empty() {
+            environ.set_item(intern!(py, "QUERY_STRING"), latin1(py, head.query))?;
+        }
         let uri = request_uri(py, head);
         environ.set_item(intern!(py, "REQUEST_URI"), &uri)?;
         environ.set_item(intern!(py, "RAW_URI"), uri)?;
-        environ.set_item(intern!(py, "SERVER_PROTOCOL"), protocol(py, head.version))?;
+        if head.version == 10 {
+            environ.set_item(intern!(py, "SERVER_PROTOCOL"), intern!(py, "HTTP/1.0"))?;
+        }
         environ.set_item(
             intern!(py, "REMOTE_ADDR"),
             self.client_host.get(py, head.client_host),
         )?;
         environ.set_item(intern!(py, "REMOTE_PORT"), number(py, head.client_port))?;
         environ.set_item(intern!(py, "wsgi.url_scheme"), scheme(py, head.scheme))?;
-        environ.set_item(intern!(py, "wsgi.input"), input)?;
+        if let Some(input) = input {
+            environ.set_item(intern!(py, "wsgi.input"), input)?;
+        }
         environ.set_item(
             intern!(py, "serpentry.request_id"),
             PyString::new(py, head.request_id),
@@ -77,14 +117,6 @@ impl EnvironMaker {
             environ.set_item(intern!(py, "CONTENT_LENGTH"), length.to_string())?;
         }
         Ok(environ)
-    }
-
-    fn script_name<'py>(&self, py: Python<'py>, root_path: &str) -> Bound<'py, PyString> {
-        if root_path.is_empty() {
-            intern!(py, "").clone()
-        } else {
-            latin1(py, root_path.as_bytes())
-        }
     }
 
     /// SERVER_NAME and SERVER_PORT must never be empty, so a Unix socket takes them from the Host field.
@@ -168,27 +200,11 @@ fn join<'py>(
     }
 }
 
-fn query_string<'py>(py: Python<'py>, query: &[u8]) -> Bound<'py, PyString> {
-    if query.is_empty() {
-        intern!(py, "").clone()
-    } else {
-        latin1(py, query)
-    }
-}
-
 fn request_uri<'py>(py: Python<'py>, head: &RequestHead<'_>) -> Bound<'py, PyString> {
     if head.query.is_empty() {
         return latin1(py, head.raw_path);
     }
     latin1(py, &[head.raw_path, b"?", head.query].concat())
-}
-
-fn protocol<'py>(py: Python<'py>, version: u8) -> Bound<'py, PyString> {
-    if version == 10 {
-        intern!(py, "HTTP/1.0").clone()
-    } else {
-        intern!(py, "HTTP/1.1").clone()
-    }
 }
 
 /// A port in decimal.

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::answer::Answer;
-use crate::head::{Head, is_hop_by_hop};
+use crate::head::Head;
 use crate::inbox::Received;
 use crate::link::{Link, WaitFor, lock};
 
@@ -42,16 +42,22 @@ impl Exchange {
         lock(&self.answer)
     }
 
-    /// Send one piece, waiting for credit where needed.
+    /// Send one piece, waiting for credit where needed. The end is marked when `end` says so, and also as soon as the
+    /// application's own Content-Length is reached: most frameworks state it, and so their response is one frame.
     pub(crate) fn send(&self, py: Python<'_>, data: &[u8], end: bool) -> PyResult<Sent> {
-        let mut rest = {
+        let (mut rest, end) = {
             let mut answer = self.answer();
             if !answer.has_head() {
                 return Err(PyAssertionError::new_err(
                     "the application returned a body before it called start_response",
                 ));
             }
-            answer.admit(data)
+            let end = end || answer.completes(data.len());
+            let rest = answer.admit(data);
+            if answer.ended() {
+                return Ok(Sent::All);
+            }
+            (rest, end)
         };
         loop {
             let taken = self.answer().put(rest, end);
@@ -136,7 +142,9 @@ impl Exchange {
             return Ok(());
         }
         self.send(py, data, false)?;
-        self.flush(py);
+        if !self.answer().ended() {
+            self.flush(py);
+        }
         Ok(())
     }
 }
@@ -163,12 +171,6 @@ fn head_of(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<He
     for field in list.iter() {
         let (name, value) = pair(&field)?;
         let (name, value) = (latin1_bytes(&name)?, latin1_bytes(&value)?);
-        if is_hop_by_hop(&name) {
-            return Err(PyValueError::new_err(format!(
-                "header {} belongs to the connection and may only be set by the host",
-                String::from_utf8_lossy(&name)
-            )));
-        }
         head.push(&name, &value).map_err(|error| {
             PyValueError::new_err(format!("header {:?}: {error}", String::from_utf8_lossy(&name)))
         })?;

@@ -20,7 +20,6 @@ pub(crate) struct WsgiServer {
     link: &'static Link,
     app: Py<PyAny>,
     environs: EnvironMaker,
-    no_input: Py<Input>,
     runners: std::sync::Arc<[Runner]>,
     reporter: Reporter,
 }
@@ -36,11 +35,11 @@ impl WsgiServer {
         support: &Bound<'_, PyModule>,
     ) -> PyResult<Self> {
         let file_wrapper = support.getattr("FileWrapper")?;
+        let no_input = Bound::new(py, Input::new(link, 0, false))?;
         Ok(WsgiServer {
             link,
             app,
-            environs: EnvironMaker::new(py, &file_wrapper, runners.len() > 1)?,
-            no_input: Py::new(py, Input::new(link, 0, false))?,
+            environs: EnvironMaker::new(py, &file_wrapper, no_input.as_any(), runners.len() > 1)?,
             runners,
             reporter: Reporter::new(support)?,
         })
@@ -92,12 +91,13 @@ impl WsgiServer {
         }
         let mut unstarted = Some(Answer::new(self.link, id, head.method == "HEAD", head.window));
         let outcome = (|| {
-            let input = if request.has(flag::HAS_BODY) {
-                Bound::new(py, Input::new(self.link, id, true))?
-            } else {
-                self.no_input.bind(py).clone()
-            };
-            let environ = self.environs.make(py, &head, headers, input.as_any())?;
+            let input = request
+                .has(flag::HAS_BODY)
+                .then(|| Bound::new(py, Input::new(self.link, id, true)))
+                .transpose()?;
+            let environ = self
+                .environs
+                .make(py, &head, headers, input.as_ref().map(Bound::as_any))?;
             let answer = unstarted.take().expect("it is taken once");
             let exchange = Bound::new(py, Exchange::new(answer, self.link))?;
             let start_response = exchange.getattr(intern!(py, "start_response"))?;
@@ -131,6 +131,7 @@ impl WsgiServer {
     ) {
         let mut answer = exchange.answer();
         let failure = match result {
+            Ok(Sent::ClientGone) if interrupted => Failure::Deadline,
             Ok(Sent::ClientGone) => return answer.finish(),
             Ok(Sent::All) if answer.excess => {
                 self.reporter.note(
@@ -177,11 +178,18 @@ impl WsgiServer {
             if data.is_empty() {
                 continue;
             }
-            if exchange.send(py, data, false)? == Sent::ClientGone || exchange.flush(py) == Sent::ClientGone {
+            if exchange.send(py, data, false)? == Sent::ClientGone {
                 return Ok(Sent::ClientGone);
             }
-            if exchange.answer().excess {
+            let (ended, excess) = {
+                let answer = exchange.answer();
+                (answer.ended(), answer.excess)
+            };
+            if excess {
                 break;
+            }
+            if !ended && exchange.flush(py) == Sent::ClientGone {
+                return Ok(Sent::ClientGone);
             }
         }
         end(py, exchange)
@@ -219,10 +227,15 @@ fn respond_at_once<'py>(
 
 /// Mark the end of the body, unless bytes are missing.
 fn end(py: Python<'_>, exchange: &Exchange) -> PyResult<Sent> {
-    if exchange.answer().falls_short(0) {
-        return Ok(Sent::All);
+    let complete = {
+        let answer = exchange.answer();
+        answer.ended() || answer.falls_short(0)
+    };
+    if complete {
+        Ok(Sent::All)
+    } else {
+        exchange.send(py, &[], true)
     }
-    exchange.send(py, &[], true)
 }
 
 #[pymethods]
