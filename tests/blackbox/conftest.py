@@ -44,6 +44,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # An interrupted run still ends its servers: TERM (of `timeout`, of CI) is treated like Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     for line in (
         "wsgi: serves a WSGI application",
         "asgi: serves an ASGI application",

@@ -2,7 +2,8 @@
 
 Needs the two built extensions (`cargo xtask worker` leaves them under target/ext): say where with --extension-dir, a
 directory with serpentry_worker.abi3-py310.so and serpentry_worker.abi3-py312.so. Interpreters come from --pythons, else from PATH and
-pyenv; a version that is not found is reported as skipped. A test marked `once` runs on the newest interpreter only.
+pyenv; a version that is not found is reported as skipped. Tests marked `once` or `ends` run on
+the newest, or on the oldest and the newest interpreter only.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "once: does not depend on the version of Python, runs on the newest only")
-    config.addinivalue_line("markers", "uvloop: needs uvloop in the interpreter's environment")
+    config.addinivalue_line("markers", "ends: runs on the oldest and the newest version of Python only")
 
 
 @functools.cache
@@ -69,6 +70,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         wanted = list(VERSIONS)
         if metafunc.definition.get_closest_marker("once"):
             wanted = list(known)[-1:] or wanted[-1:]
+        elif metafunc.definition.get_closest_marker("ends"):
+            wanted = sorted({*list(known)[:1], *list(known)[-1:]}) or wanted[-1:]
         params = [version if version in known else
                   pytest.param(version, marks=pytest.mark.skip(reason=f"no CPython {version} on this machine"))
                   for version in wanted]

@@ -60,6 +60,7 @@ def name(settings: dict) -> str:
     return "-".join(str(value) for value in settings.values())
 
 
+@pytest.mark.ends
 @pytest.mark.parametrize("settings,interface", FOUND, ids=[name(settings) for settings, _ in FOUND])
 def test_found(start, settings: dict, interface: int) -> None:
     settings = dict(settings)
@@ -71,6 +72,7 @@ def test_found(start, settings: dict, interface: int) -> None:
         assert worker.finish() == 0
 
 
+@pytest.mark.ends
 @pytest.mark.parametrize("settings,parts,trace", REFUSED, ids=[name(settings) for settings, _, _ in REFUSED])
 def test_refused(start, python: str, settings: dict, parts: list[str], trace: str) -> None:
     settings = dict(settings)

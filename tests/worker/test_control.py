@@ -129,7 +129,7 @@ def test_interrupts_hit_only_their_request(start, app: str, settings: dict) -> N
     """Interrupts sent around the end of short requests: each request ends as itself, the next is never hit."""
     with start(app, **settings) as worker:
         worker.ready()
-        for round in range(60):
+        for round in range(40):
             id = worker.request(path="/sleep", query=str(0.0005 * (round % 8)))
             worker.order(frames.INTERRUPT, id)
             answer = worker.answer(id)

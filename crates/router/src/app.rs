@@ -132,7 +132,7 @@ impl App {
     fn find_worker(&self, now: Instant) -> Option<Rc<Link>> {
         let links = self.links.borrow();
         let candidates = links.iter().map(|link| Candidate {
-            serving: link.phase.get() == Phase::Serving,
+            serving: link.serves(now),
             load: link.load(),
             slots: link.slots.get(),
             silent: now.saturating_duration_since(link.last_progress()),
@@ -210,6 +210,9 @@ impl App {
 
     /// The worker gave these requests back without starting them.
     pub(crate) fn reclaimed(&self, link: &Link, mut ids: Vec<u64>) {
+        if !ids.is_empty() {
+            link.suspect();
+        }
         ids.sort_unstable();
         for id in ids.into_iter().rev() {
             let Some(held) = link.held.borrow_mut().remove(&id) else {
@@ -230,6 +233,8 @@ impl App {
     /// Deadlines of requests, waiting and running. Called every [`crate::watchdog::SWEEP`].
     pub(crate) fn sweep(&self, now: Instant) {
         self.sweep_queue(now);
+        // A worker may have become trustworthy again by the mere passing of time.
+        self.dispatch();
         for link in self.links.borrow().iter() {
             self.sweep_held(link, now);
         }
@@ -295,10 +300,9 @@ impl App {
             tokio::time::sleep(TICK).await;
             let now = Instant::now();
             for link in self.links.borrow().iter().filter(|link| link.is_stalled(now)) {
-                let elsewhere =
-                    self.links.borrow().iter().any(|other| {
-                        !Rc::ptr_eq(other, link) && other.has_free_slot() && !other.is_stalled(now)
-                    });
+                let elsewhere = self.links.borrow().iter().any(|other| {
+                    !Rc::ptr_eq(other, link) && other.has_free_slot(now) && !other.is_stalled(now)
+                });
                 link.nudge(elsewhere);
             }
         }

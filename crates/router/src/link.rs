@@ -25,8 +25,12 @@ use crate::exchange::Exchange;
 /// requests that wait inside it belong elsewhere.
 const SILENT: Duration = Duration::from_millis(1);
 
-/// An event loop that has not even started a request after this long is blocked.
+/// An event loop that has not even started a request after this long is blocked; threads that have said nothing for this
+/// long may all wait for one that holds the interpreter lock.
 const UNSTARTED: Duration = Duration::from_millis(2);
+
+/// A worker that gave requests back is not tried again for this long, unless it shows life.
+const SUSPICION: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -70,6 +74,8 @@ pub(crate) struct Link {
     /// When the worker last showed that it is alive, or got its first request after being idle.
     progress: Cell<Instant>,
     nudge: Cell<Nudge>,
+    /// It gave requests back without starting them: until then it gets none, unless it shows life before.
+    suspect_until: Cell<Option<Instant>>,
     data: Outbox,
     control: Outbox,
 }
@@ -102,6 +108,7 @@ impl Link {
             unstarted: RefCell::default(),
             progress: Cell::new(Instant::now()),
             nudge: Cell::new(Nudge::None),
+            suspect_until: Cell::new(None),
             data: Outbox::default(),
             control: Outbox::default(),
         })
@@ -149,14 +156,26 @@ impl Link {
         self.held.borrow().len()
     }
 
-    pub(crate) fn has_free_slot(&self) -> bool {
-        self.phase.get() == Phase::Serving && self.load() < self.slots.get()
+    pub(crate) fn has_free_slot(&self, now: Instant) -> bool {
+        self.serves(now) && self.load() < self.slots.get()
     }
 
     /// The worker sent something: it is not stuck.
     pub(crate) fn saw_life(&self, now: Instant) {
         self.progress.set(now);
         self.nudge.set(Nudge::None);
+        self.suspect_until.set(None);
+    }
+
+    /// It gave requests back: do not try it again at once.
+    pub(crate) fn suspect(&self) {
+        self.suspect_until.set(Some(Instant::now() + SUSPICION));
+        self.nudge.set(Nudge::None);
+    }
+
+    /// It may be given requests now.
+    pub(crate) fn serves(&self, now: Instant) -> bool {
+        self.phase.get() == Phase::Serving && self.suspect_until.get().is_none_or(|until| until <= now)
     }
 
     /// When the last sign of life was.
@@ -168,8 +187,12 @@ impl Link {
     pub(crate) fn is_stalled(&self, now: Instant) -> bool {
         let held = self.held.borrow();
         match self.interface.get() {
+            // One thread: what is beyond its slot waits. Several: any but the first may wait for the interpreter lock.
             Interface::Wsgi => {
-                held.len() > self.slots.get() && now.duration_since(self.progress.get()) >= SILENT
+                let silent = now.duration_since(self.progress.get());
+                let threads = self.slots.get() > 1;
+                (held.len() > self.slots.get() && silent >= SILENT)
+                    || (threads && held.len() > 1 && silent >= UNSTARTED)
             }
             Interface::Asgi => {
                 let mut unstarted = self.unstarted.borrow_mut();
@@ -189,7 +212,7 @@ impl Link {
     /// True while [`Link::is_stalled`] may become true without anything else happening.
     pub(crate) fn may_stall(&self) -> bool {
         match self.interface.get() {
-            Interface::Wsgi => self.load() > self.slots.get(),
+            Interface::Wsgi => self.load() > 1,
             Interface::Asgi => !self.unstarted.borrow().is_empty(),
         }
     }

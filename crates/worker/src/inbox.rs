@@ -111,6 +111,8 @@ pub(crate) struct Inbox {
     pub(crate) finishing: bool,
     /// A thread is waiting for the socket, so others wait for that thread.
     pub(crate) leader: bool,
+    /// Threads that were woken for a request of the queue and have not taken it yet.
+    pub(crate) claims: usize,
     /// Threads that wait for a request.
     pub(crate) idle: usize,
 }

@@ -99,10 +99,6 @@ impl Interrupt for ThreadInterrupt {
         let Some(runner) = self.runners.iter().find(|runner| runner.runs(id)) else {
             return;
         };
-        // A request that waits for its client inside our own code can stop at once.
-        if let Some(mailbox) = self.link.inbox().mail.get_mut(&id) {
-            mailbox.interrupted = true;
-        }
         let stopped = Python::try_attach(|py| {
             let class = py.get_type::<RequestTimeout>();
             let thread = runner.thread.load(Ordering::Relaxed);
@@ -120,9 +116,12 @@ impl Interrupt for ThreadInterrupt {
             set_exception(thread, Some(class.as_any()));
             Some(stack.unwrap_or_else(|error| format!("the stack cannot be read: {error}")))
         });
-        self.link.wake_all();
-        if let Some(Some(text)) = stopped {
-            self.link.tell(&ControlFromWorker::Stack { id, text: &text });
+        let Some(Some(text)) = stopped else { return };
+        self.link.tell(&ControlFromWorker::Stack { id, text: &text });
+        // A thread that waits for its client inside our own code runs no bytecode: end its wait.
+        if let Some(mailbox) = self.link.inbox().mail.get_mut(&id) {
+            mailbox.interrupted = true;
         }
+        self.link.wake_all();
     }
 }

@@ -239,7 +239,6 @@ PAGES = {
     "/ws/echo": ws_echo, "/ws/refuse": ws_refuse, "/ws/deny": ws_deny, "/ws/size": ws_size, "/ws/flood": ws_flood,
     "/ws/nothing": nothing, "/ws/raises": raises,
     "/204": bad(start(status=204), BODY),
-    "/hop": bad(start(headers=[(b"connection", b"keep-alive"), (b"transfer-encoding", b"chunked"), (b"x-a", b"b")]), BODY),
     "/bytearray": bad(start(), {"type": "http.response.body", "body": bytearray(b"array")}),
     "/too-many": bad(start(headers=[(b"content-length", b"3")]), {"type": "http.response.body", "body": b"12345"}),
     "/bad/order": bad(BODY), "/bad/twice": bad(start(), start()), "/bad/after": bad(start(), BODY, BODY),

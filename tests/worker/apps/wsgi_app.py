@@ -255,7 +255,7 @@ PAGES = {
     "/bad/status": bad("200OK"), "/bad/status-type": bad(200), "/bad/status-100": bad("100 Continue"),
     "/bad/status-lf": bad("200 O\nK"),
     "/bad/value": bad(headers=[("X-A", "a\r\nB: c")]), "/bad/name": bad(headers=[("X A", "a")]),
-    "/bad/hop": bad(headers=[("Connection", "close")]), "/bad/bytes": bad(headers=[(b"X-A", b"a")]),
+    "/bad/bytes": bad(headers=[(b"X-A", b"a")]),
     "/bad/latin": bad(headers=[("X-A", "\u20ac")]), "/bad/str": bad(body=["text"]),
     "/bad/pair": bad(headers=[("X-A", "a", "b")]), "/bad/length": bad(headers=[("Content-Length", "x")]),
 }

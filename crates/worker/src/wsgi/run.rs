@@ -46,33 +46,38 @@ impl WsgiServer {
     }
 
     /// The next request to run on this thread, or `None` when no more will come.
+    ///
+    /// It is taken out of the queue only while Python is attached: a request that waits for the interpreter lock has not
+    /// started, and the steward can still give it back.
     fn next(&self, py: Python<'_>, runner: &Runner) -> PyResult<Option<Request>> {
-        let queued = self
-            .link
-            .inbox()
-            .queue
-            .pop_front()
-            .inspect(|request| runner.begin(request.id));
-        if let Some(request) = queued {
-            if self.link.outbox().is_due() {
-                py.detach(|| self.link.flush(true));
-            }
-            return Ok(Some(request));
-        }
+        let mut claims = 0;
         loop {
-            let waited = py.detach(|| {
+            let queued = {
+                let mut inbox = self.link.inbox();
+                inbox.claims -= std::mem::take(&mut claims);
+                inbox.queue.pop_front()
+            };
+            if let Some(request) = queued {
+                runner.begin(request.id);
+                if self.link.outbox().is_due() {
+                    py.detach(|| self.link.flush(true));
+                }
+                return Ok(Some(request));
+            }
+            let more = py.detach(|| {
                 self.link.flush(true);
                 self.link
-                    .wait(WaitFor::Request, |inbox| match inbox.queue.pop_front() {
-                        Some(request) => {
-                            runner.begin(request.id);
-                            Some(Some(request))
+                    .wait(WaitFor::Request, |inbox| {
+                        if inbox.queue.len() > inbox.claims {
+                            inbox.claims += 1;
+                            return Some(true);
                         }
-                        None => inbox.finishing.then_some(None),
+                        (inbox.finishing && inbox.queue.is_empty()).then_some(false)
                     })
             });
-            match waited {
-                Ok(request) => return Ok(request),
+            match more {
+                Ok(true) => claims = 1,
+                Ok(false) => return Ok(None),
                 Err(_) => py.check_signals()?,
             }
         }
