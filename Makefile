@@ -16,8 +16,7 @@ test: build ## everything
 	@$(PYTHON) scripts/test.py
 
 serve: build ## the Flask example on http://127.0.0.1:8000
-	$(PYTHON) scripts/demo.py --prepare-only
-	target/release/serpentry serve shop.wsgi:application --chdir examples/shop --python "$(CURDIR)/target/demo/venvs/shop/bin/python"
+	$(PYTHON) scripts/demo.py --serve
 
 bench: build ## compare with other servers; writes docs/benchmarks.md
 	$(PYTHON) bench/run.py all

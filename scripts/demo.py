@@ -111,6 +111,8 @@ def main() -> int:
         signal.signal(number, exit_on_signal)
     served: list[Served] = []
     try:
+        if arguments.serve:
+            serve_shop(arguments.serpentry)
         demonstrate(arguments.serpentry, served)
     except DemoError as error:
         print(f"\ndemo: {error}", file=sys.stderr)
@@ -137,12 +139,22 @@ def parse_arguments() -> argparse.Namespace:
         default=ROOT / "target" / "release" / "serpentry",
         help="the program to run (default: target/release/serpentry)",
     )
+    parser.add_argument("--serve", action="store_true", help="only serve the Flask example, on 127.0.0.1:8000")
     return parser.parse_args()
 
 
 def exit_on_signal(number: int, _frame: object) -> NoReturn:
     """Leave through the clean-up."""
     raise SystemExit(128 + number)
+
+
+def serve_shop(serpentry: Path) -> NoReturn:
+    """Become `serpentry serve` of the Flask example."""
+    (TARGET / "data").mkdir(parents=True, exist_ok=True)
+    shop = next(example for example in examples() if example.name == "shop")
+    make_environment(shop)
+    arguments = ["serve", shop.app, "--chdir", str(shop.folder), "--python", str(shop.python), "--reload"]
+    os.execve(serpentry, [str(serpentry), *arguments], {**os.environ, **shop.environment})
 
 
 def demonstrate(serpentry: Path, served: list[Served]) -> None:

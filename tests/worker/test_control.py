@@ -164,6 +164,19 @@ def test_threads_run_at_the_same_time(start) -> None:
         assert len(idents) == 4
 
 
+def test_somebody_always_watches_the_link(start) -> None:
+    """The thread that watches the link, because it waits for its body, must hand that over when it has it."""
+    with start("wsgi_app", threads=2) as worker:
+        worker.ready()
+        short = worker.request(path="/sleep", query="0.1")
+        reader = worker.request(path="/read-then-wait", method="POST", flags=frames.HAS_BODY)
+        worker.done(short)
+        worker.send(worker.body_frames(reader, b"body"))
+        worker.wait_for_log("read\n")
+        assert worker.get("/release").status == 200
+        assert worker.answer(reader).body == b"body"
+
+
 def test_threads_share_the_link_for_bodies(start) -> None:
     """All threads wait for body bytes or credit; whichever reads the link must wake the others."""
     with start("wsgi_app", threads=4) as worker:
@@ -213,6 +226,20 @@ def test_interrupt_of_a_blocked_event_loop(start, path: str) -> None:
         assert worker.answer(id).failed == "deadline"
         assert worker.answer(sibling).body == b"slept", "the others survive"
         assert worker.get("/").status == 200 and worker.finish() == 0
+
+
+def test_news_that_arrive_while_the_event_loop_is_blocked(start) -> None:
+    """The steward reads the link on behalf of the loop, which must look at what came once it is free."""
+    with start("asgi_app") as worker:
+        worker.ready()
+        id = worker.request(path="/echo", method="POST", flags=frames.HAS_BODY)
+        worker.first(id, frames.STARTED)
+        blocker = worker.request(path="/block-later", query="0.3")
+        worker.wait_for_log("blocking")
+        worker.send(worker.body_frames(id, b"body"))
+        assert reclaim(worker) == []
+        assert not worker.of(blocker, frames.RESPONSE), "the loop was free too early for this test"
+        assert worker.answer(id).body == b"body"
 
 
 def test_a_cancelled_task_may_answer(start) -> None:

@@ -81,21 +81,9 @@ impl AccessLog {
         let output = Output::open(&target)?;
         let (ring, lines) = sync_channel(RING);
         let dropped = Arc::new(AtomicU64::new(0));
-        let writer = Writer {
-            target,
-            output,
-            lines,
-            dropped: Arc::clone(&dropped),
-        };
-        std::thread::Builder::new()
-            .name("access-log".into())
-            .spawn(move || writer.run())?;
-        Ok(AccessLog {
-            format,
-            ring,
-            dropped,
-            stamp: Cell::new((0, Civil::from_unix(0))),
-        })
+        let writer = Writer { target, output, lines, dropped: Arc::clone(&dropped) };
+        std::thread::Builder::new().name("access-log".into()).spawn(move || writer.run())?;
+        Ok(AccessLog { format, ring, dropped, stamp: Cell::new((0, Civil::from_unix(0))) })
     }
 
     pub(crate) fn reopen(&self) {
@@ -120,36 +108,17 @@ impl AccessLog {
         let mut line = String::with_capacity(256);
         match self.format {
             LogFormat::Common | LogFormat::Combined => {
-                let Civil {
-                    year,
-                    month,
-                    day,
-                    hour,
-                    minute,
-                    second,
-                    ..
-                } = civil;
+                let Civil { year, month, day, hour, minute, second, .. } = civil;
                 let month = MONTHS[month - 1];
-                line.push_str(if entry.client.is_empty() {
-                    "-"
-                } else {
-                    &entry.client
-                });
+                line.push_str(if entry.client.is_empty() { "-" } else { &entry.client });
                 // A String as writer cannot fail; the same holds below.
-                let _ = write!(
-                    line,
-                    " - - [{day:02}/{month}/{year}:{hour:02}:{minute:02}:{second:02} +0000] \""
-                );
+                let _ =
+                    write!(line, " - - [{day:02}/{month}/{year}:{hour:02}:{minute:02}:{second:02} +0000] \"");
                 push_escaped(&mut line, entry.method.as_bytes());
                 line.push(' ');
                 push_escaped(&mut line, entry.target.as_bytes());
-                let _ = write!(
-                    line,
-                    " HTTP/{}.{}\" {} ",
-                    entry.version / 10,
-                    entry.version % 10,
-                    outcome.status
-                );
+                let _ =
+                    write!(line, " HTTP/{}.{}\" {} ", entry.version / 10, entry.version % 10, outcome.status);
                 match outcome.bytes {
                     0 => line.push('-'),
                     bytes => drop(write!(line, "{bytes}")),
@@ -176,12 +145,7 @@ impl AccessLog {
                     push_json(&mut line, text);
                     line.push('"');
                 }
-                let Outcome {
-                    status,
-                    bytes,
-                    worker,
-                    ..
-                } = outcome;
+                let Outcome { status, bytes, worker, .. } = outcome;
                 let milliseconds = |duration: Duration| duration.as_secs_f64() * 1e3;
                 let (total, queued) = (milliseconds(outcome.total), milliseconds(outcome.queued));
                 let _ = write!(
@@ -231,11 +195,9 @@ impl Output {
     fn open(target: &LogTarget) -> io::Result<Self> {
         match target {
             LogTarget::Stdout => Ok(Output::Stdout(io::stdout())),
-            LogTarget::File(path) => OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(path)
-                .map(Output::File),
+            LogTarget::File(path) => {
+                OpenOptions::new().create(true).append(true).open(path).map(Output::File)
+            }
         }
     }
 
@@ -267,8 +229,7 @@ impl Writer {
             }
             // A log that cannot be written (disk full) loses lines like a ring that is full.
             if self.output.write_all(batch.as_bytes()).is_err() {
-                self.dropped
-                    .fetch_add(batch.lines().count() as u64, Ordering::Relaxed);
+                self.dropped.fetch_add(batch.lines().count() as u64, Ordering::Relaxed);
             }
             batch.clear();
             if reopen && let Ok(output) = Output::open(&self.target) {
@@ -313,10 +274,7 @@ mod tests {
         drop(log);
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
         while std::fs::read_to_string(&path).unwrap().is_empty() {
-            assert!(
-                std::time::Instant::now() < deadline,
-                "the writer thread never wrote"
-            );
+            assert!(std::time::Instant::now() < deadline, "the writer thread never wrote");
             std::thread::yield_now();
         }
         text
@@ -326,10 +284,7 @@ mod tests {
     fn escapes_what_clients_send() {
         let combined = lines(LogFormat::Combined);
         let tail = combined.split_once("] ").unwrap().1;
-        assert_eq!(
-            tail,
-            "\"GET /a\\x22b\\x1b[31m HTTP/1.1\" 200 12 \"-\" \"curl\\x0a1.2.3.4 forged\"\n"
-        );
+        assert_eq!(tail, "\"GET /a\\x22b\\x1b[31m HTTP/1.1\" 200 12 \"-\" \"curl\\x0a1.2.3.4 forged\"\n");
         assert!(lines(LogFormat::Common).ends_with("HTTP/1.1\" 200 12\n"));
         let json = lines(LogFormat::Json);
         assert!(
@@ -338,9 +293,6 @@ mod tests {
             ),
             "{json}"
         );
-        assert!(
-            json.ends_with(",\"worker\":3,\"total_ms\":1.500,\"queue_ms\":0.250}\n"),
-            "{json}"
-        );
+        assert!(json.ends_with(",\"worker\":3,\"total_ms\":1.500,\"queue_ms\":0.250}\n"), "{json}");
     }
 }

@@ -19,27 +19,14 @@ const fn problem(
     detail: &'static str,
     retry_after: Option<u8>,
 ) -> Problem {
-    Problem {
-        status,
-        code,
-        detail,
-        retry_after,
-    }
+    Problem { status, code, detail, retry_after }
 }
 
 impl Problem {
-    pub(crate) const APP_FAILED: Problem = problem(
-        500,
-        None,
-        "The application failed while it answered this request.",
-        None,
-    );
-    pub(crate) const BROKEN_RESPONSE: Problem = problem(
-        500,
-        Some("A30"),
-        "The application sent a response that is not valid HTTP.",
-        None,
-    );
+    pub(crate) const APP_FAILED: Problem =
+        problem(500, None, "The application failed while it answered this request.", None);
+    pub(crate) const BROKEN_RESPONSE: Problem =
+        problem(500, Some("A30"), "The application sent a response that is not valid HTTP.", None);
     pub(crate) const WORKER_DIED: Problem = problem(
         502,
         Some("A20"),
@@ -50,50 +37,22 @@ impl Problem {
         problem(503, Some("N10"), "Too many connections are open.", Some(1));
     pub(crate) const QUEUE_FULL: Problem =
         problem(503, Some("N11"), "Too many requests are waiting.", Some(1));
-    pub(crate) const QUEUED_TOO_LONG: Problem = problem(
-        503,
-        Some("N12"),
-        "This request waited too long for a free worker.",
-        Some(1),
-    );
-    pub(crate) const DEADLINE: Problem = problem(
-        504,
-        Some("N20"),
-        "The application did not answer before this request's deadline.",
-        None,
-    );
-    pub(crate) const SLOW_HEAD: Problem = problem(
-        408,
-        Some("N21"),
-        "The request head took too long to arrive.",
-        None,
-    );
-    pub(crate) const SLOW_BODY: Problem = problem(
-        408,
-        Some("N21"),
-        "The request body took too long to arrive.",
-        None,
-    );
-    pub(crate) const BODY_TOO_LARGE: Problem = problem(
-        413,
-        Some("N22"),
-        "The request body is larger than the limit.",
-        None,
-    );
+    pub(crate) const QUEUED_TOO_LONG: Problem =
+        problem(503, Some("N12"), "This request waited too long for a free worker.", Some(1));
+    pub(crate) const DEADLINE: Problem =
+        problem(504, Some("N20"), "The application did not answer before this request's deadline.", None);
+    pub(crate) const SLOW_HEAD: Problem =
+        problem(408, Some("N21"), "The request head took too long to arrive.", None);
+    pub(crate) const SLOW_BODY: Problem =
+        problem(408, Some("N21"), "The request body took too long to arrive.", None);
+    pub(crate) const BODY_TOO_LARGE: Problem =
+        problem(413, Some("N22"), "The request body is larger than the limit.", None);
     pub(crate) const WEBSOCKET_KEY: Problem =
         problem(400, None, "Sec-WebSocket-Key must be 16 bytes in base64.", None);
-    pub(crate) const WEBSOCKET_VERSION: Problem = problem(
-        426,
-        None,
-        "Only version 13 of the WebSocket protocol is spoken here.",
-        None,
-    );
-    pub(crate) const SPOOL_FAILED: Problem = problem(
-        507,
-        Some("D20"),
-        "There is no space to store this request's body.",
-        None,
-    );
+    pub(crate) const WEBSOCKET_VERSION: Problem =
+        problem(426, None, "Only version 13 of the WebSocket protocol is spoken here.", None);
+    pub(crate) const SPOOL_FAILED: Problem =
+        problem(507, Some("D20"), "There is no space to store this request's body.", None);
 
     pub(crate) fn refused(reject: crate::http::head::Reject) -> Problem {
         problem(reject.status(), None, reject_detail(reject), None)
@@ -146,12 +105,7 @@ pub(crate) fn encode(
     form: Form,
     host: HostFields<'_>,
 ) -> Result<(), AppFault> {
-    let Problem {
-        status,
-        code,
-        detail,
-        retry_after,
-    } = problem;
+    let Problem { status, code, detail, retry_after } = problem;
     let title = standard_reason(status);
     let code_text = code.unwrap_or("-");
     let id = host.request_id;
@@ -176,15 +130,9 @@ pub(crate) fn encode(
         ),
     };
     let retry = retry_after.map(|seconds| seconds.to_string());
-    let retry = retry
-        .as_ref()
-        .map(|seconds| (&b"retry-after"[..], seconds.as_bytes()));
+    let retry = retry.as_ref().map(|seconds| (&b"retry-after"[..], seconds.as_bytes()));
     // RFC 6455 section 4.4 and RFC 9110 section 15.5.22.
-    let upgrade: &[(&[u8], &[u8])] = if status == 426 {
-        &[(b"sec-websocket-version", b"13")]
-    } else {
-        &[]
-    };
+    let upgrade: &[(&[u8], &[u8])] = if status == 426 { &[(b"sec-websocket-version", b"13")] } else { &[] };
     let headers = [(&b"content-type"[..], content_type.as_bytes())]
         .into_iter()
         .chain(retry)

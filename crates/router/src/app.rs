@@ -154,11 +154,7 @@ impl App {
     }
 
     pub(crate) fn link(&self, worker: Worker) -> Option<Rc<Link>> {
-        self.links
-            .borrow()
-            .iter()
-            .find(|link| link.worker == worker)
-            .cloned()
+        self.links.borrow().iter().find(|link| link.worker == worker).cloned()
     }
 
     pub(crate) fn admit(&self, worker: Worker) {
@@ -241,11 +237,7 @@ impl App {
     }
 
     fn sweep_queue(&self, now: Instant) {
-        let Settings {
-            queue_timeout,
-            request_timeout,
-            ..
-        } = self.settings;
+        let Settings { queue_timeout, request_timeout, .. } = self.settings;
         self.queue.borrow_mut().retain(|exchange| {
             let waited = now.saturating_duration_since(exchange.arrived);
             if request_timeout.is_some_and(|limit| waited >= limit) {
@@ -266,19 +258,13 @@ impl App {
                 if self.settings.request_timeout.is_some_and(|limit| age >= limit) {
                     let exchange = Rc::clone(exchange);
                     exchange.fail(Problem::DEADLINE);
-                    held.interrupted = Some(Interrupted {
-                        at: now,
-                        request: exchange.describe(),
-                    });
+                    held.interrupted = Some(Interrupted { at: now, request: exchange.describe() });
                     held.exchange = None;
                     overdue.push(*id);
                 }
             }
             let grace = self.settings.interrupt_grace;
-            hung |= held
-                .interrupted
-                .as_ref()
-                .is_some_and(|it| now.saturating_duration_since(it.at) >= grace);
+            hung |= held.interrupted.as_ref().is_some_and(|it| now.saturating_duration_since(it.at) >= grace);
         }
         for id in overdue {
             link.order(ControlToWorker::Interrupt { id });

@@ -43,11 +43,7 @@ impl BodyReader {
             Framing::Length(length) => Decoder::Length(length),
             Framing::Chunked => Decoder::Chunked(ChunkedDecoder::new()),
         };
-        Ok(BodyReader {
-            framing,
-            received: 0,
-            limit,
-        })
+        Ok(BodyReader { framing, received: 0, limit })
     }
 
     pub(crate) fn is_finished(&self) -> bool {
@@ -59,10 +55,7 @@ impl BodyReader {
         let piece = match &mut self.framing {
             Decoder::Finished => return Ok(None),
             Decoder::Length(remaining) => {
-                let length = usize::try_from(*remaining)
-                    .unwrap_or(usize::MAX)
-                    .min(buffer.len())
-                    .min(most);
+                let length = usize::try_from(*remaining).unwrap_or(usize::MAX).min(buffer.len()).min(most);
                 *remaining -= length as u64;
                 if *remaining == 0 {
                     self.framing = Decoder::Finished;
@@ -128,10 +121,7 @@ impl StoredBody {
                 let mut file = tempfile::tempfile()?;
                 file.write_all(bytes)?;
                 file.write_all(data)?;
-                *self = StoredBody::File {
-                    file,
-                    length: (bytes.len() + data.len()) as u64,
-                };
+                *self = StoredBody::File { file, length: (bytes.len() + data.len()) as u64 };
                 Ok(())
             }
             StoredBody::File { file, length } => {
@@ -191,14 +181,8 @@ mod tests {
     #[test]
     fn takes_bodies_apart_and_leaves_the_next_request() {
         for most in [1, 3, 100] {
-            assert_eq!(
-                collect(Framing::Length(5), b"helloGET", 9, most),
-                Ok((b"hello".to_vec(), true, 3))
-            );
-            assert_eq!(
-                collect(Framing::Length(9), b"hello", 9, most),
-                Ok((b"hello".to_vec(), false, 0))
-            );
+            assert_eq!(collect(Framing::Length(5), b"helloGET", 9, most), Ok((b"hello".to_vec(), true, 3)));
+            assert_eq!(collect(Framing::Length(9), b"hello", 9, most), Ok((b"hello".to_vec(), false, 0)));
             let chunked = b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\nGET";
             assert_eq!(
                 collect(Framing::Chunked, chunked, 9, most),
@@ -215,10 +199,7 @@ mod tests {
             collect(Framing::Chunked, b"5\r\nhello\r\n5\r\nhello\r\n", 9, 100),
             Err(BodyError::TooLarge)
         );
-        assert_eq!(
-            collect(Framing::Chunked, b"x", 9, 9),
-            Err(BodyError::Malformed(Reject::Chunk))
-        );
+        assert_eq!(collect(Framing::Chunked, b"x", 9, 9), Err(BodyError::Malformed(Reject::Chunk)));
     }
 
     #[test]

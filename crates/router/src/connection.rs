@@ -16,26 +16,24 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BytesMut};
-use wire::{Interface, ToWorker};
+use wire::Interface;
 
 use crate::access_log;
 use crate::answer::{self, Form, Problem};
 use crate::app::App;
-use crate::body::{BodyError, BodyReader, StoredBody};
+use crate::body::{BodyReader, StoredBody};
 use crate::exchange::{Exchange, Step};
 use crate::http::head::{self, Framing, Head, Websocket};
 use crate::http::response::{self, HostFields, ResponseEncoder};
 use crate::http::scan::HeadScanner;
 use crate::stream::{Ends, Stream};
 use crate::submit::{self, BodyForm, RESPONSE_WINDOW};
+use crate::upload::Body;
 use crate::watchdog::{Expired, Watchdog};
 use crate::websocket;
 
 /// A body up to this size is handed over together with its head, also to applications that could stream it.
 const INLINE_BODY: u64 = 64 * 1024;
-
-/// How much of the next requests is read while one is being answered.
-const READ_AHEAD: usize = 64 * 1024;
 
 /// Room for a typical request head.
 const HEAD_ROOM: usize = 2 * 1024;
@@ -70,7 +68,7 @@ pub(crate) struct Connection {
     pub(crate) buffer: BytesMut,
     ends: Ends,
     /// The client has sent its last byte.
-    read_closed: bool,
+    pub(crate) read_closed: bool,
     /// It has carried a request.
     used: bool,
 }
@@ -84,15 +82,8 @@ struct Plan {
 /// What a complete head leads to.
 enum Start {
     Refuse(Problem),
-    Run {
-        exchange: Rc<Exchange>,
-        log: Option<access_log::Entry>,
-        accept_key: Option<String>,
-    },
-    Body {
-        head: BytesMut,
-        plan: Plan,
-    },
+    Run { exchange: Rc<Exchange>, log: Option<access_log::Entry>, accept_key: Option<String> },
+    Body { head: BytesMut, plan: Plan },
 }
 
 /// Serve one connection until it ends.
@@ -101,15 +92,8 @@ pub(crate) async fn serve(app: Rc<App>, stream: Stream, ends: Ends) {
     core.connections.set(core.connections.get() + 1);
     let over_limit = core.connections.get() > app.settings.connections;
     let watchdog = core.watchdogs.register();
-    let mut connection = Connection {
-        app,
-        stream,
-        watchdog,
-        buffer: BytesMut::new(),
-        ends,
-        read_closed: false,
-        used: false,
-    };
+    let mut connection =
+        Connection { app, stream, watchdog, buffer: BytesMut::new(), ends, read_closed: false, used: false };
     if over_limit {
         // Boxed: rare, and its state need not be part of every connection's memory.
         Box::pin(connection.refuse(Problem::TOO_MANY_CONNECTIONS)).await;
@@ -136,11 +120,9 @@ impl Connection {
                 Box::pin(self.refuse(problem)).await;
                 Err(Gone)
             }
-            Start::Run {
-                exchange,
-                log,
-                accept_key,
-            } => self.run(&exchange, log, accept_key, &mut Body::Complete).await,
+            Start::Run { exchange, log, accept_key } => {
+                self.run(&exchange, log, accept_key, &mut Body::Complete).await
+            }
             Start::Body { head, plan } => Box::pin(self.serve_with_body(&head, &plan)).await,
         }
     }
@@ -154,14 +136,8 @@ impl Connection {
             Err(reject) => return Start::Refuse(Problem::refused(reject)),
         };
         if parsed.framing != Framing::None {
-            let plan = Plan {
-                framing: parsed.framing,
-                expect_continue: parsed.expect_continue,
-            };
-            return Start::Body {
-                head: self.buffer.split_to(length),
-                plan,
-            };
+            let plan = Plan { framing: parsed.framing, expect_continue: parsed.expect_continue };
+            return Start::Body { head: self.buffer.split_to(length), plan };
         }
         let asgi = self.app.interface() == Interface::Asgi;
         let accept_key = match parsed.websocket {
@@ -172,11 +148,7 @@ impl Connection {
         };
         let (exchange, log) = self.submit(&parsed, &BodyForm::Inline(b""));
         self.buffer.advance(length);
-        Start::Run {
-            exchange,
-            log,
-            accept_key,
-        }
+        Start::Run { exchange, log, accept_key }
     }
 
     /// Submit a request whose body is ready; its head was parsed before.
@@ -214,23 +186,13 @@ impl Connection {
                 // An idle connection keeps no buffer.
                 self.buffer = BytesMut::new();
                 // A client that connects and says nothing is not worth a keep-alive connection yet.
-                let limit = if self.used {
-                    settings.keepalive_timeout
-                } else {
-                    settings.header_timeout
-                };
+                let limit = if self.used { settings.keepalive_timeout } else { settings.header_timeout };
                 self.watchdog.guard_idle(limit, self.stream.readable()).await??;
                 started = None;
             } else {
                 let begun = *started.get_or_insert_with(Instant::now);
                 let left = settings.header_timeout.saturating_sub(begun.elapsed());
-                if self
-                    .watchdog
-                    .guard(left, self.stream.readable())
-                    .await
-                    .map_err(|Expired| ())
-                    .is_err()
-                {
+                if self.watchdog.guard(left, self.stream.readable()).await.map_err(|Expired| ()).is_err() {
                     return Ok(Err(Problem::SLOW_HEAD));
                 }
             }
@@ -239,7 +201,7 @@ impl Connection {
     }
 
     /// Read what is there; `room` is about how much is expected.
-    fn read(&mut self, room: usize) -> io::Result<()> {
+    pub(crate) fn read(&mut self, room: usize) -> io::Result<()> {
         self.buffer.reserve(room);
         match self.stream.try_read_buf(&mut self.buffer) {
             Ok(0) => self.read_closed = true,
@@ -267,11 +229,7 @@ impl Connection {
         if self.app.interface() == Interface::Asgi && !inline {
             let (exchange, log) = self.submit_head(head, &BodyForm::Streamed)?;
             let expect_continue = plan.expect_continue;
-            let mut body = Body::Streamed {
-                reader,
-                credit: 0,
-                expect_continue,
-            };
+            let mut body = Body::Streamed { reader, credit: 0, expect_continue };
             return self.run(&exchange, log, None, &mut body).await;
         }
         if plan.expect_continue && self.buffer.is_empty() {
@@ -290,53 +248,8 @@ impl Connection {
         }
         let length = stored.len();
         let (exchange, log) = self.submit_head(head, &BodyForm::Stored { length })?;
-        let mut body = Body::Stored {
-            stored: &mut stored,
-            position: 0,
-        };
+        let mut body = Body::Stored { stored: &mut stored, position: 0 };
         self.run(&exchange, log, None, &mut body).await
-    }
-
-    /// Collect the whole body before any worker is bothered with it.
-    async fn store_body(&mut self, reader: &mut BodyReader) -> Result<Result<StoredBody, Problem>, Gone> {
-        let mut stored = StoredBody::new();
-        loop {
-            loop {
-                let piece = match reader.take(&mut self.buffer, wire::MAX_CHUNK) {
-                    Ok(Some(piece)) => piece,
-                    Ok(None) => break,
-                    Err(BodyError::TooLarge) => return Ok(Err(Problem::BODY_TOO_LARGE)),
-                    Err(BodyError::Malformed(reject)) => return Ok(Err(Problem::refused(reject))),
-                };
-                let result = if stored.will_block(piece.len()) {
-                    let append = move || {
-                        let result = stored.append(&piece);
-                        (stored, result)
-                    };
-                    let (returned, result) = tokio::task::spawn_blocking(append).await.map_err(|_| Gone)?;
-                    stored = returned;
-                    result
-                } else {
-                    stored.append(&piece)
-                };
-                if result.is_err() {
-                    return Ok(Err(Problem::SPOOL_FAILED));
-                }
-            }
-            if reader.is_finished() {
-                return Ok(Ok(stored));
-            }
-            if self.read_closed {
-                // The body was cut short and nobody is left to answer.
-                return Err(Gone);
-            }
-            let limit = self.app.settings.body_timeout;
-            match self.watchdog.guard(limit, self.stream.readable()).await {
-                Ok(result) => result?,
-                Err(Expired) => return Ok(Err(Problem::SLOW_BODY)),
-            }
-            self.read(wire::MAX_CHUNK)?;
-        }
     }
 
     // ---- an exchange ----
@@ -360,17 +273,7 @@ impl Connection {
             // 499: the client left before it was answered (nginx's habit).
             let status = if status == 0 { 499 } else { status };
             let request_id = &exchange.request_id;
-            log.record(
-                entry,
-                &access_log::Outcome {
-                    request_id,
-                    status,
-                    bytes,
-                    worker,
-                    total,
-                    queued,
-                },
-            );
+            log.record(entry, &access_log::Outcome { request_id, status, bytes, worker, total, queued });
         }
         result
     }
@@ -455,111 +358,6 @@ impl Connection {
         Ok(())
     }
 
-    /// The worker takes more of the body.
-    async fn feed(
-        &mut self,
-        exchange: &Rc<Exchange>,
-        body: &mut Body<'_>,
-        new_credit: u32,
-        restart: bool,
-    ) -> Result<(), Gone> {
-        match body {
-            Body::Complete => {}
-            Body::Streamed {
-                credit,
-                expect_continue,
-                ..
-            } => {
-                *credit += new_credit;
-                if std::mem::take(expect_continue) && self.buffer.is_empty() {
-                    self.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
-                }
-                self.pass_on(exchange, body);
-            }
-            Body::Stored { stored, position } => {
-                if restart {
-                    *position = 0;
-                }
-                let mut left = new_credit as usize;
-                while left > 0 && *position < stored.len() {
-                    let most = left.min(wire::MAX_CHUNK);
-                    // The file was written a moment ago and is read from the page cache.
-                    let Ok(data) = stored.read_at(*position, most) else {
-                        self.stop_upload(exchange, Problem::SPOOL_FAILED);
-                        return Ok(());
-                    };
-                    *position += data.len() as u64;
-                    left -= data.len().min(left);
-                    let end = *position == stored.len();
-                    let Some(link) = exchange.link() else {
-                        return Ok(());
-                    };
-                    link.send(&ToWorker::Body {
-                        id: exchange.id,
-                        data: &data,
-                        end,
-                    });
-                    // One piece at a time: other connections want the router too.
-                    tokio::task::yield_now().await;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Pass on what has arrived of a streamed body, as far as there is credit.
-    fn pass_on(&mut self, exchange: &Rc<Exchange>, body: &mut Body<'_>) {
-        let Body::Streamed { reader, credit, .. } = body else {
-            return;
-        };
-        let Some(link) = exchange.link() else { return };
-        while *credit > 0 && !reader.is_finished() {
-            match reader.take(&mut self.buffer, (*credit as usize).min(wire::MAX_CHUNK)) {
-                Ok(Some(data)) => {
-                    *credit -= u32::try_from(data.len()).unwrap_or(u32::MAX).min(*credit);
-                    let end = reader.is_finished();
-                    link.send(&ToWorker::Body {
-                        id: exchange.id,
-                        data: &data,
-                        end,
-                    });
-                    if end {
-                        exchange.body_fed();
-                        return;
-                    }
-                }
-                Ok(None) if reader.is_finished() => {
-                    link.send(&ToWorker::Body {
-                        id: exchange.id,
-                        data: b"",
-                        end: true,
-                    });
-                    exchange.body_fed();
-                }
-                Ok(None) => {
-                    if self.read_closed {
-                        self.stop_upload(exchange, Problem::refused(head::Reject::Malformed));
-                    }
-                    return;
-                }
-                Err(error) => {
-                    let problem = match error {
-                        BodyError::TooLarge => Problem::BODY_TOO_LARGE,
-                        BodyError::Malformed(reject) => Problem::refused(reject),
-                    };
-                    self.stop_upload(exchange, problem);
-                    return;
-                }
-            }
-        }
-    }
-
-    /// The body will never be complete: the application gets an error instead of a short body.
-    fn stop_upload(&self, exchange: &Exchange, problem: Problem) {
-        self.app.abandon(exchange);
-        exchange.fail(problem);
-    }
-
     // ---- writing ----
 
     pub(crate) async fn write_all(&self, bytes: &[u8]) -> Result<(), Gone> {
@@ -568,9 +366,7 @@ impl Connection {
             match self.stream.try_write(rest) {
                 Ok(count) => rest = &rest[count..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.watchdog
-                        .guard(self.app.settings.body_timeout, self.stream.writable())
-                        .await??;
+                    self.watchdog.guard(self.app.settings.body_timeout, self.stream.writable()).await??;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -585,19 +381,12 @@ impl Connection {
 
     /// Answer without a request that could be submitted, and close.
     async fn refuse(&mut self, problem: Problem) {
-        let exchange = response::Exchange {
-            version: 11,
-            head: false,
-            keep_alive: false,
-        };
+        let exchange = response::Exchange { version: 11, head: false, keep_alive: false };
         let mut encoder = ResponseEncoder::new(exchange);
         let mut out = Vec::new();
         let request_id = self.app.core.request_id();
         let encoded = {
-            let host = HostFields {
-                date: &self.app.core.clock.http_date(),
-                request_id: &request_id,
-            };
+            let host = HostFields { date: &self.app.core.clock.http_date(), request_id: &request_id };
             answer::encode(&mut out, &mut encoder, problem, Form::Text, host)
         };
         if encoded.is_ok() && self.write_all(&out).await.is_ok() {
@@ -613,10 +402,8 @@ impl Connection {
         while !self.read_closed && thrown_away < LINGER_BYTES {
             let left = until.saturating_duration_since(Instant::now());
             self.buffer.clear();
-            if !matches!(
-                self.watchdog.guard(left, self.stream.readable()).await,
-                Ok(Ok(()))
-            ) || self.read(HEAD_ROOM).is_err()
+            if !matches!(self.watchdog.guard(left, self.stream.readable()).await, Ok(Ok(())))
+                || self.read(HEAD_ROOM).is_err()
             {
                 return;
             }
@@ -629,38 +416,4 @@ impl Connection {
 enum Next {
     Step(Step),
     Readable,
-}
-
-/// Where the rest of a request body comes from.
-enum Body<'s> {
-    Complete,
-    Stored {
-        stored: &'s mut StoredBody,
-        position: u64,
-    },
-    Streamed {
-        reader: BodyReader,
-        credit: u32,
-        expect_continue: bool,
-    },
-}
-
-impl Body<'_> {
-    /// The connection is at a message boundary when the response ends.
-    fn is_finished(&self) -> bool {
-        !matches!(self, Body::Streamed { reader, .. } if !reader.is_finished())
-    }
-
-    /// The client's bytes are wanted now: for the body while there is credit, else for what comes after, bounded.
-    fn watches_client(&self, buffered: usize) -> bool {
-        match self {
-            Body::Streamed { reader, credit, .. } if !reader.is_finished() => *credit > 0,
-            _ => buffered < READ_AHEAD,
-        }
-    }
-
-    /// Nothing can happen until the client sends more of the body.
-    fn waits_for_client(&self) -> bool {
-        matches!(self, Body::Streamed { reader, credit, .. } if !reader.is_finished() && *credit > 0)
-    }
 }

@@ -69,10 +69,7 @@ pub(crate) struct Clock {
 
 impl Clock {
     fn new() -> Self {
-        let clock = Clock {
-            second: Cell::new(u64::MAX),
-            http_date: RefCell::default(),
-        };
+        let clock = Clock { second: Cell::new(u64::MAX), http_date: RefCell::default() };
         clock.update();
         clock
     }

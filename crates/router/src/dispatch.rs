@@ -70,12 +70,7 @@ mod tests {
     use super::*;
 
     fn worker(load: usize, slots: usize) -> Candidate {
-        Candidate {
-            serving: true,
-            load,
-            slots,
-            silent: Duration::ZERO,
-        }
+        Candidate { serving: true, load, slots, silent: Duration::ZERO }
     }
 
     fn service(micros: u64) -> ServiceTime {
@@ -89,21 +84,8 @@ mod tests {
         let pick = |workers: &[Candidate]| choose(workers.iter().copied(), service(10));
         assert_eq!(pick(&[worker(1, 1), worker(0, 1), worker(0, 1)]), Some(1));
         assert_eq!(pick(&[worker(5, 8), worker(3, 8)]), Some(1));
-        assert_eq!(
-            pick(&[
-                Candidate {
-                    serving: false,
-                    ..worker(0, 1)
-                },
-                worker(3, 8)
-            ]),
-            Some(1)
-        );
-        assert_eq!(
-            pick(&[worker(7, 8), worker(1, 1)]),
-            Some(0),
-            "a free slot beats a shorter line"
-        );
+        assert_eq!(pick(&[Candidate { serving: false, ..worker(0, 1) }, worker(3, 8)]), Some(1));
+        assert_eq!(pick(&[worker(7, 8), worker(1, 1)]), Some(0), "a free slot beats a shorter line");
         assert_eq!(pick(&[]), None);
     }
 
@@ -111,21 +93,10 @@ mod tests {
     fn hands_over_early_only_to_fast_workers() {
         let one_busy = |service| choose([worker(1, 1)].into_iter(), service);
         assert_eq!(one_busy(service(10)), Some(0));
-        assert_eq!(
-            one_busy(service(1_000)),
-            None,
-            "slow requests wait in the common queue"
-        );
+        assert_eq!(one_busy(service(1_000)), None, "slow requests wait in the common queue");
         assert_eq!(one_busy(ServiceTime::default()), None, "nothing is known yet");
-        let silent = Candidate {
-            silent: SILENT,
-            ..worker(1, 1)
-        };
-        assert_eq!(
-            choose([silent].into_iter(), service(10)),
-            None,
-            "it has just turned slow"
-        );
+        let silent = Candidate { silent: SILENT, ..worker(1, 1) };
+        assert_eq!(choose([silent].into_iter(), service(10)), None, "it has just turned slow");
         assert_eq!(choose([worker(33, 1)].into_iter(), service(1)), None, "bounded");
     }
 

@@ -12,12 +12,7 @@ pub type Worker = u64;
 pub enum Command {
     /// A worker was spawned: these are the router's ends of its links. After `quota` requests (if any) it is reported
     /// with [`Event::QuotaReached`].
-    Attach {
-        worker: Worker,
-        data: UnixStream,
-        control: UnixStream,
-        quota: Option<u64>,
-    },
+    Attach { worker: Worker, data: UnixStream, control: UnixStream, quota: Option<u64> },
     /// Give requests to this worker.
     Admit { worker: Worker },
     /// No more requests; when it holds none, tell it to finish.
@@ -34,26 +29,13 @@ pub enum Command {
 #[derive(Debug)]
 pub enum Event {
     /// The application is imported.
-    Hello {
-        worker: Worker,
-        interface: Interface,
-        slots: u32,
-        runtime: String,
-    },
+    Hello { worker: Worker, interface: Interface, slots: u32, runtime: String },
     /// It may be given requests.
     Ready { worker: Worker },
     /// The application did not start; `message` is one line with a hint, `traceback` may be empty.
-    BootFailed {
-        worker: Worker,
-        message: String,
-        traceback: String,
-    },
+    BootFailed { worker: Worker, message: String, traceback: String },
     /// Its data link ended. Of the requests it held, so many were put back into the queue and so many answered 502.
-    Closed {
-        worker: Worker,
-        replayed: usize,
-        failed: usize,
-    },
+    Closed { worker: Worker, replayed: usize, failed: usize },
     /// It broke the protocol, and its links are closed.
     Misbehaved { worker: Worker, reason: String },
     /// It has been given as many requests as its quota says. It still serves.

@@ -38,11 +38,7 @@ pub(crate) enum BodyPlan {
 pub(crate) enum Step {
     /// Bytes for the client. When they are written, `credit` is owed to the worker; `last` ends the exchange and says
     /// whether the connection may be kept.
-    Write {
-        bytes: Vec<u8>,
-        credit: u32,
-        last: Option<bool>,
-    },
+    Write { bytes: Vec<u8>, credit: u32, last: Option<bool> },
     /// Nothing more will come, and the response is incomplete: close so that the client notices.
     Cut,
     /// The worker takes up to this many body bytes; `restart` from the first one.
@@ -109,15 +105,7 @@ struct State {
 
 impl Exchange {
     pub(crate) fn new(submission: Submission, core: Rc<Core>, window: u32) -> Rc<Self> {
-        let Submission {
-            id,
-            request_id,
-            handover,
-            body,
-            repeatable,
-            form,
-            encoder,
-        } = submission;
+        let Submission { id, request_id, handover, body, repeatable, form, encoder } = submission;
         Rc::new(Exchange {
             id,
             request_id,
@@ -201,10 +189,7 @@ impl Exchange {
         let state = &mut *state;
         if head.status == 101 && !state.has_begun() && !end {
             state.websocket = true;
-            let fields = head
-                .headers()
-                .map(|(name, value)| (name.to_vec(), value.to_vec()))
-                .collect();
+            let fields = head.headers().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
             state.messages.push_back(Step::Accepted { fields });
             state.wake();
             return Ok(());
@@ -218,14 +203,9 @@ impl Exchange {
             state.encoder.close_after();
         }
         state.count(body)?;
-        let host = HostFields {
-            date: &self.core.clock.http_date(),
-            request_id: &self.request_id,
-        };
+        let host = HostFields { date: &self.core.clock.http_date(), request_id: &self.request_id };
         let status = (head.status, head.reason);
-        state
-            .encoder
-            .head(&mut state.output, status, head.headers(), (body, end), host)?;
+        state.encoder.head(&mut state.output, status, head.headers(), (body, end), host)?;
         state.wake();
         Ok(())
     }
@@ -247,11 +227,7 @@ impl Exchange {
             return Err(AppFault::Order);
         }
         state.count(data)?;
-        state.messages.push_back(Step::Message {
-            data: Bytes::copy_from_slice(data),
-            text,
-            end,
-        });
+        state.messages.push_back(Step::Message { data: Bytes::copy_from_slice(data), text, end });
         state.wake();
         Ok(())
     }
@@ -263,10 +239,7 @@ impl Exchange {
             return Err(AppFault::Order);
         }
         state.websocket_closed = true;
-        state.messages.push_back(Step::Closed {
-            code,
-            reason: reason.to_owned(),
-        });
+        state.messages.push_back(Step::Closed { code, reason: reason.to_owned() });
         state.wake();
         Ok(())
     }
@@ -289,10 +262,7 @@ impl Exchange {
     /// The worker consumed body bytes.
     pub(crate) fn body_credit(&self, bytes: u32) {
         let mut state = self.state.borrow_mut();
-        state.body_credit = state
-            .body_credit
-            .saturating_add(bytes)
-            .min(4 * wire::REQUEST_WINDOW);
+        state.body_credit = state.body_credit.saturating_add(bytes).min(4 * wire::REQUEST_WINDOW);
         state.wake();
     }
 
@@ -306,10 +276,7 @@ impl Exchange {
         if (self.body == BodyPlan::Streamed && !state.body_fed) || self.core.stopping.get() {
             state.encoder.close_after();
         }
-        let host = HostFields {
-            date: &self.core.clock.http_date(),
-            request_id: &self.request_id,
-        };
+        let host = HostFields { date: &self.core.clock.http_date(), request_id: &self.request_id };
         let begun = state.has_begun();
         state.cut =
             begun || answer::encode(&mut state.output, &mut state.encoder, problem, self.form, host).is_err();
@@ -346,11 +313,7 @@ impl Exchange {
             state.fed_once = true;
             return Poll::Ready(Step::FeedBody { credit, restart });
         }
-        if !state
-            .waker
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(ctx.waker()))
-        {
+        if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(ctx.waker())) {
             state.waker = Some(ctx.waker().clone());
         }
         Poll::Pending
@@ -398,22 +361,13 @@ impl Exchange {
         let Some(Ok(wire::ToWorker::Request { head, .. })) = request else {
             return self.request_id.to_string();
         };
-        format!(
-            "{} {} {}",
-            self.request_id,
-            head.method,
-            head.raw_path.escape_ascii()
-        )
+        format!("{} {} {}", self.request_id, head.method, head.raw_path.escape_ascii())
     }
 
     /// Facts for the access log: status, body bytes, worker, and when it was handed over.
     pub(crate) fn record(&self) -> (u16, u64, u64, Option<Instant>) {
         let state = self.state.borrow();
-        let status = if state.websocket {
-            101
-        } else {
-            state.encoder.status()
-        };
+        let status = if state.websocket { 101 } else { state.encoder.status() };
         (status, state.encoder.body_bytes(), state.worker, state.handed_at)
     }
 }
@@ -428,11 +382,7 @@ impl State {
         let length = u32::try_from(data.len()).map_err(|_| AppFault::Order)?;
         self.window -= i64::from(length);
         self.received = self.received.saturating_add(length);
-        if self.window < 0 {
-            Err(AppFault::Window)
-        } else {
-            Ok(())
-        }
+        if self.window < 0 { Err(AppFault::Window) } else { Ok(()) }
     }
 
     fn wake(&self) {

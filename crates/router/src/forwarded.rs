@@ -23,17 +23,12 @@ impl TrustedProxies {
     /// # Errors
     /// The first entry that is not an address, network or "*".
     pub fn parse(list: &str) -> Result<Self, NotAnAddress> {
-        let mut trusted = TrustedProxies {
-            any: false,
-            networks: Vec::new(),
-        };
+        let mut trusted = TrustedProxies { any: false, networks: Vec::new() };
         for entry in list.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
             if entry == "*" {
                 trusted.any = true;
             } else {
-                trusted
-                    .networks
-                    .push(parse_network(entry).ok_or_else(|| NotAnAddress(entry.to_owned()))?);
+                trusted.networks.push(parse_network(entry).ok_or_else(|| NotAnAddress(entry.to_owned()))?);
             }
         }
         Ok(trusted)
@@ -43,18 +38,13 @@ impl TrustedProxies {
     pub(crate) fn trusts(&self, peer: Option<IpAddr>) -> bool {
         let Some(peer) = peer else { return true };
         let peer = peer.to_canonical();
-        self.any
-            || self
-                .networks
-                .iter()
-                .any(|(network, prefix)| in_network(peer, *network, *prefix))
+        self.any || self.networks.iter().any(|(network, prefix)| in_network(peer, *network, *prefix))
     }
 }
 
 fn parse_network(entry: &str) -> Option<(IpAddr, u8)> {
-    let (address, prefix) = entry
-        .split_once('/')
-        .map_or((entry, None), |(address, prefix)| (address, Some(prefix)));
+    let (address, prefix) =
+        entry.split_once('/').map_or((entry, None), |(address, prefix)| (address, Some(prefix)));
     let address: IpAddr = address.parse().ok()?;
     let longest = if address.is_ipv4() { 32 } else { 128 };
     let prefix = prefix.map_or(Some(longest), |prefix| prefix.parse().ok())?;
@@ -102,10 +92,7 @@ pub(crate) fn origin(fields: &[httparse::Header<'_>], trusted: &TrustedProxies) 
         if field.name.eq_ignore_ascii_case("x-forwarded-for") {
             chain.extend(value.split(',').map(str::trim));
         } else if field.name.eq_ignore_ascii_case("x-forwarded-proto") {
-            https = value
-                .rsplit(',')
-                .next()
-                .map(|proto| proto.trim().eq_ignore_ascii_case("https"));
+            https = value.rsplit(',').next().map(|proto| proto.trim().eq_ignore_ascii_case("https"));
         } else if field.name.eq_ignore_ascii_case("x-forwarded-host") {
             host = value.split(',').next().and_then(valid_host);
         } else if field.name.eq_ignore_ascii_case("forwarded") {
@@ -135,29 +122,18 @@ pub(crate) fn origin(fields: &[httparse::Header<'_>], trusted: &TrustedProxies) 
             break;
         }
     }
-    Origin {
-        client,
-        https: https.unwrap_or(false),
-        host,
-    }
+    Origin { client, https: https.unwrap_or(false), host }
 }
 
 fn valid_host(host: &str) -> Option<String> {
-    check_host(host.trim().as_bytes())
-        .ok()
-        .filter(|host| !host.is_empty())
-        .map(str::to_owned)
+    check_host(host.trim().as_bytes()).ok().filter(|host| !host.is_empty()).map(str::to_owned)
 }
 
 /// "1.2.3.4", "1.2.3.4:80", "::1", "[::1]:80"
 fn hop_address(hop: &str) -> Option<IpAddr> {
     hop.parse()
         .ok()
-        .or_else(|| {
-            hop.parse::<std::net::SocketAddr>()
-                .ok()
-                .map(|address| address.ip())
-        })
+        .or_else(|| hop.parse::<std::net::SocketAddr>().ok().map(|address| address.ip()))
         .or_else(|| hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok())
 }
 
@@ -181,42 +157,21 @@ mod tests {
             assert_eq!(trusted.trusts(Some(peer.parse().unwrap())), expect, "{peer}");
         }
         assert!(trusted.trusts(None));
-        assert!(
-            TrustedProxies::parse("*")
-                .unwrap()
-                .trusts(Some("8.8.8.8".parse().unwrap()))
-        );
-        assert!(
-            TrustedProxies::parse("0.0.0.0/0")
-                .unwrap()
-                .trusts(Some("8.8.8.8".parse().unwrap()))
-        );
-        assert!(
-            !TrustedProxies::parse("")
-                .unwrap()
-                .trusts(Some("127.0.0.1".parse().unwrap()))
-        );
+        assert!(TrustedProxies::parse("*").unwrap().trusts(Some("8.8.8.8".parse().unwrap())));
+        assert!(TrustedProxies::parse("0.0.0.0/0").unwrap().trusts(Some("8.8.8.8".parse().unwrap())));
+        assert!(!TrustedProxies::parse("").unwrap().trusts(Some("127.0.0.1".parse().unwrap())));
         assert!(TrustedProxies::parse("localhost").is_err());
         assert!(TrustedProxies::parse("10.0.0.0/33").is_err());
     }
 
     #[track_caller]
     fn check(fields: &[(&str, &str)], client: Option<&str>, https: bool, host: Option<&str>) {
-        let fields: Vec<_> = fields
-            .iter()
-            .map(|(name, value)| httparse::Header {
-                name,
-                value: value.as_bytes(),
-            })
-            .collect();
+        let fields: Vec<_> =
+            fields.iter().map(|(name, value)| httparse::Header { name, value: value.as_bytes() }).collect();
         let trusted = TrustedProxies::parse("127.0.0.1,10.0.0.0/8").unwrap();
         assert_eq!(
             origin(&fields, &trusted),
-            Origin {
-                client: client.map(str::to_owned),
-                https,
-                host: host.map(str::to_owned)
-            }
+            Origin { client: client.map(str::to_owned), https, host: host.map(str::to_owned) }
         );
     }
 
@@ -235,19 +190,9 @@ mod tests {
     #[test]
     fn finds_scheme_and_host() {
         check(&[("X-Forwarded-Proto", "http, HTTPS")], None, true, None);
-        check(
-            &[("X-Forwarded-Host", "shop.example, inner")],
-            None,
-            false,
-            Some("shop.example"),
-        );
+        check(&[("X-Forwarded-Host", "shop.example, inner")], None, false, Some("shop.example"));
         check(&[("X-Forwarded-Host", "shop.example/x")], None, false, None);
         let forwarded = "for=1.1.1.1;host=shop.example, for=\"[2001:db8::1]:80\";proto=https;host=inner";
-        check(
-            &[("Forwarded", forwarded)],
-            Some("2001:db8::1"),
-            true,
-            Some("shop.example"),
-        );
+        check(&[("Forwarded", forwarded)], Some("2001:db8::1"), true, Some("shop.example"));
     }
 }

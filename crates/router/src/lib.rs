@@ -30,6 +30,7 @@ mod listen;
 mod settings;
 mod stream;
 mod submit;
+mod upload;
 mod watchdog;
 mod websocket;
 mod worker;
@@ -125,12 +126,7 @@ async fn run(start: Start, mut orders: mpsc::Receiver<Command>, news: mpsc::Send
 
 fn obey(app: &Rc<app::App>, order: Command, stop: &Notify) {
     match order {
-        Command::Attach {
-            worker,
-            data,
-            control,
-            quota,
-        } => {
+        Command::Attach { worker, data, control, quota } => {
             if let Err(error) = worker::attach(app, worker, quota, data, control) {
                 app.report(Event::Misbehaved {
                     worker,

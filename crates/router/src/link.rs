@@ -121,17 +121,11 @@ impl Link {
             self.progress.set(Instant::now());
         }
         if self.interface.get() == Interface::Asgi {
-            self.unstarted
-                .borrow_mut()
-                .push_back((exchange.id, Instant::now()));
+            self.unstarted.borrow_mut().push_back((exchange.id, Instant::now()));
         }
         held.insert(
             exchange.id,
-            Held {
-                exchange: Some(Rc::clone(exchange)),
-                started: false,
-                interrupted: None,
-            },
+            Held { exchange: Some(Rc::clone(exchange)), started: false, interrupted: None },
         );
         self.served.set(self.served.get() + 1);
         self.data.append(|out| exchange.hand_over(self, out));
@@ -202,9 +196,7 @@ impl Link {
                     }
                     unstarted.pop_front();
                 }
-                unstarted
-                    .front()
-                    .is_some_and(|(_, at)| now.duration_since(*at) >= UNSTARTED)
+                unstarted.front().is_some_and(|(_, at)| now.duration_since(*at) >= UNSTARTED)
             }
         }
     }

@@ -59,10 +59,7 @@ impl Listener {
                 ));
             }
             if UnixStream::connect(path).is_ok() {
-                return Err(io::Error::new(
-                    io::ErrorKind::AddrInUse,
-                    "another process listens there",
-                ));
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there"));
             }
             std::fs::remove_file(path)?;
         }
@@ -108,14 +105,7 @@ pub(crate) async fn accept_loop(app: Rc<App>, listener: Listener, stop: Rc<Notif
                 let _ = stream.set_nodelay(true);
                 let Ok(local) = stream.local_addr() else { continue };
                 let server = (local.ip().to_canonical().to_string().into(), local.port());
-                start(
-                    &app,
-                    Stream::Tcp(stream),
-                    Ends {
-                        client: Some(client),
-                        server,
-                    },
-                );
+                start(&app, Stream::Tcp(stream), Ends { client: Some(client), server });
             }
         }
         Listener::Unix(listener, path) => {
@@ -130,14 +120,7 @@ pub(crate) async fn accept_loop(app: Rc<App>, listener: Listener, stop: Rc<Notif
                 let Some((stream, _)) = accepted_or_pause(accepted).await else {
                     continue;
                 };
-                start(
-                    &app,
-                    Stream::Unix(stream),
-                    Ends {
-                        client: None,
-                        server: server.clone(),
-                    },
-                );
+                start(&app, Stream::Unix(stream), Ends { client: None, server: server.clone() });
             }
             // Somebody else may have removed it.
             let _ = std::fs::remove_file(&path);

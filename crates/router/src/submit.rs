@@ -40,24 +40,14 @@ pub(crate) fn prepare(
     head: &Head<'_, '_>,
     body: &BodyForm<'_>,
 ) -> (Submission, Option<access_log::Entry>) {
-    let trusted = app
-        .settings
-        .trusted_proxies
-        .trusts(ends.client.map(|client| client.ip()));
+    let trusted = app.settings.trusted_proxies.trusts(ends.client.map(|client| client.ip()));
     let origin = if trusted {
         forwarded::origin(head.fields, &app.settings.trusted_proxies)
     } else {
         Origin::default()
     };
-    let peer = ends
-        .client
-        .map(|client| client.ip().to_canonical().to_string())
-        .unwrap_or_default();
-    let client_port = if origin.client.is_none() {
-        ends.client.map_or(0, |client| client.port())
-    } else {
-        0
-    };
+    let peer = ends.client.map(|client| client.ip().to_canonical().to_string()).unwrap_or_default();
+    let client_port = if origin.client.is_none() { ends.client.map_or(0, |client| client.port()) } else { 0 };
     let origin_host = origin.host;
     let client_host = origin.client.unwrap_or(peer);
     let request_id = field(head, "x-request-id")
@@ -91,10 +81,8 @@ pub(crate) fn prepare(
 
     let is_websocket = matches!(head.websocket, Websocket::Key(_));
     // RFC 9110 section 9.2.2. A WebSocket is a GET, but its handler may have started to act.
-    let repeatable = matches!(
-        head.method,
-        "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE"
-    ) && !is_websocket;
+    let repeatable =
+        matches!(head.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE") && !is_websocket;
     let has_body = !matches!(body, BodyForm::Inline([]));
     let flags = bit(has_body, flag::HAS_BODY)
         | bit(is_websocket, flag::WEBSOCKET)
@@ -108,12 +96,7 @@ pub(crate) fn prepare(
     if let BodyForm::Inline(body) = body {
         let mut pieces = body.chunks(wire::MAX_CHUNK).peekable();
         while let Some(data) = pieces.next() {
-            ToWorker::Body {
-                id,
-                data,
-                end: pieces.peek().is_none(),
-            }
-            .encode(&mut handover);
+            ToWorker::Body { id, data, end: pieces.peek().is_none() }.encode(&mut handover);
         }
     }
 
@@ -151,10 +134,7 @@ pub(crate) fn prepare(
 
 /// The first field of that name.
 fn field<'b>(head: &Head<'_, 'b>, name: &str) -> Option<&'b [u8]> {
-    head.fields
-        .iter()
-        .find(|field| field.name.eq_ignore_ascii_case(name))
-        .map(|field| field.value)
+    head.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
 }
 
 /// A request id from outside is kept if it cannot do harm in a log or a header.
@@ -212,10 +192,7 @@ fn write_fields(
     writer.header(b"x-request-id", request_id.as_bytes());
     if !has_start {
         // The form that New Relic, Scout and Judoscale read: milliseconds since 1970.
-        writer.header(
-            b"x-request-start",
-            decimal(&mut number, "t=", unix_now().as_millis()),
-        );
+        writer.header(b"x-request-start", decimal(&mut number, "t=", unix_now().as_millis()));
     }
 }
 
@@ -252,25 +229,14 @@ mod tests {
             ("/b", "/a", "/b"),
             ("/a", "", "/a"),
         ] {
-            assert_eq!(
-                without_root(path.as_bytes(), root),
-                expect.as_bytes(),
-                "{path} below {root:?}"
-            );
+            assert_eq!(without_root(path.as_bytes(), root), expect.as_bytes(), "{path} below {root:?}");
         }
     }
 
     #[test]
     fn accepts_only_harmless_request_ids() {
         assert_eq!(accept_request_id(b"7f-A_1.x"), Some("7f-A_1.x"));
-        for bad in [
-            &b""[..],
-            b"a b",
-            b"a\"b",
-            b"<x>",
-            "\u{e4}".as_bytes(),
-            &[b'a'; REQUEST_ID_LIMIT + 1],
-        ] {
+        for bad in [&b""[..], b"a b", b"a\"b", b"<x>", "\u{e4}".as_bytes(), &[b'a'; REQUEST_ID_LIMIT + 1]] {
             assert_eq!(accept_request_id(bad), None);
         }
     }

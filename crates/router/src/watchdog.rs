@@ -70,11 +70,7 @@ impl Watchdog {
     }
 
     fn sweep(&self, now: Instant, stopping: bool) {
-        if self
-            .at
-            .get()
-            .is_some_and(|at| at <= now || (stopping && self.idle.get()))
-        {
+        if self.at.get().is_some_and(|at| at <= now || (stopping && self.idle.get())) {
             self.expired.set(true);
             if let Some(waker) = &*self.waker.borrow() {
                 waker.wake_by_ref();

@@ -50,17 +50,11 @@ pub(crate) async fn run(
     connection.write_all(&head).await?;
     let early = connection.buffer.split().to_vec();
     let limit = Some(connection.app.settings.message_size);
-    let config = WebSocketConfig::default()
-        .max_message_size(limit)
-        .max_frame_size(limit);
+    let config = WebSocketConfig::default().max_message_size(limit).max_frame_size(limit);
     let io = Io(&connection.stream);
     let mut socket = WebSocketStream::from_partially_read(io, early, Role::Server, Some(config)).await;
-    let mut session = Session {
-        connection,
-        exchange,
-        assembled: Vec::new(),
-        credit: i64::from(wire::REQUEST_WINDOW),
-    };
+    let mut session =
+        Session { connection, exchange, assembled: Vec::new(), credit: i64::from(wire::REQUEST_WINDOW) };
     let close = session.carry(&mut socket).await;
     let goodbye = async {
         // The client may be gone already; there is nobody else to tell.
@@ -168,11 +162,7 @@ impl Session<'_> {
     /// The application's message, now complete. Text that is not UTF-8 (a lying worker) ends the connection.
     fn message(&mut self, text: bool) -> Option<Message> {
         let bytes = Bytes::from(std::mem::take(&mut self.assembled));
-        if text {
-            Utf8Bytes::try_from(bytes).ok().map(Message::Text)
-        } else {
-            Some(Message::Binary(bytes))
-        }
+        if text { Utf8Bytes::try_from(bytes).ok().map(Message::Text) } else { Some(Message::Binary(bytes)) }
     }
 
     /// `Some` when the client's side is closed: with the close frame to send, if one is due.
@@ -187,10 +177,7 @@ impl Session<'_> {
             // tungstenite has queued the pong.
             Some(Ok(Message::Ping(_))) => {
                 let limit = self.connection.app.settings.body_timeout;
-                if !matches!(
-                    self.connection.watchdog.guard(limit, socket.flush()).await,
-                    Ok(Ok(()))
-                ) {
+                if !matches!(self.connection.watchdog.guard(limit, socket.flush()).await, Ok(Ok(()))) {
                     return Some(None);
                 }
             }
@@ -220,30 +207,16 @@ impl Session<'_> {
         self.credit -= data.len() as i64;
         let mut pieces = data.chunks(wire::MAX_CHUNK).peekable();
         if pieces.peek().is_none() {
-            link.send(&ToWorker::Message {
-                id,
-                data: b"",
-                text,
-                end: true,
-            });
+            link.send(&ToWorker::Message { id, data: b"", text, end: true });
         }
         while let Some(data) = pieces.next() {
-            link.send(&ToWorker::Message {
-                id,
-                data,
-                text,
-                end: pieces.peek().is_none(),
-            });
+            link.send(&ToWorker::Message { id, data, text, end: pieces.peek().is_none() });
         }
     }
 
     fn tell_app(&self, code: u16, reason: &str) {
         if let Some(link) = self.exchange.link() {
-            link.send(&ToWorker::Close {
-                id: self.exchange.id,
-                code,
-                reason,
-            });
+            link.send(&ToWorker::Close { id: self.exchange.id, code, reason });
         }
     }
 
@@ -274,17 +247,10 @@ fn violation(error: &tungstenite::Error) -> Option<CloseFrame> {
 
 /// A close frame; codes that must not be sent (RFC 6455 section 7.4.1) become 1000.
 fn frame(code: u16, reason: &str) -> CloseFrame {
-    let code = if matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
-        code
-    } else {
-        1000
-    };
+    let code = if matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) { code } else { 1000 };
     // A close frame holds 125 bytes, two of them the code.
     let reason = &reason[..reason.floor_char_boundary(123)];
-    CloseFrame {
-        code: CloseCode::from(code),
-        reason: reason.into(),
-    }
+    CloseFrame { code: CloseCode::from(code), reason: reason.into() }
 }
 
 /// The client's stream as tungstenite wants it.

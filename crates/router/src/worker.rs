@@ -69,15 +69,8 @@ async fn read_data(app: Rc<App>, link: Rc<Link>, stream: Rc<UnixStream>) {
     let was_open = link.phase.get() != Phase::Closed;
     let (replayed, failed) = app.detach(&link);
     match offence {
-        Some(offence) => app.report(Event::Misbehaved {
-            worker: link.worker,
-            reason: offence.to_string(),
-        }),
-        None if was_open => app.report(Event::Closed {
-            worker: link.worker,
-            replayed,
-            failed,
-        }),
+        Some(offence) => app.report(Event::Misbehaved { worker: link.worker, reason: offence.to_string() }),
+        None if was_open => app.report(Event::Closed { worker: link.worker, replayed, failed }),
         None => {}
     }
 }
@@ -91,10 +84,7 @@ async fn read_control(app: Rc<App>, link: Rc<Link>, stream: Rc<UnixStream>) {
         }
         if let Err(offence) = handle_control(&app, &link, &mut buffer) {
             app.detach(&link);
-            app.report(Event::Misbehaved {
-                worker: link.worker,
-                reason: offence.to_string(),
-            });
+            app.report(Event::Misbehaved { worker: link.worker, reason: offence.to_string() });
             return;
         }
     }
@@ -202,18 +192,8 @@ fn handle_control(app: &App, link: &Rc<Link>, buffer: &mut FrameBuffer) -> Resul
                 link.slots.set(hello.slots as usize);
                 link.interface.set(hello.interface);
                 app.set_interface(hello.interface);
-                let runtime = hello
-                    .runtime
-                    .chars()
-                    .filter(|c| !c.is_control())
-                    .take(80)
-                    .collect();
-                app.report(Event::Hello {
-                    worker,
-                    interface: hello.interface,
-                    slots: hello.slots,
-                    runtime,
-                });
+                let runtime = hello.runtime.chars().filter(|c| !c.is_control()).take(80).collect();
+                app.report(Event::Hello { worker, interface: hello.interface, slots: hello.slots, runtime });
             }
             ControlFromWorker::Ready => {
                 if link.phase.get() != Phase::Booting || link.slots.get() == 0 {
@@ -224,21 +204,15 @@ fn handle_control(app: &App, link: &Rc<Link>, buffer: &mut FrameBuffer) -> Resul
             }
             ControlFromWorker::BootFailed(failure) => {
                 let (message, traceback) = (cut(failure.message), cut(failure.traceback));
-                app.report(Event::BootFailed {
-                    worker,
-                    message,
-                    traceback,
-                });
+                app.report(Event::BootFailed { worker, message, traceback });
             }
             ControlFromWorker::Reclaimed(ids) => app.reclaimed(link, ids),
             ControlFromWorker::Stack { id, text } => {
                 let held = link.held.borrow();
                 let interrupted = held.get(&id).and_then(|held| held.interrupted.as_ref());
                 if let Some(Interrupted { request, .. }) = interrupted {
-                    let text = format!(
-                        "request {request} passed its deadline while it was here:\n{}",
-                        cut(text)
-                    );
+                    let text =
+                        format!("request {request} passed its deadline while it was here:\n{}", cut(text));
                     app.report(Event::Notice { text });
                 }
             }
@@ -250,7 +224,5 @@ fn handle_control(app: &App, link: &Rc<Link>, buffer: &mut FrameBuffer) -> Resul
 /// At most [`TEXT_LIMIT`] bytes, without terminal escapes: the text is the tenant's and is read on a terminal.
 fn cut(text: &str) -> String {
     let text = &text[..text.floor_char_boundary(TEXT_LIMIT)];
-    text.chars()
-        .filter(|c| !c.is_control() || matches!(c, '\n' | '\t'))
-        .collect()
+    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
 }

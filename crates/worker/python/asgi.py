@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from typing import Any, Awaitable, Callable
+from typing import Any, Awaitable, Callable, Coroutine
 
 from serpentry_loading import BootError, one_line, trace_of
 from serpentry_support import LONGEST_STACK, report_line, stack_of_thread
@@ -158,11 +158,20 @@ def serve(loop: asyncio.AbstractEventLoop, server: Any, lifespan: Lifespan, data
     loop.remove_reader(data)
     loop.remove_reader(wake)
     try:
-        loop.run_until_complete(lifespan.shutdown())
-        loop.run_until_complete(close(loop))
+        complete(loop, lifespan.shutdown())
+        complete(loop, close(loop))
     finally:
         asyncio.set_event_loop(None)
         loop.close()
+
+
+def complete(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None]) -> None:
+    """run_until_complete, undisturbed by a stop() that was meant for the serving loop and is still pending."""
+    task = loop.create_task(coroutine)
+    task.add_done_callback(lambda _: loop.stop())
+    while not task.done():
+        loop.run_forever()
+    task.result()
 
 
 async def close(loop: asyncio.AbstractEventLoop) -> None:

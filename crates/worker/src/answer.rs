@@ -157,7 +157,7 @@ impl Answer {
         self.done = true;
         let id = self.id;
         let mut outbox = self.link.outbox();
-        if !self.place.is_some_and(|place| outbox.mark_done(id, place)) {
+        if !self.place.is_some_and(|place| outbox.mark_done(place)) {
             outbox.push(|out| FromWorker::Done { id }.encode(out));
         }
     }

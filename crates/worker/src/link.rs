@@ -129,7 +129,8 @@ impl Link {
         self.outbox().push(|out| message.encode(out))
     }
 
-    /// Read the socket without blocking and wake those who may be waiting for what came.
+    /// Read the socket without blocking and wake those who may be waiting for what came. Whoever calls it while another
+    /// thread or an event loop sleeps on the socket must [`Link::wake_up`] that, which cannot know that it was emptied.
     pub(crate) fn receive(&self, inbox: &mut Inbox) -> Received {
         let received = inbox.receive(self.data());
         match received {
@@ -139,10 +140,6 @@ impl Link {
                 }
                 if mail {
                     self.mail.notify_all();
-                }
-                // A leader asleep in poll would not notice that somebody else has emptied the socket.
-                if inbox.leader {
-                    self.wake_up();
                 }
             }
             // After the order to finish nothing more is expected, and the supervisor owns the deadline.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use wire::{FromWorker, flag};
 
-/// Where an encoded frame lies, as long as it has not been taken for sending.
+/// Where an encoded frame lies, as long as it has not been taken for sending and DONE may be put on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     epoch: u64,
@@ -18,12 +18,10 @@ pub(crate) struct Place {
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     bytes: Vec<u8>,
-    /// Counts how often the bytes were taken: places of an older epoch are gone.
+    /// Places of an older epoch are gone or closed.
     epoch: u64,
     /// When the oldest of the bytes was put here.
     since: Option<Instant>,
-    /// Requests that were given credit, and where: no frame of a request may follow the one with DONE.
-    credits: Vec<(u64, usize)>,
 }
 
 impl Outbox {
@@ -45,23 +43,20 @@ impl Outbox {
         }
     }
 
-    /// Append credit for `bytes` of the body of request `id`.
+    /// Append credit for `bytes` of the body of request `id`. No frame of a request may follow the one with DONE, so no
+    /// frame before this one can carry that flag any more.
     pub(crate) fn push_credit(&mut self, id: u64, bytes: u32) {
-        let place = self.push(|out| FromWorker::Credit { id, bytes }.encode(out));
-        self.credits.push((id, place.start));
+        self.push(|out| FromWorker::Credit { id, bytes }.encode(out));
+        self.epoch += 1;
     }
 
-    /// Put DONE on a frame of request `id` if it is still here and the last one of that request; says whether it was.
-    pub(crate) fn mark_done(&mut self, id: u64, place: Place) -> bool {
-        let last = place.epoch == self.epoch
-            && !self
-                .credits
-                .iter()
-                .any(|(credited, start)| *credited == id && *start > place.start);
-        if last {
+    /// Put DONE on the last frame of a request, if it can still carry it; says whether it could.
+    pub(crate) fn mark_done(&mut self, place: Place) -> bool {
+        let possible = place.epoch == self.epoch;
+        if possible {
             wire::set_flag(&mut self.bytes, place.start, flag::DONE);
         }
-        last
+        possible
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -86,6 +81,5 @@ impl Outbox {
         std::mem::swap(&mut self.bytes, empty);
         self.epoch += 1;
         self.since = None;
-        self.credits.clear();
     }
 }

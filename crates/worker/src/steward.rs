@@ -98,7 +98,7 @@ impl Steward {
         }
         let result = look(&mut inbox);
         if any {
-            // An event loop sleeps on the socket and would not see what was read on its behalf.
+            // Who sleeps on the socket would not see what was read on its behalf.
             self.link.wake_up();
         }
         result

@@ -240,6 +240,16 @@ def wait(environ, start_response):
     return [b"released"]
 
 
+def read_then_wait(environ, start_response):
+    """Reads its body, then waits until /release is called."""
+    body = environ["wsgi.input"].read()
+    sys.stderr.write("read\n")
+    sys.stderr.flush()
+    assert released.wait(10)
+    start_response("200 OK", [])
+    return [body]
+
+
 def release(environ, start_response):
     released.set()
     return hello(environ, start_response)
@@ -251,7 +261,7 @@ PAGES = {
     "/empty": empty, "/304": has_body_anyway, "/replaced": replaced, "/too-late": too_late, "/twice": twice,
     "/file": wrapped, "/raises": raises, "/midway": raises_midway, "/exits": exits, "/no-start": no_start,
     "/too-few": too_few, "/too-many": too_many, "/sleep": sleep, "/stubborn": stubborn, "/wait": wait,
-    "/release": release, "/stated": stated, "/fork": fork, "/fork-returns": fork_returns,
+    "/read-then-wait": read_then_wait, "/release": release, "/stated": stated, "/fork": fork, "/fork-returns": fork_returns,
     "/bad/status": bad("200OK"), "/bad/status-type": bad(200), "/bad/status-100": bad("100 Continue"),
     "/bad/status-lf": bad("200 O\nK"),
     "/bad/value": bad(headers=[("X-A", "a\r\nB: c")]), "/bad/name": bad(headers=[("X A", "a")]),

@@ -52,11 +52,7 @@ pub(crate) enum Piece<'b> {
 
 impl ChunkedDecoder {
     pub(crate) fn new() -> Self {
-        ChunkedDecoder {
-            state: State::Size { digits: 0 },
-            remaining: 0,
-            spent: 0,
-        }
+        ChunkedDecoder { state: State::Size { digits: 0 }, remaining: 0, spent: 0 }
     }
 
     /// Take the next piece off `input`, which is advanced past what was consumed.
@@ -69,9 +65,7 @@ impl ChunkedDecoder {
                 return Ok(Piece::NeedMore);
             }
             if self.state == State::Data {
-                let length = usize::try_from(self.remaining)
-                    .unwrap_or(usize::MAX)
-                    .min(input.len());
+                let length = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(input.len());
                 let (data, rest) = input.split_at(length);
                 *input = rest;
                 self.remaining -= length as u64;
@@ -110,11 +104,7 @@ impl ChunkedDecoder {
             }
             (State::SizeLf, b'\n') => {
                 self.spent = 0;
-                Ok(if self.remaining == 0 {
-                    State::TrailerStart
-                } else {
-                    State::Data
-                })
+                Ok(if self.remaining == 0 { State::TrailerStart } else { State::Data })
             }
             (State::DataCr, b'\r') => Ok(State::DataLf),
             (State::DataLf, b'\n') => Ok(State::Size { digits: 0 }),
@@ -137,11 +127,7 @@ impl ChunkedDecoder {
 
     fn spend(&mut self, limit: usize) -> Result<(), Reject> {
         self.spent += 1;
-        if self.spent > limit {
-            Err(Reject::Chunk)
-        } else {
-            Ok(())
-        }
+        if self.spent > limit { Err(Reject::Chunk) } else { Ok(()) }
     }
 }
 
@@ -173,17 +159,10 @@ mod tests {
     fn decodes_whatever_the_cuts() {
         let input = b"5\r\nhello\r\n6;name=value\r\n world\r\n0\r\nX-Sum: 1\r\n\r\nGET ";
         for step in 1..=input.len() {
-            assert_eq!(
-                decode(input, step),
-                Ok(Some((b"hello world".to_vec(), 4))),
-                "step {step}"
-            );
+            assert_eq!(decode(input, step), Ok(Some((b"hello world".to_vec(), 4))), "step {step}");
         }
         assert_eq!(decode(b"5\r\nhel", 2), Ok(None));
-        assert_eq!(
-            decode(b"5 ;ext\r\nhello\r\n0\r\n\r\n", 1),
-            Ok(Some((b"hello".to_vec(), 0)))
-        );
+        assert_eq!(decode(b"5 ;ext\r\nhello\r\n0\r\n\r\n", 1), Ok(Some((b"hello".to_vec(), 0))));
     }
 
     #[test]

@@ -14,9 +14,8 @@ pub(crate) struct Civil {
     weekday: usize,
 }
 
-pub(crate) const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
+pub(crate) const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
 
 impl Civil {
@@ -30,11 +29,7 @@ impl Civil {
             (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let shifted_month = (5 * day_of_year + 2) / 153;
-        let month = if shifted_month < 10 {
-            shifted_month + 3
-        } else {
-            shifted_month - 9
-        };
+        let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
         Civil {
             year: year_of_era + era * 400 + u64::from(month <= 2),
             month: usize::try_from(month).unwrap_or(1),
@@ -48,15 +43,7 @@ impl Civil {
 
     /// "Sun, 06 Nov 1994 08:49:37 GMT"
     pub(crate) fn http_date(&self) -> String {
-        let Civil {
-            year,
-            month,
-            day,
-            hour,
-            minute,
-            second,
-            weekday,
-        } = *self;
+        let Civil { year, month, day, hour, minute, second, weekday } = *self;
         let (weekday, month) = (WEEKDAYS[weekday], MONTHS[month - 1]);
         format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
     }

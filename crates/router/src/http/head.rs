@@ -158,16 +158,7 @@ pub(crate) fn parse<'h, 'b>(bytes: &'b [u8], space: &'h mut FieldSpace<'b>) -> R
     } else {
         Websocket::No
     };
-    Ok(Head {
-        method,
-        version,
-        target,
-        fields,
-        framing,
-        expect_continue,
-        keep_alive,
-        websocket,
-    })
+    Ok(Head { method, version, target, fields, framing, expect_continue, keep_alive, websocket })
 }
 
 fn websocket<'b>(seen: &Seen<'b>) -> Websocket<'b> {
@@ -202,10 +193,7 @@ fn gather<'b>(fields: &[httparse::Header<'b>]) -> Result<Seen<'b>, Reject> {
     let mut seen = Seen::default();
     for field in fields {
         let value = field.value;
-        if value
-            .iter()
-            .any(|byte| *byte == 0x7f || (*byte < 0x20 && *byte != b'\t'))
-        {
+        if value.iter().any(|byte| *byte == 0x7f || (*byte < 0x20 && *byte != b'\t')) {
             return Err(Reject::Malformed);
         }
         let name = field.name;
@@ -242,9 +230,7 @@ fn gather<'b>(fields: &[httparse::Header<'b>]) -> Result<Seen<'b>, Reject> {
 
 /// True when a comma-separated field value (RFC 9110 section 5.6.1) has `token` among its elements.
 fn list_has(value: &[u8], token: &[u8]) -> bool {
-    value
-        .split(|byte| *byte == b',')
-        .any(|element| element.trim_ascii().eq_ignore_ascii_case(token))
+    value.split(|byte| *byte == b',').any(|element| element.trim_ascii().eq_ignore_ascii_case(token))
 }
 
 fn framing(version: u8, seen: &Seen<'_>) -> Result<Framing, Reject> {
@@ -260,14 +246,8 @@ fn framing(version: u8, seen: &Seen<'_>) -> Result<Framing, Reject> {
             {
                 return Err(Reject::ContentLength);
             }
-            let length = value
-                .iter()
-                .fold(0_u64, |sum, digit| sum * 10 + u64::from(digit - b'0'));
-            Ok(if length == 0 {
-                Framing::None
-            } else {
-                Framing::Length(length)
-            })
+            let length = value.iter().fold(0_u64, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+            Ok(if length == 0 { Framing::None } else { Framing::Length(length) })
         }
         (None, Some(value)) => {
             if version != 11 || seen.repeated_encoding {
@@ -276,13 +256,11 @@ fn framing(version: u8, seen: &Seen<'_>) -> Result<Framing, Reject> {
             if value.eq_ignore_ascii_case(b"chunked") {
                 return Ok(Framing::Chunked);
             }
-            Err(
-                if list_has(value, b"chunked") && !value.to_ascii_lowercase().ends_with(b"chunked") {
-                    Reject::TransferEncoding
-                } else {
-                    Reject::UnknownEncoding
-                },
-            )
+            Err(if list_has(value, b"chunked") && !value.to_ascii_lowercase().ends_with(b"chunked") {
+                Reject::TransferEncoding
+            } else {
+                Reject::UnknownEncoding
+            })
         }
     }
 }
@@ -302,28 +280,16 @@ mod tests {
     fn frames_bodies() {
         check("GET / HTTP/1.1\nHost: a", Ok(Framing::None));
         check("POST / HTTP/1.1\nHost: a\nContent-Length: 0", Ok(Framing::None));
-        check(
-            "POST / HTTP/1.1\nHost: a\nContent-Length: 42",
-            Ok(Framing::Length(42)),
-        );
-        check(
-            "POST / HTTP/1.1\nHost: a\nTransfer-Encoding: Chunked",
-            Ok(Framing::Chunked),
-        );
+        check("POST / HTTP/1.1\nHost: a\nContent-Length: 42", Ok(Framing::Length(42)));
+        check("POST / HTTP/1.1\nHost: a\nTransfer-Encoding: Chunked", Ok(Framing::Chunked));
     }
 
     #[test]
     fn refuses_ambiguous_lengths() {
         let post = "POST / HTTP/1.1\nHost: a\n";
         for (fields, expect) in [
-            (
-                "Content-Length: 5\nTransfer-Encoding: chunked",
-                Reject::LengthAndEncoding,
-            ),
-            (
-                "Transfer-Encoding: chunked\nContent-Length: 5",
-                Reject::LengthAndEncoding,
-            ),
+            ("Content-Length: 5\nTransfer-Encoding: chunked", Reject::LengthAndEncoding),
+            ("Transfer-Encoding: chunked\nContent-Length: 5", Reject::LengthAndEncoding),
             ("Content-Length: 5\nContent-Length: 6", Reject::ContentLength),
             ("Content-Length: 5\nContent-Length: 5", Reject::ContentLength),
             ("Content-Length: 5, 5", Reject::ContentLength),
@@ -333,10 +299,7 @@ mod tests {
             ("Content-Length: 99999999999999999999", Reject::ContentLength),
             ("Content-Length:", Reject::ContentLength),
             ("Transfer-Encoding: chunked, identity", Reject::TransferEncoding),
-            (
-                "Transfer-Encoding: chunked\nTransfer-Encoding: chunked",
-                Reject::TransferEncoding,
-            ),
+            ("Transfer-Encoding: chunked\nTransfer-Encoding: chunked", Reject::TransferEncoding),
             ("Transfer-Encoding: gzip, chunked", Reject::UnknownEncoding),
             ("Transfer-Encoding: xchunked", Reject::UnknownEncoding),
             ("Transfer-Encoding : chunked", Reject::Malformed),
@@ -348,10 +311,7 @@ mod tests {
         ] {
             check(&format!("{post}{fields}"), Err(expect));
         }
-        check(
-            "POST / HTTP/1.0\nTransfer-Encoding: chunked",
-            Err(Reject::TransferEncoding),
-        );
+        check("POST / HTTP/1.0\nTransfer-Encoding: chunked", Err(Reject::TransferEncoding));
     }
 
     #[test]
@@ -377,10 +337,7 @@ mod tests {
             check(head, Err(expect));
         }
         let many = "X: y\n".repeat(FIELD_LIMIT);
-        check(
-            &format!("GET / HTTP/1.1\nHost: a\n{}", many.trim_end()),
-            Err(Reject::TooManyFields),
-        );
+        check(&format!("GET / HTTP/1.1\nHost: a\n{}", many.trim_end()), Err(Reject::TooManyFields));
     }
 
     #[test]
@@ -392,11 +349,7 @@ mod tests {
             ("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", true),
         ] {
             let mut space = field_space();
-            assert_eq!(
-                parse(head.as_bytes(), &mut space).unwrap().keep_alive,
-                expect,
-                "{head}"
-            );
+            assert_eq!(parse(head.as_bytes(), &mut space).unwrap().keep_alive, expect, "{head}");
         }
     }
 
@@ -418,11 +371,7 @@ mod tests {
         ] {
             let changed = full.replacen(from, to, 1);
             let mut space = field_space();
-            assert_eq!(
-                parse(changed.as_bytes(), &mut space).unwrap().websocket,
-                expect,
-                "{changed}"
-            );
+            assert_eq!(parse(changed.as_bytes(), &mut space).unwrap().websocket, expect, "{changed}");
         }
     }
 }

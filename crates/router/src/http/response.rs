@@ -65,13 +65,7 @@ pub(crate) struct ResponseEncoder {
 
 impl ResponseEncoder {
     pub(crate) fn new(exchange: Exchange) -> Self {
-        ResponseEncoder {
-            exchange,
-            framing: None,
-            finished: false,
-            body_bytes: 0,
-            status: 0,
-        }
+        ResponseEncoder { exchange, framing: None, finished: false, body_bytes: 0, status: 0 }
     }
 
     /// The head has been encoded: it is too late for another answer.
@@ -152,12 +146,8 @@ impl ResponseEncoder {
         if fields.close {
             self.exchange.keep_alive = false;
         }
-        let framing = self.choose_framing(
-            out,
-            status,
-            fields.content_length,
-            end.then_some(body.len() as u64),
-        );
+        let framing =
+            self.choose_framing(out, status, fields.content_length, end.then_some(body.len() as u64));
         if framing == BodyFraming::UntilClose {
             self.exchange.keep_alive = false;
         }
@@ -193,10 +183,7 @@ impl ResponseEncoder {
         }
         if let Some(stated) = stated.or(whole) {
             put_length(out, stated);
-            return BodyFraming::Length {
-                stated,
-                remaining: stated,
-            };
+            return BodyFraming::Length { stated, remaining: stated };
         }
         if self.exchange.version == 11 {
             out.extend_from_slice(b"transfer-encoding: chunked\r\n");
@@ -259,9 +246,7 @@ fn put_fields<'h>(
     let mut fields = Fields::default();
     for (name, value) in headers {
         if !is_token(name) || !is_field_value(value) {
-            return Err(AppFault::Header(
-                String::from_utf8_lossy(&name[..name.len().min(64)]).into_owned(),
-            ));
+            return Err(AppFault::Header(String::from_utf8_lossy(&name[..name.len().min(64)]).into_owned()));
         }
         match name.len() {
             2 if name.eq_ignore_ascii_case(b"te") => continue,
@@ -279,11 +264,7 @@ fn put_fields<'h>(
             12 if name.eq_ignore_ascii_case(b"x-request-id") => fields.request_id = true,
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 let length = parse_length(value).ok_or(AppFault::ContentLength)?;
-                if fields
-                    .content_length
-                    .replace(length)
-                    .is_some_and(|other| other != length)
-                {
+                if fields.content_length.replace(length).is_some_and(|other| other != length) {
                     return Err(AppFault::ContentLength);
                 }
                 continue;
@@ -299,11 +280,7 @@ fn put_fields<'h>(
 fn parse_length(value: &[u8]) -> Option<u64> {
     let value = value.trim_ascii();
     let digits = !value.is_empty() && value.len() <= 18 && value.iter().all(u8::is_ascii_digit);
-    digits.then(|| {
-        value
-            .iter()
-            .fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'))
-    })
+    digits.then(|| value.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
 }
 
 /// `field-name` (RFC 9110 section 5.1).
@@ -318,9 +295,7 @@ pub(crate) fn is_token_byte(byte: u8) -> bool {
 
 /// `field-value` (RFC 9110 section 5.5): no CR, LF, NUL or other control character but tab.
 pub(crate) fn is_field_value(value: &[u8]) -> bool {
-    value
-        .iter()
-        .all(|byte| *byte >= 0x20 && *byte != 0x7f || *byte == b'\t')
+    value.iter().all(|byte| *byte >= 0x20 && *byte != 0x7f || *byte == b'\t')
 }
 
 fn put_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
@@ -341,11 +316,7 @@ fn put_status_line(out: &mut Vec<u8>, status: u16, reason: &[u8]) {
         return;
     }
     let own = !reason.is_empty() && is_field_value(reason);
-    let reason = if own {
-        reason
-    } else {
-        standard_reason(status).as_bytes()
-    };
+    let reason = if own { reason } else { standard_reason(status).as_bytes() };
     // A Vec as writer cannot fail.
     let _ = write!(out, "HTTP/1.1 {status} ");
     out.extend_from_slice(reason);
@@ -414,10 +385,7 @@ pub(crate) fn standard_reason(status: u16) -> &'static str {
 mod tests {
     use super::*;
 
-    const HOST: HostFields<'_> = HostFields {
-        date: "D",
-        request_id: "R",
-    };
+    const HOST: HostFields<'_> = HostFields { date: "D", request_id: "R" };
 
     struct Case {
         version: u8,
@@ -428,39 +396,17 @@ mod tests {
         end: bool,
     }
 
-    const PLAIN: Case = Case {
-        version: 11,
-        head: false,
-        status: 200,
-        fields: &[],
-        body: "hello",
-        end: true,
-    };
+    const PLAIN: Case = Case { version: 11, head: false, status: 200, fields: &[], body: "hello", end: true };
 
     fn encode(case: &Case) -> (Result<String, AppFault>, bool) {
-        let exchange = Exchange {
-            version: case.version,
-            head: case.head,
-            keep_alive: case.version == 11,
-        };
+        let exchange = Exchange { version: case.version, head: case.head, keep_alive: case.version == 11 };
         let mut encoder = ResponseEncoder::new(exchange);
         let mut out = Vec::new();
-        let headers = case
-            .fields
-            .iter()
-            .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        let result = encoder.head(
-            &mut out,
-            (case.status, b""),
-            headers,
-            (case.body.as_bytes(), case.end),
-            HOST,
-        );
+        let headers = case.fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let result =
+            encoder.head(&mut out, (case.status, b""), headers, (case.body.as_bytes(), case.end), HOST);
         let text = String::from_utf8(out).unwrap();
-        assert!(
-            result.is_ok() || text.is_empty(),
-            "nothing may be left behind by an error"
-        );
+        assert!(result.is_ok() || text.is_empty(), "nothing may be left behind by an error");
         (
             result.map(|()| text.replace("date: D\r\nserver: serpentry\r\nx-request-id: R\r\n", "")),
             encoder.keeps_alive(),
@@ -476,24 +422,13 @@ mod tests {
     fn frames_complete_bodies() {
         check(&PLAIN, "HTTP/1.1 200 OK\ncontent-length: 5\n\nhello", true);
         check(
-            &Case {
-                fields: &[("Content-Length", "5")],
-                ..PLAIN
-            },
+            &Case { fields: &[("Content-Length", "5")], ..PLAIN },
             "HTTP/1.1 200 OK\ncontent-length: 5\n\nhello",
             true,
         );
+        check(&Case { version: 10, ..PLAIN }, "HTTP/1.1 200 OK\ncontent-length: 5\n\nhello", false);
         check(
-            &Case { version: 10, ..PLAIN },
-            "HTTP/1.1 200 OK\ncontent-length: 5\n\nhello",
-            false,
-        );
-        check(
-            &Case {
-                status: 404,
-                body: "",
-                ..PLAIN
-            },
+            &Case { status: 404, body: "", ..PLAIN },
             "HTTP/1.1 404 Not Found\ncontent-length: 0\n\n",
             true,
         );
@@ -502,63 +437,28 @@ mod tests {
     #[test]
     fn frames_streams() {
         let stream = Case { end: false, ..PLAIN };
-        check(
-            &stream,
-            "HTTP/1.1 200 OK\ntransfer-encoding: chunked\n\n5\nhello\n",
-            false,
-        );
-        check(
-            &Case {
-                version: 10,
-                ..stream
-            },
-            "HTTP/1.1 200 OK\n\nhello",
-            false,
-        );
+        check(&stream, "HTTP/1.1 200 OK\ntransfer-encoding: chunked\n\n5\nhello\n", false);
+        check(&Case { version: 10, ..stream }, "HTTP/1.1 200 OK\n\nhello", false);
     }
 
     #[test]
     fn sends_no_body_where_http_forbids_it() {
+        check(&Case { head: true, ..PLAIN }, "HTTP/1.1 200 OK\ncontent-length: 5\n\n", true);
+        check(&Case { status: 204, ..PLAIN }, "HTTP/1.1 204 No Content\n\n", true);
         check(
-            &Case { head: true, ..PLAIN },
-            "HTTP/1.1 200 OK\ncontent-length: 5\n\n",
-            true,
-        );
-        check(
-            &Case { status: 204, ..PLAIN },
+            &Case { status: 204, fields: &[("content-length", "5")], ..PLAIN },
             "HTTP/1.1 204 No Content\n\n",
             true,
         );
-        check(
-            &Case {
-                status: 204,
-                fields: &[("content-length", "5")],
-                ..PLAIN
-            },
-            "HTTP/1.1 204 No Content\n\n",
-            true,
-        );
-        check(
-            &Case { status: 304, ..PLAIN },
-            "HTTP/1.1 304 Not Modified\n\n",
-            true,
-        );
-        let stated = Case {
-            status: 304,
-            fields: &[("content-length", "9")],
-            ..PLAIN
-        };
+        check(&Case { status: 304, ..PLAIN }, "HTTP/1.1 304 Not Modified\n\n", true);
+        let stated = Case { status: 304, fields: &[("content-length", "9")], ..PLAIN };
         check(&stated, "HTTP/1.1 304 Not Modified\ncontent-length: 9\n\n", true);
     }
 
     #[test]
     fn drops_the_applications_connection_fields() {
-        let fields = &[
-            ("Connection", "close"),
-            ("Transfer-Encoding", "chunked"),
-            ("Keep-Alive", "5"),
-            ("A", "b"),
-        ];
+        let fields =
+            &[("Connection", "close"), ("Transfer-Encoding", "chunked"), ("Keep-Alive", "5"), ("A", "b")];
         check(
             &Case { fields, ..PLAIN },
             "HTTP/1.1 200 OK\nA: b\ncontent-length: 5\nconnection: close\n\nhello",
@@ -572,17 +472,11 @@ mod tests {
         assert_eq!(fault(&Case { status: 99, ..PLAIN }), AppFault::Status(99));
         assert_eq!(fault(&Case { status: 101, ..PLAIN }), AppFault::Status(101));
         let header = |fields| fault(&Case { fields, ..PLAIN });
-        assert_eq!(
-            header(&[("A", "b\r\nSet-Cookie: x")]),
-            AppFault::Header("A".into())
-        );
+        assert_eq!(header(&[("A", "b\r\nSet-Cookie: x")]), AppFault::Header("A".into()));
         assert_eq!(header(&[("A b", "c")]), AppFault::Header("A b".into()));
         assert_eq!(header(&[("", "c")]), AppFault::Header(String::new()));
         assert_eq!(header(&[("Content-Length", "x")]), AppFault::ContentLength);
-        assert_eq!(
-            header(&[("Content-Length", "5"), ("Content-Length", "6")]),
-            AppFault::ContentLength
-        );
+        assert_eq!(header(&[("Content-Length", "5"), ("Content-Length", "6")]), AppFault::ContentLength);
         assert_eq!(header(&[("Content-Length", "6")]), AppFault::TooShort(6));
         assert_eq!(header(&[("Content-Length", "4")]), AppFault::TooLong(4));
     }
@@ -590,26 +484,14 @@ mod tests {
     #[test]
     fn counts_streamed_bytes_against_the_stated_length() {
         let start = |length: &'static str| {
-            let mut encoder = ResponseEncoder::new(Exchange {
-                version: 11,
-                head: false,
-                keep_alive: true,
-            });
+            let mut encoder = ResponseEncoder::new(Exchange { version: 11, head: false, keep_alive: true });
             let headers = [(&b"content-length"[..], length.as_bytes())].into_iter();
-            encoder
-                .head(&mut Vec::new(), (200, b""), headers, (b"abc", false), HOST)
-                .unwrap();
+            encoder.head(&mut Vec::new(), (200, b""), headers, (b"abc", false), HOST).unwrap();
             encoder
         };
         assert_eq!(start("6").body(&mut Vec::new(), b"def", true), Ok(()));
-        assert_eq!(
-            start("7").body(&mut Vec::new(), b"def", true),
-            Err(AppFault::TooShort(7))
-        );
-        assert_eq!(
-            start("5").body(&mut Vec::new(), b"def", false),
-            Err(AppFault::TooLong(5))
-        );
+        assert_eq!(start("7").body(&mut Vec::new(), b"def", true), Err(AppFault::TooShort(7)));
+        assert_eq!(start("5").body(&mut Vec::new(), b"def", false), Err(AppFault::TooLong(5)));
         let mut finished = start("3");
         finished.body(&mut Vec::new(), b"", true).unwrap();
         assert_eq!(finished.body(&mut Vec::new(), b"x", true), Err(AppFault::Order));
@@ -617,21 +499,9 @@ mod tests {
 
     #[test]
     fn keeps_the_applications_reason_phrase() {
-        let mut encoder = ResponseEncoder::new(Exchange {
-            version: 11,
-            head: false,
-            keep_alive: true,
-        });
+        let mut encoder = ResponseEncoder::new(Exchange { version: 11, head: false, keep_alive: true });
         let mut out = Vec::new();
-        encoder
-            .head(
-                &mut out,
-                (299, b"Quite Fine"),
-                std::iter::empty(),
-                (b"", true),
-                HOST,
-            )
-            .unwrap();
+        encoder.head(&mut out, (299, b"Quite Fine"), std::iter::empty(), (b"", true), HOST).unwrap();
         assert!(out.starts_with(b"HTTP/1.1 299 Quite Fine\r\n"));
     }
 }

@@ -63,17 +63,12 @@ mod tests {
         for cut in 0..=bytes.len() {
             let mut scanner = HeadScanner::default();
             let first = scanner.find_end(&bytes[..cut], 1 << 16);
-            let got = if matches!(first, Ok(None)) {
-                scanner.find_end(bytes, 1 << 16)
-            } else {
-                first
-            };
+            let got = if matches!(first, Ok(None)) { scanner.find_end(bytes, 1 << 16) } else { first };
             assert_eq!(got, expect, "cut at {cut}");
         }
         let mut scanner = HeadScanner::default();
-        let stepped = (1..=bytes.len())
-            .map(|end| scanner.find_end(&bytes[..end], 1 << 16))
-            .find(|r| *r != Ok(None));
+        let stepped =
+            (1..=bytes.len()).map(|end| scanner.find_end(&bytes[..end], 1 << 16)).find(|r| *r != Ok(None));
         assert_eq!(stepped.unwrap_or(Ok(None)), expect, "byte by byte");
     }
 
@@ -86,10 +81,7 @@ mod tests {
     #[test]
     fn refuses_bare_line_feeds_wherever_they_are() {
         check(b"GET / HTTP/1.1\nHost: a\n\n", Err(Reject::BareLineFeed));
-        check(
-            b"GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n",
-            Err(Reject::BareLineFeed),
-        );
+        check(b"GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", Err(Reject::BareLineFeed));
         check(b"GET / HTTP/1.1\r\nHost: a\r\n\n", Err(Reject::BareLineFeed));
     }
 
@@ -102,25 +94,13 @@ mod tests {
     fn limits_the_request_line_and_the_head() {
         let mut long = b"GET /".to_vec();
         long.resize(REQUEST_LINE_LIMIT + 10, b'a');
-        assert_eq!(
-            HeadScanner::default().find_end(&long, 1 << 16),
-            Err(Reject::RequestLineTooLong)
-        );
+        assert_eq!(HeadScanner::default().find_end(&long, 1 << 16), Err(Reject::RequestLineTooLong));
         long.extend_from_slice(b" HTTP/1.1\r\n\r\n");
-        assert_eq!(
-            HeadScanner::default().find_end(&long, 1 << 16),
-            Err(Reject::RequestLineTooLong)
-        );
+        assert_eq!(HeadScanner::default().find_end(&long, 1 << 16), Err(Reject::RequestLineTooLong));
         let mut wide = b"GET / HTTP/1.1\r\nA: ".to_vec();
         wide.resize(2000, b'b');
-        assert_eq!(
-            HeadScanner::default().find_end(&wide, 1000),
-            Err(Reject::HeadTooLarge)
-        );
+        assert_eq!(HeadScanner::default().find_end(&wide, 1000), Err(Reject::HeadTooLarge));
         wide.extend_from_slice(b"\r\n\r\n");
-        assert_eq!(
-            HeadScanner::default().find_end(&wide, 1000),
-            Err(Reject::HeadTooLarge)
-        );
+        assert_eq!(HeadScanner::default().find_end(&wide, 1000), Err(Reject::HeadTooLarge));
     }
 }

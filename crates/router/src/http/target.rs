@@ -38,11 +38,7 @@ pub(crate) fn parse<'b>(
         return Err(Reject::Malformed);
     };
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-    Ok(Target {
-        path: if path.is_empty() { "/" } else { path },
-        query,
-        host,
-    })
+    Ok(Target { path: if path.is_empty() { "/" } else { path }, query, host })
 }
 
 fn strip_scheme(target: &str) -> Option<&str> {
@@ -52,9 +48,8 @@ fn strip_scheme(target: &str) -> Option<&str> {
 
 /// Host = uri-host [ ":" port ] (RFC 9110 section 7.2): registered name, IPv4 or bracketed IPv6, nothing else.
 pub(crate) fn check_host(value: &[u8]) -> Result<&str, Reject> {
-    let valid = value
-        .iter()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%:[]".contains(byte));
+    let valid =
+        value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%:[]".contains(byte));
     match std::str::from_utf8(value) {
         Ok(text) if valid => Ok(text),
         _ => Err(Reject::Host),
@@ -98,10 +93,7 @@ mod tests {
         let host = Some(&b"h:80"[..]);
         let target = |path, query, host| Ok(Target { path, query, host });
         assert_eq!(parse("GET", "/a?b=c?d", host), target("/a", "b=c?d", "h:80"));
-        assert_eq!(
-            parse("GET", "http://x.org:81/a?b", host),
-            target("/a", "b", "x.org:81")
-        );
+        assert_eq!(parse("GET", "http://x.org:81/a?b", host), target("/a", "b", "x.org:81"));
         assert_eq!(parse("GET", "HTTPS://x.org?b", host), target("/", "b", "x.org"));
         assert_eq!(parse("OPTIONS", "*", host), target("*", "", "h:80"));
         assert_eq!(parse("GET", "http:///a", host), Err(Reject::Host));

@@ -72,12 +72,8 @@ impl Input {
 
     /// Wait for one more piece; false at the end of the body.
     fn fill(&self, py: Python<'_>) -> PyResult<bool> {
-        {
-            let mut buffer = lock(&self.buffer);
-            if buffer.ended {
-                return Ok(false);
-            }
-            self.give_credit(&mut buffer, 1);
+        if lock(&self.buffer).ended {
+            return Ok(false);
         }
         match self.next_piece(py)? {
             Next::Data(data, end) => {
@@ -121,6 +117,8 @@ impl Input {
         if let Some(next) = take(&mut self.link.inbox()) {
             return Ok(next);
         }
+        // The router may be waiting for this.
+        self.give_credit(&mut lock(&self.buffer), 1);
         loop {
             let waited = py.detach(|| {
                 self.link.flush(true);

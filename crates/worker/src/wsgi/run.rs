@@ -66,14 +66,13 @@ impl WsgiServer {
             }
             let more = py.detach(|| {
                 self.link.flush(true);
-                self.link
-                    .wait(WaitFor::Request, |inbox| {
-                        if inbox.queue.len() > inbox.claims {
-                            inbox.claims += 1;
-                            return Some(true);
-                        }
-                        (inbox.finishing && inbox.queue.is_empty()).then_some(false)
-                    })
+                self.link.wait(WaitFor::Request, |inbox| {
+                    if inbox.queue.len() > inbox.claims {
+                        inbox.claims += 1;
+                        return Some(true);
+                    }
+                    (inbox.finishing && inbox.queue.is_empty()).then_some(false)
+                })
             });
             match more {
                 Ok(true) => claims = 1,

@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""Everything that `make test` runs, in the order in which a failure is cheapest.
+
+Each step prints its name, what it runs, and how long it took. The first failure ends the run with that step's status.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def has(*command: str) -> bool:
+    """True if the command exists and works."""
+    if shutil.which(command[0]) is None:
+        return False
+    return subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0
+
+
+def steps() -> list[tuple[str, list[str]]]:
+    """Names and commands. Optional tools that are missing are named, not passed over in silence."""
+    found: list[tuple[str, list[str]]] = []
+    if has("cargo", "fmt", "--version"):
+        found.append(("formatting", ["cargo", "fmt", "--all", "--check"]))
+    else:
+        print("not run: formatting (rustfmt is not installed)")
+    if has("cargo", "clippy", "--version"):
+        lints = ["cargo", "clippy", "--workspace", "--exclude", "worker", "--all-targets", "--", "-D", "warnings"]
+        found.append(("lints", lints))
+    else:
+        print("not run: lints (clippy is not installed)")
+    if has("cargo", "deny", "--version"):
+        found.append(("dependencies", ["cargo", "deny", "check", "bans", "licenses", "sources"]))
+    else:
+        print("not run: dependency policy (cargo-deny is not installed)")
+    found.append(("the finished program", ["cargo", "xtask", "dist"]))
+    nextest = has("cargo", "nextest", "--version")
+    runner = ["cargo", "nextest", "run"] if nextest else ["cargo", "test"]
+    found.append(("Rust tests", [*runner, "--workspace", "--exclude", "worker"]))
+    found.append(("worker tests", [sys.executable, "scripts/worker_tests.py"]))
+    found.append(("black-box tests", [sys.executable, "scripts/blackbox.py"]))
+    found.append(("demonstration", [sys.executable, "scripts/demo.py"]))
+    return found
+
+
+def main() -> int:
+    prerequisites = subprocess.run(["sh", "scripts/prerequisites.sh"], cwd=ROOT)
+    if prerequisites.returncode != 0:
+        return prerequisites.returncode
+    began = time.monotonic()
+    for name, command in steps():
+        print(f"\n== {name}: {' '.join(command)}", flush=True)
+        start = time.monotonic()
+        status = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}).returncode
+        print(f"== {name}: {'ok' if status == 0 else f'failed ({status})'} after {time.monotonic() - start:.0f} s", flush=True)
+        if status != 0:
+            return 1
+    print(f"\nall tests passed in {time.monotonic() - began:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
