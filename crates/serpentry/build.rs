@@ -5,11 +5,7 @@
 use std::path::PathBuf;
 use std::{env, fs};
 
-const FILES: [&str; 3] = [
-    "serpentry_worker.abi3-py310.so",
-    "serpentry_worker.abi3-py312.so",
-    "boot.py",
-];
+const FILES: [&str; 3] = ["serpentry_worker.abi3-py310.so", "serpentry_worker.abi3-py312.so", "boot.py"];
 
 fn main() {
     println!("cargo::rerun-if-env-changed=SERPENTRY_EXT_DIR");
@@ -19,19 +15,14 @@ fn main() {
             .iter()
             .map(|name| {
                 let path = PathBuf::from(&folder).join(name);
-                let path = path
-                    .canonicalize()
-                    .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+                let path = path.canonicalize().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
                 println!("cargo::rerun-if-changed={}", path.display());
                 format!("({name:?}, include_bytes!({:?})),", path.display().to_string())
             })
             .collect(),
         None => Vec::new(),
     };
-    let source = format!(
-        "pub(super) const EMBEDDED: &[(&str, &[u8])] = &[{}];\n",
-        entries.concat()
-    );
+    let source = format!("pub(super) const EMBEDDED: &[(&str, &[u8])] = &[{}];\n", entries.concat());
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("embedded.rs");
     fs::write(&out, source).unwrap_or_else(|error| panic!("{}: {error}", out.display()));
 }

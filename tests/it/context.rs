@@ -155,10 +155,7 @@ fn pyenv_pythons() -> Vec<PathBuf> {
 }
 
 fn succeeds(python: &Path, code: &str) -> bool {
-    let status = Command::new(python)
-        .args(["-c", code])
-        .stderr(Stdio::null())
-        .status();
+    let status = Command::new(python).args(["-c", code]).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
 }
 

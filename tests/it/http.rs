@@ -39,10 +39,7 @@ impl Pending {
         let text = String::from_utf8_lossy(&bytes);
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-        Answer {
-            status: status.unwrap_or(0),
-            body: body.to_owned(),
-        }
+        Answer { status: status.unwrap_or(0), body: body.to_owned() }
     }
 }
 
@@ -64,4 +61,12 @@ impl Gate {
     pub(crate) fn waiting(&self) -> TcpStream {
         self.0.accept().unwrap().0
     }
+}
+
+/// Send these bytes, which must ask for the end of the connection.
+pub(crate) fn send_raw(address: &str, bytes: &[u8]) -> Pending {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.write_all(bytes).unwrap();
+    Pending(stream)
 }

@@ -15,6 +15,9 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 /// For everything that must happen sooner or later.
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// Most bytes of an output that are kept.
+const KEPT: usize = 1024 * 1024;
+
 pub(crate) struct Program {
     pid: u32,
     shared: Arc<Shared>,
@@ -53,10 +56,7 @@ impl Program {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let shared = Arc::new(Shared {
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        });
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         collect(&shared, stdout, |state| &mut state.stdout);
         collect(&shared, stderr, |state| &mut state.stderr);
@@ -76,13 +76,15 @@ impl Program {
 
     /// The first line on standard error that contains `part`.
     pub(crate) fn line(&self, part: &str) -> String {
+        self.nth_line(part, 1)
+    }
+
+    /// The same for one of several such lines, counted from 1.
+    pub(crate) fn nth_line(&self, part: &str, number: usize) -> String {
         self.wait(part, |state| {
             let text = state.stderr.text();
             let complete = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
-            complete
-                .lines()
-                .find(|line| line.contains(part))
-                .map(str::to_owned)
+            complete.lines().filter(|line| line.contains(part)).nth(number - 1).map(str::to_owned)
         })
     }
 
@@ -96,10 +98,15 @@ impl Program {
     pub(crate) fn ready(&self) -> Vec<u32> {
         let line = self.line("serpentry: ready: ");
         let (_, pids) = line.trim_end_matches(')').rsplit_once("(pid").unwrap();
-        pids.trim_start_matches('s')
-            .split_whitespace()
-            .map(|pid| pid.parse().unwrap())
-            .collect()
+        pids.trim_start_matches('s').split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    }
+
+    /// Standard error until the workers are ready, or until the end if that comes first.
+    pub(crate) fn ready_or_ended(&self) -> String {
+        self.wait("ready or the end", |state| {
+            let text = state.stderr.text();
+            (text.contains("serpentry: ready: ") || state.stderr.ended).then_some(text)
+        })
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -157,6 +164,7 @@ impl Program {
             let over = state.status.is_some() && state.stdout.ended && state.stderr.ended;
             if left.is_zero() || over {
                 let said = state.stderr.text();
+                let said = &said[said.ceil_char_boundary(said.len().saturating_sub(4000))..];
                 let status = state.status;
                 drop(state);
                 panic!("waited in vain for {what:?}; status {status:?}, standard error:\n{said}");
@@ -194,7 +202,10 @@ fn collect(
         loop {
             let count = from.read(&mut piece).unwrap_or(0);
             let Ok(mut state) = shared.state.lock() else { return };
-            output(&mut state).bytes.extend_from_slice(&piece[..count]);
+            // What floods its output is read, so that it is not blocked, but not kept.
+            if output(&mut state).bytes.len() < KEPT {
+                output(&mut state).bytes.extend_from_slice(&piece[..count]);
+            }
             output(&mut state).ended = count == 0;
             shared.changed.notify_all();
             if count == 0 {
@@ -208,8 +219,9 @@ fn collect(
 fn reap(shared: &Arc<Shared>, mut child: Child) {
     let shared = Arc::clone(shared);
     std::thread::spawn(move || {
-        let wait = WaitId::Pid(to_pid(child.id()));
-        while waitid(wait, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).is_err() {}
+        let pid = to_pid(child.id());
+        // An interrupted wait is tried again.
+        while waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).is_err() {}
         let mut state = shared.state.lock().unwrap_or_else(|error| error.into_inner());
         state.status = child.wait().ok();
         shared.changed.notify_all();

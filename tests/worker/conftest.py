@@ -1,9 +1,9 @@
 """Fixtures of the worker's tests: which interpreters, which extension, and workers that are shared within a module.
 
-Needs the two built extensions (`cargo xtask worker` leaves them under target/ext): say where with --extension-dir, a
-directory with serpentry_worker.abi3-py310.so and serpentry_worker.abi3-py312.so. Interpreters come from --pythons, else from PATH and
-pyenv; a version that is not found is reported as skipped. Tests marked `once` or `ends` run on
-the newest, or on the oldest and the newest interpreter only.
+Needs the two built extensions (`cargo xtask worker` leaves them under target/ext): say where with --extension-dir,
+a directory with serpentry_worker.abi3-py310.so and serpentry_worker.abi3-py312.so. Interpreters come from --pythons,
+else from PATH and pyenv; a version that is not found is reported as skipped. Tests marked `once` or `ends` run on the
+newest, or on the oldest and the newest interpreter only.
 """
 
 from __future__ import annotations

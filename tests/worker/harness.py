@@ -31,7 +31,8 @@ class WorkerGone(AssertionError):
 class Worker:
     """A worker process and the router's ends of its two links."""
 
-    def __init__(self, python: str, extension: str, app: str, *, directory: Path = HERE / "apps", **settings: object) -> None:
+    def __init__(self, python: str, extension: str, app: str, *, directory: Path = HERE / "apps",
+                 **settings: object) -> None:
         self.data, data = socket.socketpair()
         self.control, control = socket.socketpair()
         self.stderr = tempfile.TemporaryFile()
@@ -47,7 +48,8 @@ class Worker:
         # A shell would be one more process; dup2 in the child puts the links at the promised numbers.
         fds = (os.dup(data.fileno()), os.dup(control.fileno()))
         high = tuple(os.dup2(fd, 100 + index, inheritable=True) for index, fd in enumerate(fds))
-        code = "import os,sys; os.dup2(100,3); os.dup2(101,4); os.closerange(100,102); os.execv(sys.argv[1], sys.argv[1:])"
+        code = ("import os, sys; os.dup2(100, 3); os.dup2(101, 4); os.closerange(100, 102);"
+                "os.execv(sys.argv[1], sys.argv[1:])")
         self.process = subprocess.Popen([python, "-SEc", code, python, str(BOOT)], env=environment, cwd=directory,
                                         stderr=self.stderr, close_fds=False)
         for fd in (*fds, *high):
@@ -92,7 +94,8 @@ class Worker:
             except BlockingIOError:
                 self._collect(deadline, "room in the socket")
 
-    def request(self, request: Request | None = None, *, body: bytes | None = None, flags: int = 0, **fields: object) -> int:
+    def request(self, request: Request | None = None, *, body: bytes | None = None, flags: int = 0,
+                **fields: object) -> int:
         """Send a request, with its whole body if there is one (which must fit the window); returns its id."""
         request = request or Request(**fields)  # type: ignore[arg-type]
         id, self.next_id = self.next_id, self.next_id + 1

@@ -170,7 +170,8 @@ def test_mistakes_after_the_head(asgi: Worker, path: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize("path,body,log", [
-    ("/late", b"fine", "ValueError: after the response"), ("/bad/after", b"x", "RuntimeError: the response was complete already"),
+    ("/late", b"fine", "ValueError: after the response"),
+    ("/bad/after", b"x", "RuntimeError: the response was complete already"),
     ("/too-many", b"123", "the application sent more bytes than its Content-Length"),
 ])
 def test_mistakes_after_the_response(asgi: Worker, path: str, body: bytes, log: str) -> None:

@@ -52,7 +52,8 @@ REFUSED = [
     ({"app": "shapes:1+1"}, ["neither an attribute nor a call"], ""),
     ({"app": "not a module"}, ["is not a module name"], ""),
     ({"app": "shapes", "concurrency": "async"}, ["a WSGI application cannot run with --concurrency async"], ""),
-    ({"app": "shapes:asgi_function", "concurrency": "sync"}, ["an ASGI application cannot run with --concurrency sync"], ""),
+    ({"app": "shapes:asgi_function", "concurrency": "sync"},
+     ["an ASGI application cannot run with --concurrency sync"], ""),
 ]
 
 

@@ -32,6 +32,7 @@ def test_finish(start, app: str, settings: dict) -> None:
         assert worker.errors() == ("shut down\n" if app == "asgi_app" else "")
 
 
+@pytest.mark.ends
 @pytest.mark.parametrize("app,settings", PAIRS, ids=KINDS)
 @pytest.mark.parametrize("how", ["finish", "terminate"])
 def test_finish_waits_for_running_requests(start, app: str, settings: dict, how: str) -> None:
@@ -50,7 +51,7 @@ def test_finish_waits_for_running_requests(start, app: str, settings: dict, how:
 def test_the_router_disappears(start, app: str, settings: dict, link: str, busy: bool) -> None:
     """A worker without a router must not stay behind, whatever it is doing."""
     if link == "data" and busy and app == "wsgi_app" and not settings:
-        pytest.skip("the only thread of a sync worker looks at the data link after the request; both links end together")
+        pytest.skip("a busy sync worker only watches the control link, which ends with the other")
     with start(app, **settings) as worker:
         worker.ready()
         if busy:

@@ -104,6 +104,12 @@ def test_the_application_closes(asgi: Worker, word: str, code: int, reason: byte
     assert ("request ws-" + word in asgi.errors()) == (word == "raise")
 
 
+def test_done_comes_after_everything(asgi: Worker) -> None:
+    messages = asgi.done(connect(asgi, "/ws/brief"))
+    kinds = [m.kind for m in messages if m.kind != frames.STARTED]
+    assert kinds == [frames.RESPONSE, frames.MESSAGE, frames.CLOSE, frames.DONE_FRAME]
+
+
 def test_refusal(asgi: Worker) -> None:
     answer = Answer(asgi.done(connect(asgi, "/ws/refuse")))
     assert (answer.status, answer.body, answer.ended) == (403, b"", True)
@@ -127,5 +133,6 @@ def test_no_answer_to_the_handshake(asgi: Worker, path: str, reason: str) -> Non
 def test_scope(start) -> None:
     with start("ws_scope") as worker:
         worker.ready()
-        id = worker.request(Request(scheme="https", headers=[("sec-websocket-protocol", "a,b")]), flags=frames.WEBSOCKET)
+        request = Request(scheme="https", headers=[("sec-websocket-protocol", "a,b")])
+        id = worker.request(request, flags=frames.WEBSOCKET)
         assert worker.first(id, frames.MESSAGE).data == b"websocket wss ['a', 'b'] False"

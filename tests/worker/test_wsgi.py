@@ -27,7 +27,8 @@ def test_hello_is_one_frame(wsgi: Worker) -> None:
 
 def test_environ(wsgi: Worker) -> None:
     headers = [("host", "example.com"), ("cookie", "a=1"), ("accept", "x"), ("accept", "y"), ("cookie", "b=2"),
-               ("content-type", "text/x"), ("x-thing", b"caf\xe9"), ("x-thing", "2"), ("bad_name", "1"), ("proxy", "evil")]
+               ("content-type", "text/x"), ("x-thing", b"caf\xe9"), ("x-thing", "2"), ("bad_name", "1"),
+               ("proxy", "evil")]
     found = environ(wsgi, method="PUT", query="a=%20b", raw_path="/d%75mp", root_path="/mnt", headers=headers,
                     version=10, scheme="https", request_id="abc", content_length=0)
     expected = {
@@ -184,6 +185,8 @@ def test_file_wrapper(wsgi: Worker) -> None:
     ("/bad/status", "ValueError: status \"200OK\""),
     ("/bad/status-100", "ValueError: status \"100 Continue\""),
     ("/bad/status-lf", "ValueError: status"),
+    ("/bad/status-long", "ValueError: status"),
+    ("/bad/many", "ValueError: header \"a\": header fields are larger than 262144 bytes together"),
     ("/bad/status-type", "TypeError: status must be a str"),
     ("/bad/value", "ValueError: header \"X-A\": header value contains a control character"),
     ("/bad/name", "ValueError: header \"X A\": header name is not a token"),

@@ -33,10 +33,7 @@ fn main() -> ExitCode {
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .map(Path::to_owned)
-        .unwrap_or_default()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
 }
 
 fn target() -> PathBuf {
@@ -69,10 +66,7 @@ fn worker() -> anyhow::Result<()> {
 fn dist() -> anyhow::Result<()> {
     worker()?;
     let ext = target().join("ext");
-    cargo(
-        &["build", "--release", "--package", "serpentry"],
-        &[("SERPENTRY_EXT_DIR", ext.as_os_str())],
-    )
+    cargo(&["build", "--release", "--package", "serpentry"], &[("SERPENTRY_EXT_DIR", ext.as_os_str())])
 }
 
 /// Copy unless the target is the same already, so that nothing is rebuilt for a new time stamp; by renaming, because a

@@ -53,19 +53,11 @@ fn run(socket: &mut UnixStream) -> Result<Infallible, Failure> {
         command.env_remove(name);
     }
     command.envs(plan.environment.iter().map(|(name, value)| (name, value)));
-    Err(failure(
-        Step::Exec,
-        &command.exec(),
-        &plan.program.display().to_string(),
-    ))
+    Err(failure(Step::Exec, &command.exec(), &plan.program.display().to_string()))
 }
 
 fn failure(step: Step, error: &io::Error, path: &str) -> Failure {
-    Failure {
-        step,
-        error: error.to_string(),
-        path: path.to_owned(),
-    }
+    Failure { step, error: error.to_string(), path: path.to_owned() }
 }
 
 fn receive(socket: &mut UnixStream) -> io::Result<(Plan, Vec<OwnedFd>)> {
@@ -73,12 +65,7 @@ fn receive(socket: &mut UnixStream) -> io::Result<(Plan, Vec<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut slices = [io::IoSliceMut::new(&mut length)];
-    let received = recvmsg(
-        socket.as_fd(),
-        &mut slices,
-        &mut ancillary,
-        RecvFlags::CMSG_CLOEXEC,
-    )?;
+    let received = recvmsg(socket.as_fd(), &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
     let descriptors: Vec<OwnedFd> = ancillary
         .drain()
         .filter_map(|message| match message {
@@ -105,11 +92,7 @@ fn die_with_parent(parent: u32) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // It may have died before the call above.
     let alive = getppid().is_some_and(|pid| pid.as_raw_nonzero().get().unsigned_abs() == parent);
-    if alive {
-        Ok(())
-    } else {
-        Err(io::Error::other("it is gone"))
-    }
+    if alive { Ok(()) } else { Err(io::Error::other("it is gone")) }
 }
 
 /// Move the descriptors to [`FIRST_FD`] and up, without close-on-exec.

@@ -30,9 +30,7 @@ pub fn listener_from_fd(fd: i32) -> Result<TcpListener, NotInherited> {
     let is_stream = sockopt::socket_type(&copy).is_ok_and(|kind| kind == SocketType::STREAM);
     let listens = sockopt::socket_acceptconn(&copy).unwrap_or(false);
     if !is_stream || !listens || !matches!(family, AddressFamily::INET | AddressFamily::INET6) {
-        return Err(wrong(
-            "it is not a listening stream socket of IPv4 or IPv6".to_owned(),
-        ));
+        return Err(wrong("it is not a listening stream socket of IPv4 or IPv6".to_owned()));
     }
     Ok(TcpListener::from(copy))
 }

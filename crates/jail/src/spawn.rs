@@ -51,16 +51,9 @@ fn send(mut socket: &UnixStream, plan: &Plan, descriptors: &[OwnedFd]) -> io::Re
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !ancillary.push(SendAncillaryMessage::ScmRights(&borrowed)) {
-        return Err(io::Error::other(format!(
-            "at most {MOST_DESCRIPTORS} descriptors can be passed"
-        )));
+        return Err(io::Error::other(format!("at most {MOST_DESCRIPTORS} descriptors can be passed")));
     }
-    sendmsg(
-        socket,
-        &[IoSlice::new(&length)],
-        &mut ancillary,
-        SendFlags::NOSIGNAL,
-    )?;
+    sendmsg(socket, &[IoSlice::new(&length)], &mut ancillary, SendFlags::NOSIGNAL)?;
     socket.write_all(&plan)?;
     socket.shutdown(std::net::Shutdown::Write)
 }

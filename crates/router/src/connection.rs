@@ -26,7 +26,7 @@ use crate::exchange::{Exchange, Step};
 use crate::http::head::{self, Framing, Head, Websocket};
 use crate::http::response::{self, HostFields, ResponseEncoder};
 use crate::http::scan::HeadScanner;
-use crate::stream::{Ends, Stream};
+use crate::stream::{Ends, Incoming, Stream};
 use crate::submit::{self, BodyForm, RESPONSE_WINDOW};
 use crate::upload::Body;
 use crate::watchdog::{Expired, Watchdog};
@@ -34,9 +34,6 @@ use crate::websocket;
 
 /// A body up to this size is handed over together with its head, also to applications that could stream it.
 const INLINE_BODY: u64 = 64 * 1024;
-
-/// Room for a typical request head.
-const HEAD_ROOM: usize = 2 * 1024;
 
 /// After an early refusal, what the client still sends is thrown away for this long and this much, so that it gets to
 /// read the answer instead of a reset (RFC 9112 section 9.6).
@@ -62,13 +59,9 @@ impl From<Expired> for Gone {
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) app: Rc<App>,
-    pub(crate) stream: Stream,
+    pub(crate) incoming: Incoming,
     pub(crate) watchdog: Rc<Watchdog>,
-    /// Bytes read and not yet used.
-    pub(crate) buffer: BytesMut,
     ends: Ends,
-    /// The client has sent its last byte.
-    pub(crate) read_closed: bool,
     /// It has carried a request.
     used: bool,
 }
@@ -92,8 +85,7 @@ pub(crate) async fn serve(app: Rc<App>, stream: Stream, ends: Ends) {
     core.connections.set(core.connections.get() + 1);
     let over_limit = core.connections.get() > app.settings.connections;
     let watchdog = core.watchdogs.register();
-    let mut connection =
-        Connection { app, stream, watchdog, buffer: BytesMut::new(), ends, read_closed: false, used: false };
+    let mut connection = Connection { app, incoming: Incoming::new(stream), watchdog, ends, used: false };
     if over_limit {
         // Boxed: rare, and its state need not be part of every connection's memory.
         Box::pin(connection.refuse(Problem::TOO_MANY_CONNECTIONS)).await;
@@ -131,13 +123,13 @@ impl Connection {
     /// the parsed fields is never part of a waiting connection's memory.
     fn begin(&mut self, length: usize) -> Start {
         let mut space = head::field_space();
-        let parsed = match head::parse(&self.buffer[..length], &mut space) {
+        let parsed = match head::parse(&self.incoming.buffer[..length], &mut space) {
             Ok(parsed) => parsed,
             Err(reject) => return Start::Refuse(Problem::refused(reject)),
         };
         if parsed.framing != Framing::None {
             let plan = Plan { framing: parsed.framing, expect_continue: parsed.expect_continue };
-            return Start::Body { head: self.buffer.split_to(length), plan };
+            return Start::Body { head: self.incoming.buffer.split_to(length), plan };
         }
         let asgi = self.app.interface() == Interface::Asgi;
         let accept_key = match parsed.websocket {
@@ -147,7 +139,7 @@ impl Connection {
             _ => None,
         };
         let (exchange, log) = self.submit(&parsed, &BodyForm::Inline(b""));
-        self.buffer.advance(length);
+        self.incoming.buffer.advance(length);
         Start::Run { exchange, log, accept_key }
     }
 
@@ -168,48 +160,36 @@ impl Connection {
         let mut started: Option<Instant> = None;
         loop {
             // RFC 9112 section 2.2: ignore an empty line before the request line.
-            while self.buffer.starts_with(b"\r\n") {
-                self.buffer.advance(2);
+            while self.incoming.buffer.starts_with(b"\r\n") {
+                self.incoming.buffer.advance(2);
             }
-            if !self.buffer.is_empty() && self.buffer[..] != b"\r"[..] {
-                match scanner.find_end(&self.buffer, self.app.settings.header_size) {
+            if !self.incoming.buffer.is_empty() && self.incoming.buffer[..] != b"\r"[..] {
+                match scanner.find_end(&self.incoming.buffer, self.app.settings.header_size) {
                     Ok(Some(length)) => return Ok(Ok(length)),
                     Ok(None) => {}
                     Err(reject) => return Ok(Err(Problem::refused(reject))),
                 }
             }
-            if self.read_closed {
+            if self.incoming.closed {
                 return Err(Gone);
             }
             let settings = &self.app.settings;
-            if self.buffer.is_empty() {
+            if self.incoming.buffer.is_empty() {
                 // An idle connection keeps no buffer.
-                self.buffer = BytesMut::new();
+                self.incoming.buffer = BytesMut::new();
                 // A client that connects and says nothing is not worth a keep-alive connection yet.
                 let limit = if self.used { settings.keepalive_timeout } else { settings.header_timeout };
-                self.watchdog.guard_idle(limit, self.stream.readable()).await??;
+                self.watchdog.guard_idle(limit, self.incoming.read()).await??;
                 started = None;
             } else {
                 let begun = *started.get_or_insert_with(Instant::now);
                 let left = settings.header_timeout.saturating_sub(begun.elapsed());
-                if self.watchdog.guard(left, self.stream.readable()).await.map_err(|Expired| ()).is_err() {
-                    return Ok(Err(Problem::SLOW_HEAD));
+                match self.watchdog.guard(left, self.incoming.read()).await {
+                    Ok(read) => read?,
+                    Err(Expired) => return Ok(Err(Problem::SLOW_HEAD)),
                 }
             }
-            self.read(HEAD_ROOM)?;
         }
-    }
-
-    /// Read what is there; `room` is about how much is expected.
-    pub(crate) fn read(&mut self, room: usize) -> io::Result<()> {
-        self.buffer.reserve(room);
-        match self.stream.try_read_buf(&mut self.buffer) {
-            Ok(0) => self.read_closed = true,
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-        Ok(())
     }
 
     fn submit(&self, head: &Head<'_, '_>, body: &BodyForm<'_>) -> (Rc<Exchange>, Option<access_log::Entry>) {
@@ -232,7 +212,7 @@ impl Connection {
             let mut body = Body::Streamed { reader, credit: 0, expect_continue };
             return self.run(&exchange, log, None, &mut body).await;
         }
-        if plan.expect_continue && self.buffer.is_empty() {
+        if plan.expect_continue && self.incoming.buffer.is_empty() {
             self.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         }
         let mut stored = match self.store_body(&mut reader).await? {
@@ -299,7 +279,7 @@ impl Connection {
                     }
                 }
                 Next::Step(Step::Cut) => {
-                    self.stream.reset_on_close();
+                    self.incoming.stream.reset_on_close();
                     return Err(Gone);
                 }
                 Next::Step(Step::FeedBody { credit, restart }) => {
@@ -311,44 +291,43 @@ impl Connection {
                 }
                 // Only an accepted WebSocket has these.
                 Next::Step(Step::Message { .. } | Step::Closed { .. }) => return Err(Gone),
-                Next::Readable => self.read_ahead(exchange, body)?,
+                Next::ClientRead => self.client_read(exchange, body)?,
             }
         }
     }
 
     /// Wait for the exchange or, where that matters, the client.
-    async fn next(&self, exchange: &Exchange, body: &Body<'_>) -> Result<Next, Gone> {
-        let watch_client = !self.read_closed && body.watches_client(self.buffer.len());
+    async fn next(&mut self, exchange: &Exchange, body: &Body<'_>) -> Result<Next, Gone> {
+        let incoming = &mut self.incoming;
+        let watch_client = !incoming.closed && body.watches_client(incoming.buffer.len());
         let ready = poll_fn(|ctx| {
             if let Poll::Ready(step) = exchange.poll_step(ctx) {
-                return Poll::Ready(Next::Step(step));
+                return Poll::Ready(Ok(Next::Step(step)));
             }
-            if watch_client && self.stream.poll_readable(ctx).is_ready() {
-                return Poll::Ready(Next::Readable);
+            if watch_client {
+                return incoming.poll_read(ctx).map_ok(|()| Next::ClientRead).map_err(Gone::from);
             }
             Poll::Pending
         });
         if !body.waits_for_client() {
-            return Ok(ready.await);
+            return ready.await;
         }
         match self.watchdog.guard(self.app.settings.body_timeout, ready).await {
-            Ok(next) => Ok(next),
+            Ok(next) => next,
             Err(Expired) => {
                 self.stop_upload(exchange, Problem::SLOW_BODY);
-                Ok(Next::Readable)
+                Ok(Next::ClientRead)
             }
         }
     }
 
-    /// The client sent something, or left.
-    fn read_ahead(&mut self, exchange: &Rc<Exchange>, body: &mut Body<'_>) -> Result<(), Gone> {
+    /// The client sent something, which is in the buffer, or left.
+    fn client_read(&mut self, exchange: &Rc<Exchange>, body: &mut Body<'_>) -> Result<(), Gone> {
         if let Body::Streamed { .. } = body {
-            self.read(wire::MAX_CHUNK)?;
             self.pass_on(exchange, body);
             return Ok(());
         }
-        self.read(HEAD_ROOM)?;
-        if self.read_closed {
+        if self.incoming.closed {
             // Some clients close their sending half and still read. A request that nobody works on yet is dropped, and
             // an event-loop application is told (as it expects); a sync worker just goes on.
             if self.app.withdraw(exchange) || self.app.interface() == Interface::Asgi {
@@ -363,10 +342,12 @@ impl Connection {
     pub(crate) async fn write_all(&self, bytes: &[u8]) -> Result<(), Gone> {
         let mut rest = bytes;
         while !rest.is_empty() {
-            match self.stream.try_write(rest) {
+            match self.incoming.stream.try_write(rest) {
                 Ok(count) => rest = &rest[count..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.watchdog.guard(self.app.settings.body_timeout, self.stream.writable()).await??;
+                    self.watchdog
+                        .guard(self.app.settings.body_timeout, self.incoming.stream.writable())
+                        .await??;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -396,18 +377,16 @@ impl Connection {
 
     /// Close in a way that lets the client read the last answer.
     async fn linger(&mut self) {
-        self.stream.shutdown_write();
+        self.incoming.stream.shutdown_write();
         let until = Instant::now() + LINGER;
         let mut thrown_away = 0;
-        while !self.read_closed && thrown_away < LINGER_BYTES {
+        while !self.incoming.closed && thrown_away < LINGER_BYTES {
             let left = until.saturating_duration_since(Instant::now());
-            self.buffer.clear();
-            if !matches!(self.watchdog.guard(left, self.stream.readable()).await, Ok(Ok(())))
-                || self.read(HEAD_ROOM).is_err()
-            {
+            self.incoming.buffer.clear();
+            if !matches!(self.watchdog.guard(left, self.incoming.read()).await, Ok(Ok(()))) {
                 return;
             }
-            thrown_away += self.buffer.len();
+            thrown_away += self.incoming.buffer.len();
         }
     }
 }
@@ -415,5 +394,5 @@ impl Connection {
 /// What a connection waits for.
 enum Next {
     Step(Step),
-    Readable,
+    ClientRead,
 }

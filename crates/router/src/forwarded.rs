@@ -139,7 +139,33 @@ fn hop_address(hop: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_field_is_handled(values in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 1..5)) {
+            crate::fuzzing::forwarded(&values.join(&b'\n'));
+        }
+
+        #[test]
+        fn any_list_of_pieces_is_handled(pieces in "(for=|host=|proto=|by|;|,|=|\"|\\[|\\]|::1|1\\.1\\.1\\.1|:80|https| |\n|[a-z]){0,16}") {
+            crate::fuzzing::forwarded(pieces.as_bytes());
+        }
+
+        /// What a client writes in front of the list cannot change who it is taken for.
+        #[test]
+        fn the_client_cannot_choose_its_address(lies in "[0-9a-f.:, \\[\\]\"]{0,30}") {
+            let value = format!("{lies},203.0.113.9, 10.0.0.1");
+            for name in ["X-Forwarded-For", "x-forwarded-for"] {
+                let fields = [httparse::Header { name, value: value.as_bytes() }];
+                let trusted = TrustedProxies::parse("10.0.0.0/8").unwrap();
+                let client = origin(&fields, &trusted).client;
+                prop_assert_eq!(client.as_deref(), Some("203.0.113.9"));
+            }
+        }
+    }
 
     #[test]
     fn trusts_addresses_and_networks() {

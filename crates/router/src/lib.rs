@@ -24,6 +24,8 @@ mod dispatch;
 mod event;
 mod exchange;
 mod forwarded;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod http;
 mod link;
 mod listen;

@@ -15,7 +15,8 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tokio::net::UnixStream;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 use wire::{ControlToWorker, FrameBuffer, Interface, ToWorker};
 
@@ -220,7 +221,7 @@ impl Link {
     }
 
     /// Send what was queued for the worker until the link closes. Runs as a task per socket.
-    pub(crate) async fn write_loop(self: Rc<Self>, stream: Rc<UnixStream>, control: bool) -> io::Result<()> {
+    pub(crate) async fn write_loop(self: Rc<Self>, stream: OwnedWriteHalf, control: bool) -> io::Result<()> {
         let outbox = if control { &self.control } else { &self.data };
         let mut batch = Vec::new();
         loop {
@@ -266,17 +267,9 @@ impl Outbox {
     }
 }
 
-/// Read once into `buffer` when the socket has something. False at the end of the stream.
-pub(crate) async fn read_some(stream: &UnixStream, buffer: &mut FrameBuffer) -> io::Result<bool> {
-    loop {
-        match stream.try_read(buffer.space()) {
-            Ok(0) => return Ok(false),
-            Ok(count) => {
-                buffer.filled(count);
-                return Ok(true);
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.readable().await?,
-            Err(error) => return Err(error),
-        }
-    }
+/// Wait for bytes from a worker and take them. False at the end of the stream.
+pub(crate) async fn read_some(stream: &mut OwnedReadHalf, buffer: &mut FrameBuffer) -> io::Result<bool> {
+    let count = stream.read(buffer.space()).await?;
+    buffer.filled(count);
+    Ok(count > 0)
 }

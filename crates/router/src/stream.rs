@@ -1,11 +1,18 @@
 //! A client's connection: TCP or a Unix socket.
 
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
+use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+/// Most bytes taken by one read.
+const READ_SIZE: usize = 16 * 1024;
 
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -22,6 +29,37 @@ pub(crate) struct Ends {
     pub(crate) server: (std::rc::Rc<str>, u16),
 }
 
+/// The receiving half of a connection: what has been read and not yet used.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) stream: Stream,
+    pub(crate) buffer: BytesMut,
+    /// The client has sent its last byte.
+    pub(crate) closed: bool,
+}
+
+impl Incoming {
+    pub(crate) fn new(stream: Stream) -> Self {
+        Incoming { stream, buffer: BytesMut::new(), closed: false }
+    }
+
+    /// Wait for bytes, or the end, and take them.
+    pub(crate) fn read(&mut self) -> impl Future<Output = io::Result<()>> {
+        poll_fn(|ctx| self.poll_read(ctx))
+    }
+
+    /// Reads through the stack, so that a connection's buffer is only as large as what it holds, and that of an idle one
+    /// is empty. Through `poll_read`, because that knows after a short read that there is no more: one system call less.
+    pub(crate) fn poll_read(&mut self, ctx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut space = [MaybeUninit::<u8>::uninit(); READ_SIZE];
+        let mut space = ReadBuf::uninit(&mut space);
+        std::task::ready!(self.stream.poll_read(ctx, &mut space))?;
+        self.closed |= space.filled().is_empty();
+        self.buffer.extend_from_slice(space.filled());
+        Poll::Ready(Ok(()))
+    }
+}
+
 macro_rules! each {
     ($self:expr, $stream:ident => $body:expr) => {
         match $self {
@@ -32,12 +70,12 @@ macro_rules! each {
 }
 
 impl Stream {
-    pub(crate) async fn readable(&self) -> io::Result<()> {
-        each!(self, stream => stream.readable().await)
-    }
-
     pub(crate) async fn writable(&self) -> io::Result<()> {
         each!(self, stream => stream.writable().await)
+    }
+
+    fn poll_read(&mut self, ctx: &mut Context<'_>, space: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        each!(self, stream => Pin::new(stream).poll_read(ctx, space))
     }
 
     pub(crate) fn poll_readable(&self, ctx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -50,10 +88,6 @@ impl Stream {
 
     pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         each!(self, stream => stream.try_read(buffer))
-    }
-
-    pub(crate) fn try_read_buf(&self, buffer: &mut BytesMut) -> io::Result<usize> {
-        each!(self, stream => stream.try_read_buf(buffer))
     }
 
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {

@@ -50,7 +50,7 @@ impl Connection {
         let mut stored = StoredBody::new();
         loop {
             loop {
-                let piece = match reader.take(&mut self.buffer, wire::MAX_CHUNK) {
+                let piece = match reader.take(&mut self.incoming.buffer, wire::MAX_CHUNK) {
                     Ok(Some(piece)) => piece,
                     Ok(None) => break,
                     Err(BodyError::TooLarge) => return Ok(Err(Problem::BODY_TOO_LARGE)),
@@ -74,16 +74,15 @@ impl Connection {
             if reader.is_finished() {
                 return Ok(Ok(stored));
             }
-            if self.read_closed {
+            if self.incoming.closed {
                 // The body was cut short and nobody is left to answer.
                 return Err(Gone);
             }
             let limit = self.app.settings.body_timeout;
-            match self.watchdog.guard(limit, self.stream.readable()).await {
+            match self.watchdog.guard(limit, self.incoming.read()).await {
                 Ok(result) => result?,
                 Err(Expired) => return Ok(Err(Problem::SLOW_BODY)),
             }
-            self.read(wire::MAX_CHUNK)?;
         }
     }
 
@@ -99,7 +98,7 @@ impl Connection {
             Body::Complete => {}
             Body::Streamed { credit, expect_continue, .. } => {
                 *credit += new_credit;
-                if std::mem::take(expect_continue) && self.buffer.is_empty() {
+                if std::mem::take(expect_continue) && self.incoming.buffer.is_empty() {
                     self.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
                 }
                 self.pass_on(exchange, body);
@@ -138,7 +137,7 @@ impl Connection {
         };
         let Some(link) = exchange.link() else { return };
         while *credit > 0 && !reader.is_finished() {
-            match reader.take(&mut self.buffer, (*credit as usize).min(wire::MAX_CHUNK)) {
+            match reader.take(&mut self.incoming.buffer, (*credit as usize).min(wire::MAX_CHUNK)) {
                 Ok(Some(data)) => {
                     *credit -= u32::try_from(data.len()).unwrap_or(u32::MAX).min(*credit);
                     let end = reader.is_finished();
@@ -153,7 +152,7 @@ impl Connection {
                     exchange.body_fed();
                 }
                 Ok(None) => {
-                    if self.read_closed {
+                    if self.incoming.closed {
                         self.stop_upload(exchange, Problem::refused(Reject::Malformed));
                     }
                     return;

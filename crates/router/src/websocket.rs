@@ -48,10 +48,10 @@ pub(crate) async fn run(
 ) -> Result<(), Gone> {
     let head = opening(accept, fields).ok_or(Gone)?;
     connection.write_all(&head).await?;
-    let early = connection.buffer.split().to_vec();
+    let early = connection.incoming.buffer.split().to_vec();
     let limit = Some(connection.app.settings.message_size);
     let config = WebSocketConfig::default().max_message_size(limit).max_frame_size(limit);
-    let io = Io(&connection.stream);
+    let io = Io(&connection.incoming.stream);
     let mut socket = WebSocketStream::from_partially_read(io, early, Role::Server, Some(config)).await;
     let mut session =
         Session { connection, exchange, assembled: Vec::new(), credit: i64::from(wire::REQUEST_WINDOW) };

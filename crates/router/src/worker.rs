@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use tokio::net::UnixStream;
+use tokio::net::unix::OwnedReadHalf;
 use wire::{ControlFromWorker, FrameBuffer, FromWorker, ToWorker};
 
 use crate::answer::Problem;
@@ -42,24 +43,23 @@ pub(crate) fn attach(
     let link = Link::new(worker, quota);
     let [data, control] = [data, control].map(|stream| {
         stream.set_nonblocking(true)?;
-        UnixStream::from_std(stream).map(Rc::new)
+        UnixStream::from_std(stream).map(UnixStream::into_split)
     });
-    let (data, control) = (data?, control?);
+    let ((data_in, data_out), (control_in, control_out)) = (data?, control?);
     app.attach(Rc::clone(&link));
-    for (stream, is_control) in [(&data, false), (&control, true)] {
-        // A write error means that the worker is gone; the read side notices once it has read all that the worker said.
-        tokio::task::spawn_local(Rc::clone(&link).write_loop(Rc::clone(stream), is_control));
-    }
-    tokio::task::spawn_local(read_control(Rc::clone(app), Rc::clone(&link), control));
-    tokio::task::spawn_local(read_data(Rc::clone(app), link, data));
+    // A write error means that the worker is gone; the read side notices once it has read all that the worker said.
+    tokio::task::spawn_local(Rc::clone(&link).write_loop(data_out, false));
+    tokio::task::spawn_local(Rc::clone(&link).write_loop(control_out, true));
+    tokio::task::spawn_local(read_control(Rc::clone(app), Rc::clone(&link), control_in));
+    tokio::task::spawn_local(read_data(Rc::clone(app), link, data_in));
     Ok(())
 }
 
-async fn read_data(app: Rc<App>, link: Rc<Link>, stream: Rc<UnixStream>) {
+async fn read_data(app: Rc<App>, link: Rc<Link>, mut stream: OwnedReadHalf) {
     let mut buffer = FrameBuffer::default();
     let offence = loop {
         // An error here is a reset: the worker is gone, as at the end of the stream.
-        if !read_some(&stream, &mut buffer).await.unwrap_or(false) || link.phase.get() == Phase::Closed {
+        if !read_some(&mut stream, &mut buffer).await.unwrap_or(false) || link.phase.get() == Phase::Closed {
             break None;
         }
         if let Err(offence) = handle_batch(&app, &link, &mut buffer) {
@@ -75,10 +75,10 @@ async fn read_data(app: Rc<App>, link: Rc<Link>, stream: Rc<UnixStream>) {
     }
 }
 
-async fn read_control(app: Rc<App>, link: Rc<Link>, stream: Rc<UnixStream>) {
+async fn read_control(app: Rc<App>, link: Rc<Link>, mut stream: OwnedReadHalf) {
     let mut buffer = FrameBuffer::default();
     loop {
-        if !read_some(&stream, &mut buffer).await.unwrap_or(false) || link.phase.get() == Phase::Closed {
+        if !read_some(&mut stream, &mut buffer).await.unwrap_or(false) || link.phase.get() == Phase::Closed {
             // The data link closes as well, and its reader knows what was answered before that.
             return;
         }

@@ -133,10 +133,7 @@ impl Driver {
         let reminder = self.reminders.iter().map(|(at, _)| *at).min();
         let supervisor = self.supervisor.next_deadline().map(|at| self.origin + at);
         let far = Instant::now() + Duration::from_secs(3600);
-        [reminder, supervisor]
-            .into_iter()
-            .flatten()
-            .fold(far, Instant::min)
+        [reminder, supervisor].into_iter().flatten().fold(far, Instant::min)
     }
 
     fn remind(&mut self, after: Duration, reminder: Reminder) {
@@ -161,12 +158,7 @@ impl Driver {
     async fn on_news(&mut self, event: router::Event) -> Option<ExitCode> {
         use supervisor::Event as To;
         let event = match event {
-            router::Event::Hello {
-                worker,
-                interface,
-                slots,
-                runtime,
-            } => {
+            router::Event::Hello { worker, interface, slots, runtime } => {
                 let concurrency = match (interface, slots) {
                     (wire::Interface::Asgi, _) => "async".to_owned(),
                     (wire::Interface::Wsgi, 1) => "sync".to_owned(),
@@ -179,30 +171,14 @@ impl Driver {
                 ));
                 return None;
             }
-            router::Event::Ready { worker } => To::Ready {
-                worker: WorkerId(worker),
-            },
-            router::Event::BootFailed {
-                worker,
-                message,
-                traceback,
-            } => {
+            router::Event::Ready { worker } => To::Ready { worker: WorkerId(worker) },
+            router::Event::BootFailed { worker, message, traceback } => {
                 if !traceback.is_empty() {
-                    say::error(format_args!(
-                        "the application's traceback:\n{}",
-                        traceback.trim_end()
-                    ));
+                    say::error(format_args!("the application's traceback:\n{}", traceback.trim_end()));
                 }
-                To::BootFailed {
-                    worker: WorkerId(worker),
-                    reason: message,
-                }
+                To::BootFailed { worker: WorkerId(worker), reason: message }
             }
-            router::Event::Closed {
-                worker,
-                replayed,
-                failed,
-            } => {
+            router::Event::Closed { worker, replayed, failed } => {
                 if replayed + failed > 0 {
                     let text = "requests that it had begun were";
                     say::warning(format_args!(
@@ -215,19 +191,12 @@ impl Driver {
                 }
                 return None;
             }
-            router::Event::Misbehaved { worker, reason } => To::Misbehaved {
-                worker: WorkerId(worker),
-                reason,
-            },
-            router::Event::QuotaReached { worker } => To::QuotaReached {
-                worker: WorkerId(worker),
-            },
-            router::Event::Hung { worker } => To::Hung {
-                worker: WorkerId(worker),
-            },
-            router::Event::Drained { worker } => To::Drained {
-                worker: WorkerId(worker),
-            },
+            router::Event::Misbehaved { worker, reason } => {
+                To::Misbehaved { worker: WorkerId(worker), reason }
+            }
+            router::Event::QuotaReached { worker } => To::QuotaReached { worker: WorkerId(worker) },
+            router::Event::Hung { worker } => To::Hung { worker: WorkerId(worker) },
+            router::Event::Drained { worker } => To::Drained { worker: WorkerId(worker) },
             router::Event::Notice { text } => {
                 say::warning(format_args!("{}", text.trim_end()));
                 return None;
@@ -267,9 +236,8 @@ impl Driver {
 
     async fn on_time(&mut self) -> Option<ExitCode> {
         let now = Instant::now();
-        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.reminders)
-            .into_iter()
-            .partition(|(at, _)| *at <= now);
+        let (due, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.reminders).into_iter().partition(|(at, _)| *at <= now);
         self.reminders = later;
         for (_, reminder) in due {
             let ended = match reminder {
@@ -278,10 +246,7 @@ impl Driver {
                     None
                 }
                 Reminder::StillThere(worker)
-                    if self
-                        .processes
-                        .get(&worker)
-                        .is_some_and(|process| process.link_closed) =>
+                    if self.processes.get(&worker).is_some_and(|process| process.link_closed) =>
                 {
                     let reason = "it closed its link to the router and did not exit".to_owned();
                     self.step(supervisor::Event::Misbehaved { worker, reason }).await
@@ -295,10 +260,7 @@ impl Driver {
                     self.step(supervisor::Event::StopNow).await
                 }
                 Reminder::GiveUp => {
-                    say::error(format_args!(
-                        "{} workers could not be killed",
-                        self.processes.len()
-                    ));
+                    say::error(format_args!("{} workers could not be killed", self.processes.len()));
                     Some(FAILED.into())
                 }
             };
@@ -332,9 +294,9 @@ impl Driver {
 
     async fn carry_out(&mut self, action: Action) -> Option<supervisor::Event> {
         match action {
-            Action::Spawn {
-                worker, max_requests, ..
-            } => return Some(self.spawn(worker, max_requests).await),
+            Action::Spawn { worker, max_requests, .. } => {
+                return Some(self.spawn(worker, max_requests).await);
+            }
             Action::Admit { worker } => self.tell(Command::Admit { worker: worker.0 }).await,
             Action::Drain { worker, why } => {
                 say::debug(format_args!("worker {worker} is drained: {why}"));
@@ -342,10 +304,7 @@ impl Driver {
             }
             Action::Kill { worker, why } => {
                 if let Some(process) = self.processes.get(&worker) {
-                    say::debug(format_args!(
-                        "worker {worker} (pid {}) is killed: {why}",
-                        process.pid
-                    ));
+                    say::debug(format_args!("worker {worker} (pid {}) is killed: {why}", process.pid));
                     jail::kill_group(process.pid);
                 }
             }
@@ -361,26 +320,11 @@ impl Driver {
         match process::start(&self.template, worker, &self.fates.0) {
             Ok(process::Started { pid, data, control }) => {
                 say::debug(format_args!("worker {worker} is process {pid}"));
-                self.processes.insert(
-                    worker,
-                    Process {
-                        pid,
-                        link_closed: false,
-                    },
-                );
-                self.tell(Command::Attach {
-                    worker: worker.0,
-                    data,
-                    control,
-                    quota,
-                })
-                .await;
+                self.processes.insert(worker, Process { pid, link_closed: false });
+                self.tell(Command::Attach { worker: worker.0, data, control, quota }).await;
                 supervisor::Event::Spawned { worker, pid }
             }
-            Err(error) => supervisor::Event::SpawnFailed {
-                worker,
-                error: format!("{error:#}"),
-            },
+            Err(error) => supervisor::Event::SpawnFailed { worker, error: format!("{error:#}") },
         }
     }
 
@@ -398,17 +342,8 @@ impl Driver {
             .filter_map(|worker| worker.pid)
             .map(|pid| pid.to_string())
             .collect();
-        let (workers, pid) = if pids.len() == 1 {
-            ("worker", "pid")
-        } else {
-            ("workers", "pids")
-        };
-        say::info(format_args!(
-            "ready: {} {workers}, {} ({pid} {})",
-            pids.len(),
-            self.kind,
-            pids.join(" ")
-        ));
+        let (workers, pid) = if pids.len() == 1 { ("worker", "pid") } else { ("workers", "pids") };
+        say::info(format_args!("ready: {} {workers}, {} ({pid} {})", pids.len(), self.kind, pids.join(" ")));
     }
 }
 
@@ -459,11 +394,7 @@ impl Signals {
             signal_kind::TTIN,
             signal_kind::TTOU,
         ];
-        kinds
-            .into_iter()
-            .map(|kind| Ok((kind, signal(kind)?)))
-            .collect::<std::io::Result<_>>()
-            .map(Signals)
+        kinds.into_iter().map(|kind| Ok((kind, signal(kind)?))).collect::<std::io::Result<_>>().map(Signals)
     }
 
     async fn next(&mut self) -> SignalKind {

@@ -17,10 +17,7 @@ pub(crate) fn of(error: &anyhow::Error) -> ExitCode {
     let denied = |cause: &io::Error| cause.kind() == io::ErrorKind::PermissionDenied;
     if error.is::<Usage>() {
         USAGE.into()
-    } else if error
-        .chain()
-        .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(denied))
-    {
+    } else if error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(denied)) {
         PERMISSION.into()
     } else {
         FAILED.into()

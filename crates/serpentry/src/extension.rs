@@ -33,12 +33,8 @@ impl Extension {
             return Ok(Extension { folder });
         }
         let program = std::env::current_exe().context("cannot find this program's own path")?;
-        let folder = program
-            .ancestors()
-            .skip(1)
-            .take(3)
-            .map(|folder| folder.join("ext"))
-            .find(|ext| ext.is_dir());
+        let folder =
+            program.ancestors().skip(1).take(3).map(|folder| folder.join("ext")).find(|ext| ext.is_dir());
         match folder {
             Some(folder) => Ok(Extension { folder }),
             None => bail!("this development build has no Python side: run `cargo xtask worker` first"),
@@ -64,10 +60,7 @@ fn install() -> anyhow::Result<PathBuf> {
         digest.update((bytes.len() as u64).to_le_bytes());
         digest.update(bytes);
     }
-    let name: String = digest.finalize()[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let name: String = digest.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
     let base = cache_folder()?;
     let folder = base.join(name);
     if !is_complete(&folder) {
@@ -106,11 +99,7 @@ fn is_complete(folder: &Path) -> bool {
 /// A folder of ours that nobody else can write to, the first that works of: the service manager's state directory, the
 /// user's cache, a private folder in the temporary directory.
 fn cache_folder() -> anyhow::Result<PathBuf> {
-    let variable = |name: &str| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let uid = rustix::process::getuid().as_raw();
     let candidates = [
         variable("STATE_DIRECTORY").map(|folder| folder.join("ext")),
@@ -134,9 +123,7 @@ fn make_private(folder: &Path, uid: u32) -> io::Result<()> {
     for folder in folder.ancestors().take(2) {
         let metadata = folder.symlink_metadata()?;
         if !metadata.is_dir() || metadata.uid() != uid || metadata.mode() & 0o022 != 0 {
-            return Err(io::Error::other(
-                "it belongs to somebody else or others can write to it",
-            ));
+            return Err(io::Error::other("it belongs to somebody else or others can write to it"));
         }
     }
     // Writable for us?

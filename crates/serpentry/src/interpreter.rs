@@ -34,10 +34,7 @@ pub(crate) fn find(chosen: Option<&Path>, directory: &Path) -> anyhow::Result<In
     };
     let (major, minor) = probe(&path)?;
     if (major, minor) < (3, 10) {
-        bail!(
-            "{} is Python {major}.{minor}; 3.10 or newer is needed",
-            path.display()
-        );
+        bail!("{} is Python {major}.{minor}; 3.10 or newer is needed", path.display());
     }
     Ok(Interpreter { path, minor })
 }
@@ -46,9 +43,7 @@ pub(crate) fn find(chosen: Option<&Path>, directory: &Path) -> anyhow::Result<In
 fn directory_or_search(path: &Path, directory: &Path) -> anyhow::Result<PathBuf> {
     let has_slash = path.components().count() > 1;
     let found = if has_slash {
-        [path.to_owned(), directory.join(path)]
-            .into_iter()
-            .find(|path| path.exists())
+        [path.to_owned(), directory.join(path)].into_iter().find(|path| path.exists())
     } else {
         path.to_str().and_then(search)
     };
@@ -59,9 +54,7 @@ fn directory_or_search(path: &Path, directory: &Path) -> anyhow::Result<PathBuf>
 
 fn search(name: &str) -> Option<PathBuf> {
     let paths = std::env::var_os("PATH")?;
-    std::env::split_paths(&paths)
-        .map(|folder| folder.join(name))
-        .find(|path| path.is_file())
+    std::env::split_paths(&paths).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
 fn probe(path: &Path) -> anyhow::Result<(u32, u32)> {
@@ -74,11 +67,7 @@ fn probe(path: &Path) -> anyhow::Result<(u32, u32)> {
     let not_python =
         || format!("{shown} is not a Python interpreter: it did not answer what every Python answers");
     let answer: Value = serde_json::from_slice(&output.stdout).with_context(not_python)?;
-    let number = |index: usize| {
-        answer[1][index]
-            .as_u64()
-            .and_then(|number| u32::try_from(number).ok())
-    };
+    let number = |index: usize| answer[1][index].as_u64().and_then(|number| u32::try_from(number).ok());
     let (Some(name), Some(major), Some(minor)) = (answer[0].as_str(), number(0), number(1)) else {
         bail!(not_python());
     };

@@ -17,10 +17,7 @@ use clap::Parser as _;
 
 fn main() -> ExitCode {
     // Jail mode comes before anything else: it must stay single-threaded and parse nothing.
-    if std::env::args_os()
-        .nth(1)
-        .is_some_and(|argument| argument == jail::MODE)
-    {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == jail::MODE) {
         return exit::code(jail::enter());
     }
     let cli = cli::Cli::parse();

@@ -31,10 +31,7 @@ pub(crate) enum Fate {
     /// The jail could not turn it into a worker.
     NotStarted { worker: WorkerId, reason: String },
     /// It is gone and reaped.
-    Exited {
-        worker: WorkerId,
-        status: supervisor::ExitStatus,
-    },
+    Exited { worker: WorkerId, status: supervisor::ExitStatus },
 }
 
 /// A worker that was just started, with our ends of its links.
@@ -57,11 +54,7 @@ pub(crate) fn start(
     let (data, worker_data) = UnixStream::pair().context("cannot create its data link")?;
     let (control, worker_control) = UnixStream::pair().context("cannot create its control link")?;
     let mut settings = template.settings.clone();
-    settings["extension"] = template
-        .extension
-        .module(template.interpreter.minor)
-        .to_string_lossy()
-        .into();
+    settings["extension"] = template.extension.module(template.interpreter.minor).to_string_lossy().into();
     let mut environment = template.environment.clone();
     environment.push(("SERPENTRY_WORKER".to_owned(), settings.to_string()));
     let plan = jail::Plan {
@@ -85,13 +78,9 @@ pub(crate) fn start(
     };
     let descriptors = [OwnedFd::from(worker_data), OwnedFd::from(worker_control)];
     let (command, handover) = jail::command().context("cannot create its plan's socket")?;
-    let child = tokio::process::Command::from(command)
-        .spawn()
-        .context("cannot create a process")?;
+    let child = tokio::process::Command::from(command).spawn().context("cannot create a process")?;
     let pid = child.id().context("it is gone already")?;
-    let report = handover
-        .send(&plan, &descriptors)
-        .context("cannot send it its plan")?;
+    let report = handover.send(&plan, &descriptors).context("cannot send it its plan")?;
     tokio::task::spawn_local(follow(worker, child, report, fates.clone()));
     Ok(Started { pid, data, control })
 }
@@ -115,11 +104,7 @@ async fn follow(worker: WorkerId, mut child: Child, report: UnixStream, fates: m
 async fn jail_report(report: UnixStream) -> Option<String> {
     report.set_nonblocking(true).ok()?;
     let mut text = Vec::new();
-    tokio::net::UnixStream::from_std(report)
-        .ok()?
-        .read_to_end(&mut text)
-        .await
-        .ok()?;
+    tokio::net::UnixStream::from_std(report).ok()?.read_to_end(&mut text).await.ok()?;
     if text.is_empty() {
         return None;
     }

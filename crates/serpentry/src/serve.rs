@@ -33,22 +33,14 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
     raise_descriptor_limit();
     let directory = std::path::absolute(&arguments.chdir).context("--chdir")?;
     if !directory.is_dir() {
-        bail!(Usage(format!(
-            "the application's directory {} does not exist",
-            directory.display()
-        )));
+        bail!(Usage(format!("the application's directory {} does not exist", directory.display())));
     }
     let interpreter = interpreter::find(arguments.python.as_deref(), &directory)?;
     let extension = Extension::find()?;
-    let listeners = addresses(arguments)
-        .iter()
-        .map(|address| bind(address))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let access_log = arguments
-        .access_log
-        .as_deref()
-        .map(|target| open_log(target, arguments.log_format))
-        .transpose()?;
+    let listeners =
+        addresses(arguments).iter().map(|address| bind(address)).collect::<anyhow::Result<Vec<_>>>()?;
+    let access_log =
+        arguments.access_log.as_deref().map(|target| open_log(target, arguments.log_format)).transpose()?;
     for listener in &listeners {
         say::info(format_args!("listening on {}", listener.describe()));
     }
@@ -61,18 +53,11 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
         settings: worker_settings(arguments),
     };
     let seed = seed();
-    let router = router::start(router::Start {
-        settings: router_settings(arguments)?,
-        listeners,
-        access_log,
-        seed,
-    })
-    .context("cannot start the router")?;
+    let router =
+        router::start(router::Start { settings: router_settings(arguments)?, listeners, access_log, seed })
+            .context("cannot start the router")?;
     let supervisor = supervisor::Supervisor::new(supervisor_settings(arguments), seed);
-    let options = driver::Options {
-        graceful_timeout: arguments.graceful_timeout,
-        watch: arguments.reload,
-    };
+    let options = driver::Options { graceful_timeout: arguments.graceful_timeout, watch: arguments.reload };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
@@ -102,15 +87,7 @@ fn check(arguments: &ServeArguments) -> anyhow::Result<()> {
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    if setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: maximum,
-            maximum,
-        },
-    )
-    .is_err()
-    {
+    if setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_err() {
         say::debug(format_args!("the limit of open files cannot be raised"));
     }
 }
@@ -132,9 +109,7 @@ fn bind(address: &str) -> anyhow::Result<Listener> {
         return Listener::unix(Path::new(path)).with_context(context);
     }
     if let Some(number) = address.strip_prefix("fd://") {
-        let fd = number
-            .parse()
-            .map_err(|_| Usage(format!("{address}: fd:// needs a number")))?;
+        let fd = number.parse().map_err(|_| Usage(format!("{address}: fd:// needs a number")))?;
         return Ok(Listener::Tcp(jail::listener_from_fd(fd)?));
     }
     // ":8000" means all interfaces, "example.org" alone port 8000.
@@ -157,11 +132,8 @@ fn open_log(target: &Path, format: cli::LogFormat) -> anyhow::Result<AccessLog> 
         cli::LogFormat::Combined => LogFormat::Combined,
         cli::LogFormat::Json => LogFormat::Json,
     };
-    let output = if target == Path::new("-") {
-        LogTarget::Stdout
-    } else {
-        LogTarget::File(target.to_owned())
-    };
+    let output =
+        if target == Path::new("-") { LogTarget::Stdout } else { LogTarget::File(target.to_owned()) };
     AccessLog::open(output, format)
         .with_context(|| format!("cannot open the access log {}", target.display()))
 }
@@ -188,9 +160,7 @@ mod clap_name {
 
     impl<T: clap::ValueEnum> Name for T {
         fn name(&self) -> String {
-            self.to_possible_value()
-                .map(|value| value.get_name().to_owned())
-                .unwrap_or_default()
+            self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
         }
     }
 }
@@ -229,7 +199,5 @@ fn supervisor_settings(arguments: &ServeArguments) -> supervisor::Settings {
 /// A number that differs between runs; nothing secret depends on it.
 fn seed() -> u64 {
     use std::hash::{BuildHasher as _, Hasher as _};
-    std::collections::hash_map::RandomState::new()
-        .build_hasher()
-        .finish()
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
 }

@@ -38,17 +38,11 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
     };
     let bytes = number * factor;
     // Within 2^53 a float holds every whole number of bytes.
-    if bytes <= 9e15 {
-        Ok(bytes as u64)
-    } else {
-        Err(error())
-    }
+    if bytes <= 9e15 { Ok(bytes as u64) } else { Err(error()) }
 }
 
 fn split(text: &str) -> Option<(f64, &str)> {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let number = text[..end].parse().ok()?;
     Some((number, text[end..].trim_start()))
 }
@@ -59,14 +53,9 @@ mod tests {
 
     #[test]
     fn reads_durations() {
-        for (text, millis) in [
-            ("30", 30_000),
-            ("30s", 30_000),
-            ("1.5s", 1_500),
-            ("250ms", 250),
-            ("2m", 120_000),
-            ("0", 0),
-        ] {
+        for (text, millis) in
+            [("30", 30_000), ("30s", 30_000), ("1.5s", 1_500), ("250ms", 250), ("2m", 120_000), ("0", 0)]
+        {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
         for bad in ["", "s", "-1", "5 years", "1e400", "999999999999999999999"] {
@@ -76,13 +65,9 @@ mod tests {
 
     #[test]
     fn reads_sizes() {
-        for (text, bytes) in [
-            ("0", 0),
-            ("512", 512),
-            ("64KiB", 65_536),
-            ("1.5MiB", 1_572_864),
-            ("10 MB", 10_000_000),
-        ] {
+        for (text, bytes) in
+            [("0", 0), ("512", 512), ("64KiB", 65_536), ("1.5MiB", 1_572_864), ("10 MB", 10_000_000)]
+        {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
         for bad in ["", "MiB", "-1", "5 apples", "99999999GiB"] {

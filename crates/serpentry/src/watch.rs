@@ -20,9 +20,7 @@ pub(crate) fn start(directory: PathBuf, changes: mpsc::Sender<()>) {
         let mut before = None;
         loop {
             let folder = directory.clone();
-            let now = tokio::task::spawn_blocking(move || fingerprint(&folder))
-                .await
-                .ok();
+            let now = tokio::task::spawn_blocking(move || fingerprint(&folder)).await.ok();
             if before.is_some() && now != before {
                 // A change that is waiting already stands for this one too.
                 let _ = changes.try_send(());

@@ -12,11 +12,7 @@ use crate::event::WorkerId;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Start a process with the code and configuration of `generation`. `max_requests` already includes the jitter.
-    Spawn {
-        worker: WorkerId,
-        generation: u64,
-        max_requests: Option<u64>,
-    },
+    Spawn { worker: WorkerId, generation: u64, max_requests: Option<u64> },
     /// From now on this is the generation that serves. Comes before its workers are admitted and the old ones drained.
     Activate { generation: u64 },
     /// The router may give requests to this worker.
@@ -77,36 +73,17 @@ pub enum KillReason {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// A worker did not become ready.
-    BootFailed {
-        worker: WorkerId,
-        pid: Option<u32>,
-        generation: u64,
-        reason: String,
-    },
+    BootFailed { worker: WorkerId, pid: Option<u32>, generation: u64, reason: String },
     /// A worker that was ready ended, hung or misbehaved, unasked. `served` is the time since it was admitted.
-    Lost {
-        worker: WorkerId,
-        pid: Option<u32>,
-        generation: u64,
-        reason: String,
-        served: Duration,
-    },
+    Lost { worker: WorkerId, pid: Option<u32>, generation: u64, reason: String, served: Duration },
     /// No worker of the active generation is started before `until`. `round` counts the pauses in this row, from 1.
-    BackOff {
-        until: Duration,
-        delay: Duration,
-        round: u32,
-    },
+    BackOff { until: Duration, delay: Duration, round: u32 },
     /// Workers of a new generation are being started.
     ReloadStarted { generation: u64, workers: usize },
     /// The new generation serves.
     ReloadDone { generation: u64 },
     /// The new generation was given up; `kept` serves on.
-    ReloadFailed {
-        generation: u64,
-        kept: u64,
-        reason: String,
-    },
+    ReloadFailed { generation: u64, kept: u64, reason: String },
     /// Another reload came before this one was done.
     ReloadSuperseded { generation: u64 },
     /// The number of wanted workers changed.
@@ -147,46 +124,23 @@ impl fmt::Display for DrainReason {
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BootFailed {
-                worker,
-                pid,
-                generation,
-                reason,
-            } => {
-                write!(
-                    f,
-                    "worker {worker}{} of generation {generation} did not start: {reason}",
-                    Pid(*pid)
-                )
+            Self::BootFailed { worker, pid, generation, reason } => {
+                write!(f, "worker {worker}{} of generation {generation} did not start: {reason}", Pid(*pid))
             }
-            Self::Lost {
-                worker,
-                pid,
-                generation,
-                reason,
-                served,
-            } => write!(
+            Self::Lost { worker, pid, generation, reason, served } => write!(
                 f,
                 "worker {worker}{} of generation {generation} lost after {:.1} s: {reason}",
                 Pid(*pid),
                 served.as_secs_f64()
             ),
             Self::BackOff { delay, round, .. } => {
-                write!(
-                    f,
-                    "next worker is started in {:.1} s (pause {round} in a row)",
-                    delay.as_secs_f64()
-                )
+                write!(f, "next worker is started in {:.1} s (pause {round} in a row)", delay.as_secs_f64())
             }
             Self::ReloadStarted { generation, workers } => {
                 write!(f, "reload: starting {workers} workers of generation {generation}")
             }
             Self::ReloadDone { generation } => write!(f, "reload done: generation {generation} serves"),
-            Self::ReloadFailed {
-                generation,
-                kept,
-                reason,
-            } => {
+            Self::ReloadFailed { generation, kept, reason } => {
                 write!(
                     f,
                     "reload to generation {generation} failed, generation {kept} keeps serving: {reason}"
@@ -197,11 +151,7 @@ impl fmt::Display for Notice {
             }
             Self::Scaled { from, to } => write!(f, "scaled from {from} to {to} workers"),
             Self::StillAlive { worker, pid } => {
-                write!(
-                    f,
-                    "worker {worker}{} is still alive after SIGKILL, sending it again",
-                    Pid(*pid)
-                )
+                write!(f, "worker {worker}{} is still alive after SIGKILL, sending it again", Pid(*pid))
             }
         }
     }

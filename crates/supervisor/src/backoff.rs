@@ -143,11 +143,7 @@ impl Backoff {
         self.probing = true;
         let delay = self.delay(random);
         self.resume_at = self.resume_at.max(now.saturating_add(delay));
-        Pause {
-            until: self.resume_at,
-            delay: self.resume_at.saturating_sub(now),
-            round: self.round,
-        }
+        Pause { until: self.resume_at, delay: self.resume_at.saturating_sub(now), round: self.round }
     }
 
     fn is_new_attempt(&self, spawned_at: Duration) -> bool {
@@ -159,16 +155,11 @@ impl Backoff {
         let doublings = self.round.saturating_sub(1).min(31);
         let full = self.min.saturating_mul(1 << doublings).min(self.max);
         let quarter = u64::try_from((full / 4).as_micros()).unwrap_or(u64::MAX);
-        full.saturating_sub(Duration::from_micros(random.up_to(quarter)))
-            .max(self.min)
+        full.saturating_sub(Duration::from_micros(random.up_to(quarter))).max(self.min)
     }
 
     fn too_many_deaths(&mut self, now: Duration, target: usize) -> bool {
-        while self
-            .deaths
-            .front()
-            .is_some_and(|at| at.saturating_add(DEATH_WINDOW) <= now)
-        {
+        while self.deaths.front().is_some_and(|at| at.saturating_add(DEATH_WINDOW) <= now) {
             self.deaths.pop_front();
         }
         let budget = DEATHS_BASE.saturating_add(DEATHS_PER_WORKER.saturating_mul(target));
@@ -213,15 +204,10 @@ mod tests {
     #[test]
     fn a_batch_that_fails_together_is_one_round() {
         let (mut backoff, mut random) = backoff();
-        let rounds: Vec<u32> = (1..=4)
-            .map(|at| backoff.start_failed(seconds(at), seconds(0), &mut random).round)
-            .collect();
+        let rounds: Vec<u32> =
+            (1..=4).map(|at| backoff.start_failed(seconds(at), seconds(0), &mut random).round).collect();
         assert_eq!(rounds, [1, 1, 1, 1]);
-        assert_eq!(
-            backoff.resume_at(seconds(4)),
-            Some(seconds(5)),
-            "the last failure pauses too"
-        );
+        assert_eq!(backoff.resume_at(seconds(4)), Some(seconds(5)), "the last failure pauses too");
     }
 
     #[test]
@@ -246,10 +232,7 @@ mod tests {
         backoff.proved_stable(seconds(8));
         assert_eq!((backoff.round(), backoff.allowance(seconds(20), 1)), (1, 0));
         backoff.became_ready(seconds(11));
-        assert_eq!(
-            (backoff.round(), backoff.allowance(seconds(20), 1)),
-            (1, usize::MAX)
-        );
+        assert_eq!((backoff.round(), backoff.allowance(seconds(20), 1)), (1, usize::MAX));
         backoff.proved_stable(seconds(11));
         assert_eq!(backoff.round(), 0);
     }
@@ -261,10 +244,7 @@ mod tests {
         for death in 1..=22_u64 {
             // Two seconds apart, so that the rate is never the reason.
             let now = seconds(2 * death);
-            if backoff
-                .died(now, now - seconds(1), Duration::from_millis(500), 1, &mut random)
-                .is_some()
-            {
+            if backoff.died(now, now - seconds(1), Duration::from_millis(500), 1, &mut random).is_some() {
                 paused_at.push(death);
             }
         }
@@ -281,13 +261,7 @@ mod tests {
         for second in 10..1_000 {
             assert_eq!(die(&mut backoff, second * 1_000), None, "one a second for ever");
         }
-        let storm: Vec<bool> = (0..31)
-            .map(|n| die(&mut backoff, 2_000_000 + n).is_some())
-            .collect();
-        assert_eq!(
-            storm.iter().position(|paused| *paused),
-            Some(30),
-            "10 + 5 x 4 in ten seconds"
-        );
+        let storm: Vec<bool> = (0..31).map(|n| die(&mut backoff, 2_000_000 + n).is_some()).collect();
+        assert_eq!(storm.iter().position(|paused| *paused), Some(30), "10 + 5 x 4 in ten seconds");
     }
 }

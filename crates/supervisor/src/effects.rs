@@ -67,8 +67,6 @@ impl Supervisor {
     /// The workers that match, oldest first, and whether each was ever admitted.
     pub(crate) fn ids(&self, matches: impl Fn(&Worker) -> bool) -> Vec<(WorkerId, bool)> {
         let matching = self.workers.iter().filter(|(_, worker)| matches(worker));
-        matching
-            .map(|(id, worker)| (*id, worker.admitted_at.is_some()))
-            .collect()
+        matching.map(|(id, worker)| (*id, worker.admitted_at.is_some())).collect()
     }
 }

@@ -91,9 +91,7 @@ mod tests {
         for (state, row) in STATES.iter().zip(&table[1..]) {
             assert_eq!(row[0], format!("{state:?}"));
             for ((name, input), expected) in INPUTS.iter().zip(&row[1..]) {
-                let actual = state
-                    .after(*input)
-                    .map_or_else(|| ".".to_owned(), |next| format!("{next:?}"));
+                let actual = state.after(*input).map_or_else(|| ".".to_owned(), |next| format!("{next:?}"));
                 assert_eq!(&actual, expected, "{state:?} on {name}");
             }
         }

@@ -66,8 +66,7 @@ impl Supervisor {
                 self.kill(now, id, KillReason::Outdated);
             }
         }
-        self.actions
-            .push(Action::Notice(Notice::ReloadDone { generation }));
+        self.actions.push(Action::Notice(Notice::ReloadDone { generation }));
     }
 
     /// Take out what is too much: after scaling down, and retiring workers whose replacement is ready.
@@ -87,10 +86,7 @@ impl Supervisor {
         }
         let count = self.count(self.active);
         let replaced = (count.ready + count.retiring).saturating_sub(self.target);
-        for (id, _) in self
-            .of(self.active, |state| state == WorkerState::Retiring)
-            .into_iter()
-            .take(replaced)
+        for (id, _) in self.of(self.active, |state| state == WorkerState::Retiring).into_iter().take(replaced)
         {
             self.drain(now, id, DrainReason::Quota);
         }
@@ -104,11 +100,7 @@ impl Supervisor {
         }
         if let Some(generation) = self.candidate {
             let count = self.count(generation);
-            let leaving = self
-                .workers
-                .values()
-                .filter(|worker| worker.state.is_leaving())
-                .count();
+            let leaving = self.workers.values().filter(|worker| worker.state.is_leaving()).count();
             // What is left of the bound is kept for the generation that serves.
             let room = (2 * self.peak + self.settings.surge).saturating_sub(count.fresh() + leaving);
             for _ in 0..self.target.saturating_sub(count.fresh()).min(room) {
@@ -124,9 +116,7 @@ impl Supervisor {
         let beside_retiring =
             (self.target + self.settings.surge).saturating_sub(count.fresh() + count.retiring);
         let bound = 3 * self.peak + 2 * self.settings.surge;
-        wanted
-            .min(beside_retiring)
-            .min(bound.saturating_sub(self.workers.len()))
+        wanted.min(beside_retiring).min(bound.saturating_sub(self.workers.len()))
     }
 
     fn spawn(&mut self, now: Duration, generation: u64) {
@@ -134,13 +124,8 @@ impl Supervisor {
         let worker = WorkerId(self.last_worker);
         let jitter = self.random.up_to(self.settings.max_requests_jitter);
         let max_requests = self.settings.max_requests.map(|most| most.saturating_add(jitter));
-        self.workers
-            .insert(worker, Worker::new(generation, now, self.settings.start_timeout));
-        self.actions.push(Action::Spawn {
-            worker,
-            generation,
-            max_requests,
-        });
+        self.workers.insert(worker, Worker::new(generation, now, self.settings.start_timeout));
+        self.actions.push(Action::Spawn { worker, generation, max_requests });
     }
 
     fn serving_count(&self) -> usize {
@@ -150,11 +135,7 @@ impl Supervisor {
 
     fn count(&self, generation: u64) -> Count {
         let mut count = Count::default();
-        for worker in self
-            .workers
-            .values()
-            .filter(|worker| worker.generation == generation)
-        {
+        for worker in self.workers.values().filter(|worker| worker.generation == generation) {
             match worker.state {
                 WorkerState::Ready => count.ready += 1,
                 WorkerState::Retiring => count.retiring += 1,

@@ -66,12 +66,9 @@ impl Settings {
         self.max_workers = self.max_workers.max(self.workers);
         self.surge = self.surge.max(1);
         // A deadline must lie after the step that sets it, or the driver would spin.
-        for timeout in [
-            &mut self.start_timeout,
-            &mut self.graceful_timeout,
-            &mut self.hang_grace,
-            &mut self.kill_repeat,
-        ] {
+        for timeout in
+            [&mut self.start_timeout, &mut self.graceful_timeout, &mut self.hang_grace, &mut self.kill_repeat]
+        {
             *timeout = (*timeout).max(tick);
         }
         // A hung worker gets no more time than a healthy one.

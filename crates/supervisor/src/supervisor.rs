@@ -94,11 +94,8 @@ impl Supervisor {
 
     /// The situation after the last step.
     pub fn status(&self) -> Status {
-        let serving = self
-            .workers
-            .values()
-            .filter(|w| w.state.is_serving() && w.admitted_at.is_some())
-            .count();
+        let serving =
+            self.workers.values().filter(|w| w.state.is_serving() && w.admitted_at.is_some()).count();
         let state = match self.phase {
             Phase::Idle => AppState::Idle,
             Phase::Stopping => AppState::Stopping,
@@ -128,11 +125,7 @@ impl Supervisor {
     }
 
     fn next_attempt(&self) -> Option<Duration> {
-        if self.wants_more_workers() {
-            self.backoff.resume_at(self.clock)
-        } else {
-            None
-        }
+        if self.wants_more_workers() { self.backoff.resume_at(self.clock) } else { None }
     }
 
     fn handle(&mut self, now: Duration, event: Event) {
@@ -234,10 +227,7 @@ impl Supervisor {
             worker.deadline = Some(before.deadline.map_or(deadline, |earlier| earlier.min(deadline)));
         }
         if before.state.is_serving() {
-            self.actions.push(Action::Drain {
-                worker: id,
-                why: DrainReason::Hung,
-            });
+            self.actions.push(Action::Drain { worker: id, why: DrainReason::Hung });
             self.lost(now, id, &before, "a request hung".to_owned());
         }
     }
@@ -252,26 +242,19 @@ impl Supervisor {
             return;
         }
         if let Some(generation) = self.candidate {
-            self.actions
-                .push(Action::Notice(Notice::ReloadSuperseded { generation }));
+            self.actions.push(Action::Notice(Notice::ReloadSuperseded { generation }));
             self.abandon_candidate(now);
         }
         self.last_generation += 1;
         self.candidate = Some(self.last_generation);
-        let notice = Notice::ReloadStarted {
-            generation: self.last_generation,
-            workers: self.target,
-        };
+        let notice = Notice::ReloadStarted { generation: self.last_generation, workers: self.target };
         self.actions.push(Action::Notice(notice));
     }
 
     fn set_target(&mut self, wanted: usize) {
         let to = wanted.clamp(1, self.settings.max_workers);
         if matches!(self.phase, Phase::Idle | Phase::Running) && to != self.target {
-            self.actions.push(Action::Notice(Notice::Scaled {
-                from: self.target,
-                to,
-            }));
+            self.actions.push(Action::Notice(Notice::Scaled { from: self.target, to }));
             self.target = to;
             self.peak = self.peak.max(to);
         }
@@ -311,29 +294,14 @@ impl Supervisor {
         let (pid, generation) = (before.pid, before.generation);
         let starting = before.state.is_starting();
         let notice = if starting {
-            Notice::BootFailed {
-                worker: id,
-                pid,
-                generation,
-                reason: reason.clone(),
-            }
+            Notice::BootFailed { worker: id, pid, generation, reason: reason.clone() }
         } else {
-            Notice::Lost {
-                worker: id,
-                pid,
-                generation,
-                reason: reason.clone(),
-                served: before.served(now),
-            }
+            Notice::Lost { worker: id, pid, generation, reason: reason.clone(), served: before.served(now) }
         };
         self.actions.push(Action::Notice(notice));
         if self.candidate == Some(generation) {
             let kept = self.active;
-            self.actions.push(Action::Notice(Notice::ReloadFailed {
-                generation,
-                kept,
-                reason,
-            }));
+            self.actions.push(Action::Notice(Notice::ReloadFailed { generation, kept, reason }));
             return self.abandon_candidate(now);
         }
         if starting && !self.ever_ready && self.settings.give_up_on_first_boot_failure {
@@ -341,21 +309,13 @@ impl Supervisor {
             return self.stop_now(now, KillReason::GaveUp);
         }
         let pause = if starting {
-            Some(
-                self.backoff
-                    .start_failed(now, before.spawned_at, &mut self.random),
-            )
+            Some(self.backoff.start_failed(now, before.spawned_at, &mut self.random))
         } else {
             let served = before.served(now);
-            self.backoff
-                .died(now, before.spawned_at, served, self.target, &mut self.random)
+            self.backoff.died(now, before.spawned_at, served, self.target, &mut self.random)
         };
         if let Some(pause) = pause {
-            let notice = Notice::BackOff {
-                until: pause.until,
-                delay: pause.delay,
-                round: pause.round,
-            };
+            let notice = Notice::BackOff { until: pause.until, delay: pause.delay, round: pause.round };
             self.actions.push(Action::Notice(notice));
         }
     }
@@ -389,10 +349,7 @@ impl Supervisor {
                     self.kill(now, id, KillReason::GracefulTimeout);
                 }
                 WorkerState::Dying if before.deadline.is_some_and(|at| at <= now) => {
-                    self.actions.push(Action::Notice(Notice::StillAlive {
-                        worker: id,
-                        pid: before.pid,
-                    }));
+                    self.actions.push(Action::Notice(Notice::StillAlive { worker: id, pid: before.pid }));
                     self.condemn(now, id, before.condemned.unwrap_or(KillReason::Stop));
                 }
                 _ => {}
@@ -414,8 +371,6 @@ impl Supervisor {
 
     pub(crate) fn finish(&mut self) {
         self.phase = Phase::Stopped;
-        self.actions.push(Action::Stopped {
-            failed: self.failed.take(),
-        });
+        self.actions.push(Action::Stopped { failed: self.failed.take() });
     }
 }

@@ -75,7 +75,6 @@ impl Worker {
 
     /// How long the router has been allowed to use it.
     pub(crate) fn served(&self, now: Duration) -> Duration {
-        self.admitted_at
-            .map_or(Duration::ZERO, |at| now.saturating_sub(at))
+        self.admitted_at.map_or(Duration::ZERO, |at| now.saturating_sub(at))
     }
 }

@@ -85,19 +85,12 @@ impl ControlToWorker {
     /// # Errors
     /// See [`WireError`].
     pub fn decode(frame: Frame<'_>) -> Result<Self, WireError> {
-        let Frame {
-            kind,
-            flags,
-            id,
-            payload,
-        } = frame;
+        let Frame { kind, flags, id, payload } = frame;
         let allowed = if kind == kind::NUDGE { flag::RECLAIM } else { 0 };
         check_flags(&frame, allowed)?;
         Cursor::new(kind, payload).finish()?;
         match kind {
-            kind::NUDGE => Ok(ControlToWorker::Nudge {
-                reclaim: flags & flag::RECLAIM != 0,
-            }),
+            kind::NUDGE => Ok(ControlToWorker::Nudge { reclaim: flags & flag::RECLAIM != 0 }),
             kind::INTERRUPT => Ok(ControlToWorker::Interrupt { id }),
             kind::FINISH => Ok(ControlToWorker::Finish),
             _ => Err(WireError::UnknownKind(kind)),
@@ -108,13 +101,7 @@ impl ControlToWorker {
     pub fn encode(&self, out: &mut Vec<u8>) {
         match *self {
             ControlToWorker::Nudge { reclaim } => {
-                put_frame(
-                    out,
-                    kind::NUDGE,
-                    if reclaim { flag::RECLAIM } else { 0 },
-                    0,
-                    |_| {},
-                );
+                put_frame(out, kind::NUDGE, if reclaim { flag::RECLAIM } else { 0 }, 0, |_| {});
             }
             ControlToWorker::Interrupt { id } => put_frame(out, kind::INTERRUPT, 0, id, |_| {}),
             ControlToWorker::Finish => put_frame(out, kind::FINISH, 0, 0, |_| {}),
@@ -127,9 +114,7 @@ impl<'a> ControlFromWorker<'a> {
     /// See [`WireError`].
     pub fn decode(frame: Frame<'a>) -> Result<Self, WireError> {
         check_flags(&frame, 0)?;
-        let Frame {
-            kind, id, payload, ..
-        } = frame;
+        let Frame { kind, id, payload, .. } = frame;
         let mut cursor = Cursor::new(kind, payload);
         let message = match kind {
             kind::HELLO => {
@@ -160,10 +145,7 @@ impl<'a> ControlFromWorker<'a> {
                     ids.iter().map(|id| u64::from_le_bytes(*id)).collect(),
                 ));
             }
-            kind::STACK => ControlFromWorker::Stack {
-                id,
-                text: cursor.text()?,
-            },
+            kind::STACK => ControlFromWorker::Stack { id, text: cursor.text()? },
             _ => return Err(WireError::UnknownKind(kind)),
         };
         cursor.finish()?;
@@ -200,9 +182,6 @@ fn check_flags(frame: &Frame<'_>, allowed: u8) -> Result<(), WireError> {
     if frame.flags & !allowed == 0 {
         Ok(())
     } else {
-        Err(WireError::BadFlags {
-            kind: frame.kind,
-            flags: frame.flags,
-        })
+        Err(WireError::BadFlags { kind: frame.kind, flags: frame.flags })
     }
 }

@@ -16,10 +16,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
-        let (head, rest) = self
-            .rest
-            .split_first_chunk::<N>()
-            .ok_or(WireError::Truncated(self.kind))?;
+        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(WireError::Truncated(self.kind))?;
         self.rest = rest;
         Ok(*head)
     }
@@ -43,10 +40,7 @@ impl<'a> Cursor<'a> {
     /// A length-prefixed byte string.
     pub(crate) fn bytes(&mut self) -> Result<&'a [u8], WireError> {
         let length = self.u32()? as usize;
-        let (head, rest) = self
-            .rest
-            .split_at_checked(length)
-            .ok_or(WireError::Truncated(self.kind))?;
+        let (head, rest) = self.rest.split_at_checked(length).ok_or(WireError::Truncated(self.kind))?;
         self.rest = rest;
         Ok(head)
     }
@@ -63,11 +57,7 @@ impl<'a> Cursor<'a> {
 
     /// The payload must end here.
     pub(crate) fn finish(self) -> Result<(), WireError> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(WireError::TrailingBytes(self.kind))
-        }
+        if self.rest.is_empty() { Ok(()) } else { Err(WireError::TrailingBytes(self.kind)) }
     }
 }
 

@@ -30,12 +30,7 @@ pub(crate) mod kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ToWorker<'a> {
     /// A request to run. Encode with [`crate::RequestWriter`].
-    Request {
-        id: u64,
-        flags: u8,
-        head: RequestHead<'a>,
-        headers: HeaderList<'a>,
-    },
+    Request { id: u64, flags: u8, head: RequestHead<'a>, headers: HeaderList<'a> },
     /// A piece of the request body.
     Body { id: u64, data: &'a [u8], end: bool },
     /// The router consumed this many response bytes.
@@ -43,12 +38,7 @@ pub enum ToWorker<'a> {
     /// The client left, or sent a body that ended too early: nobody will read the answer.
     Cancel { id: u64 },
     /// A piece of a WebSocket message.
-    Message {
-        id: u64,
-        data: &'a [u8],
-        text: bool,
-        end: bool,
-    },
+    Message { id: u64, data: &'a [u8], text: bool, end: bool },
     /// The client closed the WebSocket (RFC 6455 section 7.4 code; 1005 and 1006 as in section 7.4.1).
     Close { id: u64, code: u16, reason: &'a str },
 }
@@ -57,20 +47,9 @@ pub enum ToWorker<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FromWorker<'a> {
     /// Status, header fields and the first piece of the body (often all of it). Status 101 accepts a WebSocket.
-    Response {
-        id: u64,
-        head: ResponseHead<'a>,
-        body: &'a [u8],
-        end: bool,
-        done: bool,
-    },
+    Response { id: u64, head: ResponseHead<'a>, body: &'a [u8], end: bool, done: bool },
     /// A further piece of the response body.
-    Body {
-        id: u64,
-        data: &'a [u8],
-        end: bool,
-        done: bool,
-    },
+    Body { id: u64, data: &'a [u8], end: bool, done: bool },
     /// The worker consumed this many request bytes.
     Credit { id: u64, bytes: u32 },
     /// The application failed; `reason` is one line for the log. 500 if nothing was sent yet, else a cut connection.
@@ -80,12 +59,7 @@ pub enum FromWorker<'a> {
     /// The application has finished with this request (after its response: background work, `close()`).
     Done { id: u64 },
     /// A piece of a WebSocket message.
-    Message {
-        id: u64,
-        data: &'a [u8],
-        text: bool,
-        end: bool,
-    },
+    Message { id: u64, data: &'a [u8], text: bool, end: bool },
     /// The application closed the WebSocket.
     Close { id: u64, code: u16, reason: &'a str },
 }
@@ -113,10 +87,7 @@ fn only(frame: &Frame<'_>, allowed: u8) -> Result<(), WireError> {
     if frame.flags & !allowed == 0 {
         Ok(())
     } else {
-        Err(WireError::BadFlags {
-            kind: frame.kind,
-            flags: frame.flags,
-        })
+        Err(WireError::BadFlags { kind: frame.kind, flags: frame.flags })
     }
 }
 
@@ -143,37 +114,20 @@ impl<'a> ToWorker<'a> {
     /// # Errors
     /// See [`WireError`].
     pub fn decode(frame: Frame<'a>) -> Result<Self, WireError> {
-        let Frame {
-            kind,
-            flags,
-            id,
-            payload,
-        } = frame;
+        let Frame { kind, flags, id, payload } = frame;
         match kind {
             kind::REQUEST => {
                 only(&frame, flag::HAS_BODY | flag::WEBSOCKET | flag::ACK_START)?;
                 let (head, headers) = request::decode(payload)?;
-                Ok(ToWorker::Request {
-                    id,
-                    flags,
-                    head,
-                    headers,
-                })
+                Ok(ToWorker::Request { id, flags, head, headers })
             }
             kind::BODY => {
                 only(&frame, flag::END)?;
-                Ok(ToWorker::Body {
-                    id,
-                    data: payload,
-                    end: flags & flag::END != 0,
-                })
+                Ok(ToWorker::Body { id, data: payload, end: flags & flag::END != 0 })
             }
             kind::CREDIT => {
                 only(&frame, 0)?;
-                Ok(ToWorker::Credit {
-                    id,
-                    bytes: credit(&frame)?,
-                })
+                Ok(ToWorker::Credit { id, bytes: credit(&frame)? })
             }
             kind::CANCEL => {
                 only(&frame, 0)?;
@@ -201,12 +155,7 @@ impl<'a> ToWorker<'a> {
     /// Append this message as one frame. Requests are encoded by [`crate::RequestWriter`] only.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match *self {
-            ToWorker::Request {
-                id,
-                flags,
-                head,
-                headers,
-            } => {
+            ToWorker::Request { id, flags, head, headers } => {
                 let mut writer = crate::RequestWriter::new(out, id, flags, &head);
                 for header in headers.iter() {
                     writer.header(header.name.as_bytes(), header.value);
@@ -226,12 +175,7 @@ impl<'a> FromWorker<'a> {
     /// # Errors
     /// See [`WireError`].
     pub fn decode(frame: Frame<'a>) -> Result<Self, WireError> {
-        let Frame {
-            kind,
-            flags,
-            id,
-            payload,
-        } = frame;
+        let Frame { kind, flags, id, payload } = frame;
         let (end, done) = (flags & flag::END != 0, flags & flag::DONE != 0);
         match kind {
             kind::RESPONSE => {
@@ -249,12 +193,7 @@ impl<'a> FromWorker<'a> {
                 let encoded = &before[..before.len() - body.len()];
                 Ok(FromWorker::Response {
                     id,
-                    head: ResponseHead {
-                        status,
-                        reason,
-                        count,
-                        encoded,
-                    },
+                    head: ResponseHead { status, reason, count, encoded },
                     body,
                     end,
                     done,
@@ -262,19 +201,11 @@ impl<'a> FromWorker<'a> {
             }
             kind::BODY => {
                 only(&frame, flag::END | flag::DONE)?;
-                Ok(FromWorker::Body {
-                    id,
-                    data: payload,
-                    end,
-                    done,
-                })
+                Ok(FromWorker::Body { id, data: payload, end, done })
             }
             kind::CREDIT => {
                 only(&frame, 0)?;
-                Ok(FromWorker::Credit {
-                    id,
-                    bytes: credit(&frame)?,
-                })
+                Ok(FromWorker::Credit { id, bytes: credit(&frame)? })
             }
             kind::FAILED => {
                 only(&frame, flag::DONE)?;
@@ -293,12 +224,7 @@ impl<'a> FromWorker<'a> {
             }
             kind::MESSAGE => {
                 only(&frame, flag::TEXT | flag::END)?;
-                Ok(FromWorker::Message {
-                    id,
-                    data: payload,
-                    text: flags & flag::TEXT != 0,
-                    end,
-                })
+                Ok(FromWorker::Message { id, data: payload, text: flags & flag::TEXT != 0, end })
             }
             kind::CLOSE => {
                 only(&frame, 0)?;
@@ -338,24 +264,12 @@ impl<'a> FromWorker<'a> {
     /// Append this message as one frame.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match *self {
-            FromWorker::Response {
-                id,
-                head,
-                body,
-                end,
-                done,
-            } => {
+            FromWorker::Response { id, head, body, end, done } => {
                 let flags = bit(end, flag::END) | bit(done, flag::DONE);
                 Self::encode_response(out, id, head.status, head.reason, head.headers(), body, flags);
             }
             FromWorker::Body { id, data, end, done } => {
-                put_data(
-                    out,
-                    kind::BODY,
-                    bit(end, flag::END) | bit(done, flag::DONE),
-                    id,
-                    data,
-                );
+                put_data(out, kind::BODY, bit(end, flag::END) | bit(done, flag::DONE), id, data);
             }
             FromWorker::Credit { id, bytes } => put_credit(out, id, bytes),
             FromWorker::Failed { id, reason, done } => {
@@ -382,13 +296,7 @@ fn put_credit(out: &mut Vec<u8>, id: u64, bytes: u32) {
 }
 
 fn put_message(out: &mut Vec<u8>, id: u64, data: &[u8], text: bool, end: bool) {
-    put_data(
-        out,
-        kind::MESSAGE,
-        bit(text, flag::TEXT) | bit(end, flag::END),
-        id,
-        data,
-    );
+    put_data(out, kind::MESSAGE, bit(text, flag::TEXT) | bit(end, flag::END), id, data);
 }
 
 fn put_close(out: &mut Vec<u8>, id: u64, code: u16, reason: &str) {

@@ -42,10 +42,7 @@ pub fn put_frame(out: &mut Vec<u8>, kind: u8, flags: u8, id: u64, payload: impl 
 /// Write the length of the frame that began at `start`, now that its payload is complete.
 pub(crate) fn seal(out: &mut [u8], start: usize) {
     let length = out.len() - start - FRAME_HEADER;
-    assert!(
-        length <= MAX_PAYLOAD,
-        "payload of {length} bytes must be split before encoding"
-    );
+    assert!(length <= MAX_PAYLOAD, "payload of {length} bytes must be split before encoding");
     let length = u32::try_from(length).expect("MAX_PAYLOAD fits in 32 bits");
     out[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
@@ -117,12 +114,7 @@ impl<'a> Frame<'a> {
         let length = complete_length(bytes).ok()??;
         let (header, payload) = bytes[..length].split_first_chunk::<FRAME_HEADER>()?;
         let [_, _, _, _, kind, flags, _, _, id @ ..] = *header;
-        Some(Frame {
-            kind,
-            flags,
-            id: u64::from_le_bytes(id),
-            payload,
-        })
+        Some(Frame { kind, flags, id: u64::from_le_bytes(id), payload })
     }
 }
 

@@ -86,10 +86,7 @@ const BY_LENGTH: [u8; LONGEST_KNOWN + 2] = {
         length += 1;
     }
     starts[LONGEST_KNOWN + 1] = position;
-    assert!(
-        position as usize == KNOWN_HEADERS.len(),
-        "LONGEST_KNOWN must cover every name"
-    );
+    assert!(position as usize == KNOWN_HEADERS.len(), "LONGEST_KNOWN must cover every name");
     starts
 };
 
@@ -120,11 +117,9 @@ pub fn known_header(name: &[u8]) -> Option<u8> {
         return None;
     }
     let candidates = &SORTED[BY_LENGTH[length] as usize..BY_LENGTH[length + 1] as usize];
-    let index = candidates.iter().find(|&&index| {
-        KNOWN_HEADERS[index as usize]
-            .as_bytes()
-            .eq_ignore_ascii_case(name)
-    })?;
+    let index = candidates
+        .iter()
+        .find(|&&index| KNOWN_HEADERS[index as usize].as_bytes().eq_ignore_ascii_case(name))?;
     Some(index + 1)
 }
 
@@ -200,10 +195,7 @@ fn take_header<'a>(cursor: &mut Cursor<'a>) -> Result<Header<'a>, WireError> {
         code if usize::from(code) <= KNOWN_HEADERS.len() => Name::Known(code - 1),
         _ => return Err(WireError::BadField(0)),
     };
-    Ok(Header {
-        name,
-        value: cursor.bytes()?,
-    })
+    Ok(Header { name, value: cursor.bytes()? })
 }
 
 /// Append one field; a name without a code is written in lower case.

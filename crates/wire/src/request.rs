@@ -44,14 +44,9 @@ impl<'a> RequestHead<'a> {
         out.extend_from_slice(&self.server_port.to_le_bytes());
         out.push(u8::from(self.content_length.is_some()));
         out.extend_from_slice(&self.content_length.unwrap_or(0).to_le_bytes());
-        for text in [
-            self.method,
-            self.scheme,
-            self.root_path,
-            self.client_host,
-            self.server_host,
-            self.request_id,
-        ] {
+        for text in
+            [self.method, self.scheme, self.root_path, self.client_host, self.server_host, self.request_id]
+        {
             put_bytes(out, text.as_bytes());
         }
         for bytes in [self.raw_path, self.path, self.query] {
@@ -109,12 +104,7 @@ impl<'b> RequestWriter<'b> {
         head.encode(out);
         let count_at = out.len();
         out.extend_from_slice(&[0, 0]);
-        RequestWriter {
-            out,
-            start,
-            count_at,
-            count: 0,
-        }
+        RequestWriter { out, start, count_at, count: 0 }
     }
 
     /// Add one field; the name may be in any case.

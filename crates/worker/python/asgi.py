@@ -87,7 +87,7 @@ class Lifespan:
         self.state.clear()
         if self.mode == "on":
             if self.error is None:
-                raise BootError("the application returned from its lifespan without startup: it may need --lifespan off")
+                raise BootError("the application returned from its lifespan without startup: try --lifespan off")
             message = f"the application raised {one_line(self.error)} in its lifespan startup"
             raise BootError(message, trace_of(self.error))
         if self.error is not None:

@@ -1,7 +1,8 @@
 """First code of a worker process: load the extension by its path and hand over.
 
-The host starts this file with the application's own interpreter. Descriptor 3 is the data link and 4 the control link to
-the router; the variable SERPENTRY_WORKER holds the settings as JSON. Nothing of the application is imported here.
+The host starts this file with the application's own interpreter. Descriptor 3 is the data link and 4 the control
+link to the router; the variable SERPENTRY_WORKER holds the settings as JSON. Nothing of the application is imported
+here.
 """
 
 import importlib.machinery
@@ -34,8 +35,10 @@ def main() -> int:
 
 
 def close_links() -> None:
-    """A process that the application forks is not a worker: the router must see the links end with this one. The numbers
-    stay taken, so that no file of the child is mistaken for a link."""
+    """A process that the application forks is not a worker: the router must see the links end with this one.
+
+    The numbers stay taken, so that no file of the child is mistaken for a link.
+    """
     nothing = os.open(os.devnull, os.O_RDWR)
     for link in LINKS:
         os.dup2(nothing, link, inheritable=False)

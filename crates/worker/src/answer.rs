@@ -1,7 +1,8 @@
 //! One response on its way to the router, whatever the interface of the application.
 //!
 //! Keeps the order head, pieces, end; stays within the router's credit; compares the bytes with the stated
-//! `Content-Length`; sees to it that DONE is said exactly once. It does not wait: [`Answer::put`] says how much it took.
+//! `Content-Length`; sees to it that DONE is said exactly once. It does not wait: [`Answer::put`] says how
+//! much it took.
 
 use wire::{FromWorker, MAX_CHUNK, flag};
 
@@ -72,8 +73,8 @@ impl Answer {
         self.head = Some(head);
     }
 
-    /// The part of `data` that belongs to the response: nothing for HEAD, not more than the stated length. Call it once for
-    /// each piece of the application, before [`Answer::put`].
+    /// The part of `data` that belongs to the response: nothing for HEAD, not more than the stated length.
+    /// Call it once for each piece of the application, before [`Answer::put`].
     pub(crate) fn admit<'d>(&mut self, data: &'d [u8]) -> &'d [u8] {
         if self.bodiless {
             return &[];
@@ -87,16 +88,13 @@ impl Answer {
         &data[..taken]
     }
 
-    /// Hand over as much of `data` as the credit allows, with the head if it has not been sent. Returns the number of
-    /// bytes taken. `end` takes effect when all of `data` is taken.
+    /// Hand over as much of `data` as the credit allows, with the head if it has not been sent. Returns the
+    /// number of bytes taken. `end` takes effect when all of `data` is taken.
     pub(crate) fn put(&mut self, data: &[u8], end: bool) -> usize {
         let mut taken = 0;
         loop {
             let rest = &data[taken..];
-            let allowed = rest
-                .len()
-                .min(MAX_CHUNK)
-                .min(usize::try_from(self.credit).unwrap_or(usize::MAX));
+            let allowed = rest.len().min(MAX_CHUNK).min(usize::try_from(self.credit).unwrap_or(usize::MAX));
             if allowed == 0 && !rest.is_empty() && self.head_sent {
                 return taken;
             }
@@ -120,12 +118,7 @@ impl Answer {
                 let flags = if end { flag::END } else { 0 };
                 self.link.outbox().push(|out| head.encode(out, id, data, flags))
             }
-            None => self.link.post(&FromWorker::Body {
-                id,
-                data,
-                end,
-                done: false,
-            }),
+            None => self.link.post(&FromWorker::Body { id, data, end, done: false }),
         };
         self.head_sent = true;
         self.ended = end;
@@ -173,11 +166,7 @@ impl Answer {
         while !reason.is_char_boundary(end) {
             end -= 1;
         }
-        self.link.post(&FromWorker::Failed {
-            id: self.id,
-            reason: &reason[..end],
-            done: true,
-        });
+        self.link.post(&FromWorker::Failed { id: self.id, reason: &reason[..end], done: true });
     }
 
     const LONGEST_REASON: usize = 1000;

@@ -19,6 +19,9 @@ use crate::wsgi::WsgiServer;
 /// Exit code of a worker whose application did not start.
 const BOOT_FAILED: i32 = 3;
 
+/// Characters of the message about that.
+const LONGEST_MESSAGE: usize = 4000;
+
 /// A loaded application.
 struct Loaded {
     app: Py<PyAny>,
@@ -63,25 +66,11 @@ fn load(py: Python<'_>, config: &Config) -> PyResult<Loaded> {
         c"serpentry/loading.py",
         c"serpentry_loading",
     )?;
-    let settings = (
-        &config.app,
-        config.factory,
-        &config.interface,
-        &config.concurrency,
-        config.threads,
-    );
+    let settings = (&config.app, config.factory, &config.interface, &config.concurrency, config.threads);
     let (app, interface, concurrency): (Py<PyAny>, String, String) =
         loading.call_method1("load", settings)?.extract()?;
-    let interface = if interface == "asgi" {
-        Interface::Asgi
-    } else {
-        Interface::Wsgi
-    };
-    Ok(Loaded {
-        app,
-        interface,
-        concurrency,
-    })
+    let interface = if interface == "asgi" { Interface::Asgi } else { Interface::Wsgi };
+    Ok(Loaded { app, interface, concurrency })
 }
 
 /// Tell the router why the application did not start; returns the exit code.
@@ -91,25 +80,20 @@ fn failed(py: Python<'_>, link: &Link, error: &PyErr) -> i32 {
     let (message, traceback) = match value.getattr("trace").and_then(|trace| trace.extract::<String>()) {
         Ok(trace) => (value.to_string(), trace),
         Err(_) => {
-            let trace = error
-                .traceback(py)
-                .and_then(|traceback| traceback.format().ok())
-                .unwrap_or_default();
+            let trace = error.traceback(py).and_then(|traceback| traceback.format().ok()).unwrap_or_default();
             (crate::failure::one_line(py, error), trace)
         }
     };
-    link.tell(&ControlFromWorker::BootFailed(BootFailure {
-        message: &message,
-        traceback: &traceback,
-    }));
+    // The application has a say in it, so it may be anything; the message must be one line, and both must fit
+    // in a frame.
+    let message: String =
+        message.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(LONGEST_MESSAGE).collect();
+    link.tell(&ControlFromWorker::BootFailed(BootFailure { message: &message, traceback: &traceback }));
     BOOT_FAILED
 }
 
 fn hello(link: &Link, interface: Interface, slots: u32, event_loop: Option<&str>) {
-    let version = Python::version_str()
-        .split_whitespace()
-        .next()
-        .unwrap_or_default();
+    let version = Python::version_str().split_whitespace().next().unwrap_or_default();
     let suffix = event_loop.map(|name| format!(", {name}")).unwrap_or_default();
     let runtime = format!("CPython {version}{suffix}");
     link.tell(&ControlFromWorker::Hello(Hello {
@@ -129,11 +113,7 @@ fn prepare_wsgi(
     loaded: Loaded,
     support: &Bound<'_, PyModule>,
 ) -> PyResult<Py<PyAny>> {
-    let threads = if loaded.concurrency == "threads" {
-        config.threads.max(1)
-    } else {
-        1
-    };
+    let threads = if loaded.concurrency == "threads" { config.threads.max(1) } else { 1 };
     hello(link, Interface::Wsgi, threads, None);
     let runners: Arc<[Runner]> = (0..threads).map(|_| Runner::default()).collect();
     let interrupt = ThreadInterrupt {
@@ -144,10 +124,7 @@ fn prepare_wsgi(
     // The only place that sets it.
     let _ = steward.interrupts.set(Arc::new(interrupt));
     let server = Bound::new(py, WsgiServer::new(py, link, loaded.app, runners, support)?)?;
-    partial(
-        support.getattr("serve_threads")?,
-        (server.getattr("serve")?, threads),
-    )
+    partial(support.getattr("serve_threads")?, (server.getattr("serve")?, threads))
 }
 
 /// As [`prepare_wsgi`], after the application's lifespan startup.
@@ -192,9 +169,5 @@ fn partial<'py>(
     for argument in arguments.into_pyobject(py)?.iter() {
         list.append(argument)?;
     }
-    Ok(py
-        .import("functools")?
-        .getattr("partial")?
-        .call1(list.to_tuple())?
-        .unbind())
+    Ok(py.import("functools")?.getattr("partial")?.call1(list.to_tuple())?.unbind())
 }

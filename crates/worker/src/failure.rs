@@ -1,6 +1,7 @@
 //! Why a request failed, and telling people about it.
 //!
-//! The application's log (its standard error) gets the traceback with the request's id; the router gets one line.
+//! The application's log (its standard error) gets the traceback with the request's id; the router gets one
+//! line.
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -27,9 +28,7 @@ impl Reporter {
     /// # Errors
     /// When the support module is not ours.
     pub(crate) fn new(support: &Bound<'_, PyModule>) -> PyResult<Self> {
-        Ok(Reporter {
-            report: support.getattr("report")?.unbind(),
-        })
+        Ok(Reporter { report: support.getattr("report")?.unbind() })
     }
 
     /// Log the failure; returns the line for the router.
@@ -50,14 +49,10 @@ impl Reporter {
         let (reason, error) = match failure {
             Failure::Deadline => return "deadline".to_owned(),
             // into_value puts the traceback where Python's own code looks for it, on every version.
-            Failure::Raised(error) => (
-                one_line(py, error),
-                Some(error.clone_ref(py).into_value(py).into_bound(py)),
-            ),
-            Failure::Short => (
-                "the application sent fewer bytes than its Content-Length".to_owned(),
-                None,
-            ),
+            Failure::Raised(error) => {
+                (one_line(py, error), Some(error.clone_ref(py).into_value(py).into_bound(py)))
+            }
+            Failure::Short => ("the application sent fewer bytes than its Content-Length".to_owned(), None),
             Failure::Unfinished(what) => ((*what).to_owned(), None),
         };
         self.write(py, (request_id, method, path, &reason, error.as_deref()));
@@ -72,10 +67,7 @@ impl Reporter {
 
     fn write(&self, py: Python<'_>, what: (&str, &str, &str, &str, Option<&Bound<'_, PyAny>>)) {
         if let Err(error) = self.report.bind(py).call1(what) {
-            crate::log::line(&format!(
-                "cannot report the failure of request {}: {error}",
-                what.0
-            ));
+            crate::log::line(&format!("cannot report the failure of request {}: {error}", what.0));
         }
     }
 }
@@ -86,14 +78,7 @@ pub(crate) fn one_line(py: Python<'_>, error: &PyErr) -> String {
     let kind = kind
         .getattr(intern!(py, "__name__"))
         .map_or_else(|_| "exception".to_owned(), |name| name.to_string());
-    let text = error
-        .value(py)
-        .str()
-        .map_or_else(|_| String::new(), |text| text.to_string());
+    let text = error.value(py).str().map_or_else(|_| String::new(), |text| text.to_string());
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if text.is_empty() {
-        kind
-    } else {
-        format!("{kind}: {text}")
-    }
+    if text.is_empty() { kind } else { format!("{kind}: {text}") }
 }

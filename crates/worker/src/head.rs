@@ -1,7 +1,8 @@
 //! The head of a response while the application may still replace it: checked, but not sent.
 //!
-//! The fields are kept in one buffer so that a response costs one allocation. Names and values are checked here (RFC 9110
-//! sections 5.1 and 5.5) because here the application can still be told what is wrong; the router checks them again.
+//! The fields are kept in one buffer so that a response costs one allocation. Names and values are checked
+//! here (RFC 9110 sections 5.1 and 5.5) because here the application can still be told what is wrong; the
+//! router checks them again.
 
 use wire::FromWorker;
 
@@ -51,12 +52,7 @@ impl Head {
     const LIMIT: usize = 256 * 1024;
 
     pub(crate) fn new(status: u16) -> Self {
-        Head {
-            status,
-            reason: Vec::new(),
-            content_length: None,
-            fields: Vec::with_capacity(256),
-        }
+        Head { status, reason: Vec::new(), content_length: None, fields: Vec::with_capacity(256) }
     }
 
     /// Use this reason phrase; the everyday ones are left to the router, which has them ready.
@@ -75,10 +71,7 @@ impl Head {
         if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
             return Err(HeadError::Name);
         }
-        if value
-            .iter()
-            .any(|byte| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f)
-        {
+        if value.iter().any(|byte| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f) {
             return Err(HeadError::Value);
         }
         if name.len() == 14 && name.eq_ignore_ascii_case(b"content-length") {
@@ -98,10 +91,8 @@ impl Head {
     fn set_content_length(&mut self, value: &[u8]) -> Result<(), HeadError> {
         let digits = value.trim_ascii();
         let all_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-        let length = std::str::from_utf8(digits)
-            .ok()
-            .filter(|_| all_digits)
-            .and_then(|text| text.parse().ok());
+        let length =
+            std::str::from_utf8(digits).ok().filter(|_| all_digits).and_then(|text| text.parse().ok());
         match (length, self.content_length) {
             (None, _) => Err(HeadError::ContentLength),
             (Some(new), Some(old)) if new != old => Err(HeadError::ContentLength),

@@ -1,11 +1,13 @@
 //! What the router has sent and the application has not taken yet.
 //!
-//! Requests wait in one queue until a thread starts them; until that moment the steward can give them back. Everything
-//! that belongs to a request (body pieces, messages, credit, cancellation) waits in that request's mailbox, which exists from
-//! the arrival of the request until its end. Frames for a request without a mailbox are late news about one that has
-//! ended and are dropped. Memory is bounded by the router's windows: it sends no more than it has credit for.
+//! Requests wait in one queue until a thread starts them; until that moment the steward can give them back.
+//! Everything that belongs to a request (body pieces, messages, credit, cancellation) waits in that request's
+//! mailbox, which exists from the arrival of the request until its end. Frames for a request without a
+//! mailbox are late news about one that has ended and are dropped. Memory is bounded by the router's windows:
+//! it sends no more than it has credit for.
 //!
-//! This module does not block and knows no Python: [`crate::link::Link`] holds it under a lock and does the waiting.
+//! This module does not block and knows no Python: [`crate::link::Link`] holds it under a lock and does the
+//! waiting.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -15,7 +17,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use wire::{Frame, FrameBuffer, ToWorker, WireError};
 
-use crate::link::broken;
+use crate::link::{WaitFor, broken};
 
 /// A request that has not started, still encoded.
 #[derive(Debug)]
@@ -29,12 +31,7 @@ pub(crate) struct Request {
 impl Request {
     /// The frame to decode when the request starts.
     pub(crate) fn frame(&self) -> Frame<'_> {
-        Frame {
-            kind: self.kind,
-            flags: self.flags,
-            id: self.id,
-            payload: &self.payload,
-        }
+        Frame { kind: self.kind, flags: self.flags, id: self.id, payload: &self.payload }
     }
 
     /// True if any bit of `flag` is set.
@@ -79,7 +76,8 @@ impl Hasher for IdHasher {
     }
 
     fn write_u64(&mut self, id: u64) {
-        // The multiplication spreads a counter over the high bits, which the table uses to tell entries apart.
+        // The multiplication spreads a counter over the high bits, which the table uses to tell entries
+        // apart.
         self.0 = id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }
@@ -115,9 +113,19 @@ pub(crate) struct Inbox {
     pub(crate) claims: usize,
     /// Threads that wait for a request.
     pub(crate) idle: usize,
+    /// Threads that wait for something about a request that they run.
+    pub(crate) expecting: usize,
 }
 
 impl Inbox {
+    /// How many threads wait for `what`.
+    pub(crate) fn waiting(&mut self, what: WaitFor) -> &mut usize {
+        match what {
+            WaitFor::Request => &mut self.idle,
+            WaitFor::Mail => &mut self.expecting,
+        }
+    }
+
     /// Read what is in the socket without blocking and sort it.
     pub(crate) fn receive(&mut self, data: BorrowedFd<'_>) -> Received {
         let count = loop {
@@ -130,8 +138,7 @@ impl Inbox {
             }
         };
         self.frames.filled(count);
-        self.sort()
-            .unwrap_or_else(|error| broken(&format!("malformed frame on the data link: {error}")))
+        self.sort().unwrap_or_else(|error| broken(&format!("malformed frame on the data link: {error}")))
     }
 
     /// Move complete frames from the byte buffer to the queue and the mailboxes.
@@ -139,18 +146,8 @@ impl Inbox {
         let (mut requests, mut mail) = (0, false);
         while let Some(frame) = self.frames.next_frame()? {
             if frame.is_request() {
-                let Frame {
-                    kind,
-                    flags,
-                    id,
-                    payload,
-                } = frame;
-                self.queue.push_back(Request {
-                    id,
-                    flags,
-                    kind,
-                    payload: payload.to_vec(),
-                });
+                let Frame { kind, flags, id, payload } = frame;
+                self.queue.push_back(Request { id, flags, kind, payload: payload.to_vec() });
                 self.mail.insert(id, Mailbox::default());
                 requests += 1;
                 continue;
@@ -161,22 +158,14 @@ impl Inbox {
                 continue;
             };
             match message {
-                ToWorker::Body { data, end, .. } => mailbox.pieces.push_back(Piece::Body {
-                    data: data.to_vec(),
-                    end,
-                }),
+                ToWorker::Body { data, end, .. } => {
+                    mailbox.pieces.push_back(Piece::Body { data: data.to_vec(), end });
+                }
                 ToWorker::Message { data, text, end, .. } => {
-                    mailbox.pieces.push_back(Piece::Message {
-                        data: data.to_vec(),
-                        text,
-                        end,
-                    });
+                    mailbox.pieces.push_back(Piece::Message { data: data.to_vec(), text, end });
                 }
                 ToWorker::Close { code, reason, .. } => {
-                    mailbox.pieces.push_back(Piece::Close {
-                        code,
-                        reason: reason.to_owned(),
-                    });
+                    mailbox.pieces.push_back(Piece::Close { code, reason: reason.to_owned() });
                 }
                 ToWorker::Credit { bytes, .. } => mailbox.credit += u64::from(bytes),
                 ToWorker::Cancel { .. } => mailbox.cancelled = true,

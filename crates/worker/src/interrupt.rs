@@ -1,8 +1,9 @@
 //! Stopping one request on a thread that runs WSGI, without ever hitting the next one.
 //!
-//! Python can raise an exception in another thread, but only "soon". A [`Runner`] records which request its thread runs;
-//! raising and ending take the same lock while attached to the interpreter, so an exception is only ever set while that very
-//! request runs, and one that was set too late to be raised is withdrawn when the request ends.
+//! Python can raise an exception in another thread, but only "soon". A [`Runner`] records which request its
+//! thread runs; raising and ending take the same lock while attached to the interpreter, so an exception is
+//! only ever set while that very request runs, and one that was set too late to be raised is withdrawn when
+//! the request ends.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -43,12 +44,10 @@ impl Runner {
         self.thread.store(this_thread(), Ordering::Relaxed);
     }
 
-    /// Request `id` runs from now on. Call it while the request is being taken from the queue, under that lock.
+    /// Request `id` runs from now on. Call it while the request is being taken from the queue, under that
+    /// lock.
     pub(crate) fn begin(&self, id: u64) {
-        *lock(&self.current) = Current {
-            id: Some(id),
-            interrupted: false,
-        };
+        *lock(&self.current) = Current { id: Some(id), interrupted: false };
     }
 
     /// The request has ended; says whether it was interrupted. Call it attached to Python.
@@ -79,8 +78,9 @@ pub(crate) fn this_thread() -> u64 {
 pub(crate) fn set_exception(thread: u64, class: Option<&Bound<'_, PyAny>>) {
     let class = class.map_or(std::ptr::null_mut(), Bound::as_ptr);
     #[expect(unsafe_code, reason = "not wrapped by pyo3")]
-    // SAFETY: the caller is attached to the interpreter (both callers hold a Python token or run in a Python method), and
-    // `class` is null or an exception class that is alive for the call; CPython takes its own reference.
+    // SAFETY: the caller is attached to the interpreter (both callers hold a Python token or run in a Python
+    // method), and `class` is null or an exception class that is alive for the call; CPython takes its own
+    // reference.
     unsafe {
         pyo3::ffi::PyThreadState_SetAsyncExc(thread as std::ffi::c_long, class);
     }
@@ -102,11 +102,8 @@ impl Interrupt for ThreadInterrupt {
         let stopped = Python::try_attach(|py| {
             let class = py.get_type::<RequestTimeout>();
             let thread = runner.thread.load(Ordering::Relaxed);
-            let stack = self
-                .stack_of_thread
-                .bind(py)
-                .call1((thread,))
-                .and_then(|stack| stack.extract::<String>());
+            let stack =
+                self.stack_of_thread.bind(py).call1((thread,)).and_then(|stack| stack.extract::<String>());
             // Formatting a stack runs Python code, so the request may have ended meanwhile.
             let mut current = lock(&runner.current);
             if current.id != Some(id) {

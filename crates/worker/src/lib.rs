@@ -1,9 +1,9 @@
 //! The Python side of Serpentry: a CPython extension that runs one WSGI or ASGI application for the router.
 //!
-//! `boot.py` loads this module into the application's own interpreter and calls [`serpentry_worker::main`]. The worker imports
-//! the application, says hello, and runs requests that arrive as frames (crate `wire`) on an inherited socket. It parses no
-//! HTTP, accepts no connections, has no async runtime of its own and never looks at the clock to decide anything about a
-//! request: all of that is the router's.
+//! `boot.py` loads this module into the application's own interpreter and calls [`serpentry_worker::main`].
+//! The worker imports the application, says hello, and runs requests that arrive as frames (crate `wire`) on
+//! an inherited socket. It parses no HTTP, accepts no connections, has no async runtime of its own and never
+//! looks at the clock to decide anything about a request: all of that is the router's.
 
 mod answer;
 mod asgi;

@@ -1,12 +1,13 @@
 //! The two sockets to the router, and waiting for them.
 //!
-//! One [`Link`] lives as long as the process. Threads that wait for a request, a body piece or credit share one socket: one
-//! of them, the leader, sleeps in `poll`; the others sleep on a condition variable and are woken by whoever reads. Reading
-//! itself never blocks and happens under the inbox lock, so the steward can read at any time and knows that nothing is half
-//! way between the socket and the queue.
+//! One [`Link`] lives as long as the process. Threads that wait for a request, a body piece or credit share
+//! one socket: one of them, the leader, sleeps in `poll`; the others sleep on a condition variable and are
+//! woken by whoever reads. Reading itself never blocks and happens under the inbox lock, so the steward can
+//! read at any time and knows that nothing is half way between the socket and the queue.
 //!
-//! A broken link ends the process at once: without a router there is nobody to serve, and it will start another worker.
-//! No lock of this module is held while Python code runs, nor while a thread waits for the interpreter lock.
+//! A broken link ends the process at once: without a router there is nobody to serve, and it will start
+//! another worker. No lock of this module is held while Python code runs, nor while a thread waits for the
+//! interpreter lock.
 
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -65,7 +66,8 @@ pub(crate) fn leave(code: i32) -> ! {
     }
 }
 
-/// Lock, whether or not a thread panicked while it held the lock: every critical section here leaves valid data.
+/// Lock, whether or not a thread panicked while it held the lock: every critical section here leaves valid
+/// data.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -77,7 +79,8 @@ impl Link {
     /// When the kernel has no descriptor left.
     pub(crate) fn open(data: i32, control: i32) -> rustix::io::Result<Self> {
         #[expect(unsafe_code, reason = "inherited descriptors arrive as numbers")]
-        // SAFETY: the router passes these two descriptors to this process for this purpose and nothing else owns them.
+        // SAFETY: the router passes these two descriptors to this process for this purpose and nothing else
+        // owns them.
         let (data, control) = unsafe { (OwnedFd::from_raw_fd(data), OwnedFd::from_raw_fd(control)) };
         Ok(Link {
             data,
@@ -129,8 +132,9 @@ impl Link {
         self.outbox().push(|out| message.encode(out))
     }
 
-    /// Read the socket without blocking and wake those who may be waiting for what came. Whoever calls it while another
-    /// thread or an event loop sleeps on the socket must [`Link::wake_up`] that, which cannot know that it was emptied.
+    /// Read the socket without blocking and wake those who may be waiting for what came. Whoever calls it
+    /// while another thread or an event loop sleeps on the socket must [`Link::wake_up`] that, which cannot
+    /// know that it was emptied.
     pub(crate) fn receive(&self, inbox: &mut Inbox) -> Received {
         let received = inbox.receive(self.data());
         match received {
@@ -138,7 +142,7 @@ impl Link {
                 for _ in 0..requests.min(inbox.idle) {
                     self.requests.notify_one();
                 }
-                if mail {
+                if mail && inbox.expecting > 0 {
                     self.mail.notify_all();
                 }
             }
@@ -193,29 +197,26 @@ impl Link {
             WaitFor::Request => &self.requests,
             WaitFor::Mail => &self.mail,
         };
-        let idle = usize::from(what == WaitFor::Request);
-        inbox.idle += idle;
+        *inbox.waiting(what) += 1;
         inbox = condition.wait(inbox).unwrap_or_else(PoisonError::into_inner);
-        inbox.idle -= idle;
+        *inbox.waiting(what) -= 1;
         inbox
     }
 
     /// A thread stops waiting: if nobody watches the socket, one of those who still wait must.
     fn pass_leadership(&self, inbox: &Inbox) {
+        // A notification that nobody waits for is still a system call.
         if !inbox.leader {
             if inbox.idle > 0 {
                 self.requests.notify_one();
-            } else {
+            } else if inbox.expecting > 0 {
                 self.mail.notify_one();
             }
         }
     }
 
     fn poll_readable(&self) -> Result<(), Interrupted> {
-        let mut fds = [
-            PollFd::new(&self.data, PollFlags::IN),
-            PollFd::new(&self.wake, PollFlags::IN),
-        ];
+        let mut fds = [PollFd::new(&self.data, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
         match poll(&mut fds, None) {
             Ok(_) if !fds[1].revents().is_empty() => {
                 self.clear_wake();
@@ -227,8 +228,8 @@ impl Link {
         }
     }
 
-    /// Write everything in the outbox. With `wait`, block until it is written (call it detached from Python); without,
-    /// `false` means that the socket is full and the rest must be flushed when it is writable.
+    /// Write everything in the outbox. With `wait`, block until it is written (call it detached from Python);
+    /// without, `false` means that the socket is full and the rest must be flushed when it is writable.
     pub(crate) fn flush(&self, wait: bool) -> bool {
         const KEEP: usize = 1024 * 1024;
         let mut sending = lock(&self.sending);
@@ -243,11 +244,8 @@ impl Link {
                 }
                 outbox.take(&mut sending.bytes);
             }
-            match send(
-                &self.data,
-                &sending.bytes[sending.sent..],
-                SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
-            ) {
+            match send(&self.data, &sending.bytes[sending.sent..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
+            {
                 Ok(count) => sending.sent += count,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) if wait => {

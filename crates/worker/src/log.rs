@@ -1,4 +1,5 @@
-//! Lines the worker itself writes to standard error. What the application's requests log goes through `sys.stderr`.
+//! Lines the worker itself writes to standard error. What the application's requests log goes through
+//! `sys.stderr`.
 
 use std::io::Write;
 

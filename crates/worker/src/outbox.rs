@@ -1,7 +1,7 @@
 //! Frames for the router that wait to be sent.
 //!
-//! Responses are collected and go out in one write per batch. A frame that has not left yet can still get the DONE flag,
-//! which saves a frame per request. The outbox only collects; [`crate::link::Link::flush`] writes.
+//! Responses are collected and go out in one write per batch. A frame that has not left yet can still get the
+//! DONE flag, which saves a frame per request. The outbox only collects; [`crate::link::Link::flush`] writes.
 
 use std::time::{Duration, Instant};
 
@@ -37,14 +37,11 @@ impl Outbox {
         }
         let start = self.bytes.len();
         encode(&mut self.bytes);
-        Place {
-            epoch: self.epoch,
-            start,
-        }
+        Place { epoch: self.epoch, start }
     }
 
-    /// Append credit for `bytes` of the body of request `id`. No frame of a request may follow the one with DONE, so no
-    /// frame before this one can carry that flag any more.
+    /// Append credit for `bytes` of the body of request `id`. No frame of a request may follow the one with
+    /// DONE, so no frame before this one can carry that flag any more.
     pub(crate) fn push_credit(&mut self, id: u64, bytes: u32) {
         self.push(|out| FromWorker::Credit { id, bytes }.encode(out));
         self.epoch += 1;
@@ -65,10 +62,7 @@ impl Outbox {
 
     /// True when the bytes should be written although more requests are at hand.
     pub(crate) fn is_due(&self) -> bool {
-        self.bytes.len() > Self::FULL
-            || self
-                .since
-                .is_some_and(|since| since.elapsed() > Self::LONGEST_WAIT)
+        self.bytes.len() > Self::FULL || self.since.is_some_and(|since| since.elapsed() > Self::LONGEST_WAIT)
     }
 
     pub(crate) fn is_full(&self) -> bool {

@@ -1,8 +1,8 @@
 //! SIGTERM becomes an event of the steward.
 //!
-//! Python only runs signal handlers between bytecodes of the main thread, which may be busy or stuck for long. So SIGTERM
-//! gets a C handler that writes to an eventfd. An application that installs its own handler replaces ours, as with any
-//! host. Other signals keep Python's defaults; boot.py makes SIGINT harmless.
+//! Python only runs signal handlers between bytecodes of the main thread, which may be busy or stuck for
+//! long. So SIGTERM gets a C handler that writes to an eventfd. An application that installs its own handler
+//! replaces ours, as with any host. Other signals keep Python's defaults; boot.py makes SIGINT harmless.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -29,7 +29,8 @@ pub(crate) fn terminate_fd() -> std::io::Result<OwnedFd> {
     TERMINATE.store(fd.as_raw_fd(), Ordering::Relaxed);
     let handler: extern "C" fn(libc::c_int) = on_terminate;
     #[expect(unsafe_code, reason = "there is no safe interface to signal handlers")]
-    // SAFETY: the handler only calls write(2); an all-zero sigaction is valid (empty mask) before the two fields are set.
+    // SAFETY: the handler only calls write(2); an all-zero sigaction is valid (empty mask) before the two
+    // fields are set.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = handler as libc::sighandler_t;

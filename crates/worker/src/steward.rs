@@ -1,8 +1,8 @@
 //! The thread that listens to the control link and never runs the application.
 //!
-//! It flushes answers that wait for company, gives back requests that have not started, starts interrupts and passes on
-//! the order to finish, all while Python may be busy or stuck in a C extension. It never attaches to the interpreter;
-//! an interrupt has to, so each runs on a thread of its own.
+//! It flushes answers that wait for company, gives back requests that have not started, starts interrupts and
+//! passes on the order to finish, all while Python may be busy or stuck in a C extension. It never attaches
+//! to the interpreter; an interrupt has to, so each runs on a thread of its own.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -53,10 +53,7 @@ impl Steward {
 
     fn wait(&self, terminate: &OwnedFd) -> (bool, bool) {
         let control = self.link.control();
-        let mut fds = [
-            PollFd::new(&control, PollFlags::IN),
-            PollFd::new(terminate, PollFlags::IN),
-        ];
+        let mut fds = [PollFd::new(&control, PollFlags::IN), PollFd::new(terminate, PollFlags::IN)];
         match poll(&mut fds, None) {
             Ok(_) => (!fds[0].revents().is_empty(), !fds[1].revents().is_empty()),
             Err(Errno::INTR) => (false, false),
@@ -125,13 +122,10 @@ impl Steward {
         let Some(interrupts) = self.interrupts.get().cloned() else {
             return;
         };
-        let spawned = std::thread::Builder::new()
-            .name("interrupt".to_owned())
-            .spawn(move || interrupts.interrupt(id));
+        let spawned =
+            std::thread::Builder::new().name("interrupt".to_owned()).spawn(move || interrupts.interrupt(id));
         if let Err(error) = spawned {
-            crate::log::line(&format!(
-                "cannot start a thread to interrupt request {id}: {error}"
-            ));
+            crate::log::line(&format!("cannot start a thread to interrupt request {id}: {error}"));
         }
     }
 
@@ -156,14 +150,9 @@ impl Steward {
 /// # Errors
 /// When the kernel has no thread or descriptor left.
 pub(crate) fn start(link: &'static Link) -> std::io::Result<Arc<Steward>> {
-    let steward = Arc::new(Steward {
-        link,
-        interrupts: std::sync::OnceLock::new(),
-    });
+    let steward = Arc::new(Steward { link, interrupts: std::sync::OnceLock::new() });
     let terminate = crate::signals::terminate_fd()?;
     let shared = Arc::clone(&steward);
-    std::thread::Builder::new()
-        .name("steward".to_owned())
-        .spawn(move || shared.run(&terminate))?;
+    std::thread::Builder::new().name("steward".to_owned()).spawn(move || shared.run(&terminate))?;
     Ok(steward)
 }

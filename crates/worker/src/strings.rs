@@ -19,30 +19,21 @@ impl HeaderNames {
                 .iter()
                 .map(|name| PyString::intern(py, &environ_key(name.as_bytes())).unbind())
                 .collect(),
-            scope: KNOWN_HEADERS
-                .iter()
-                .map(|name| PyBytes::new(py, name.as_bytes()).unbind())
-                .collect(),
+            scope: KNOWN_HEADERS.iter().map(|name| PyBytes::new(py, name.as_bytes()).unbind()).collect(),
         }
     }
 }
 
 /// The environ key of a header (RFC 3875 section 4.1.18): `x-thing` gives `HTTP_X_THING`.
 pub(crate) fn environ_key(name: &[u8]) -> String {
-    let prefix = if matches!(name, b"content-type" | b"content-length") {
-        ""
-    } else {
-        "HTTP_"
-    };
+    let prefix = if matches!(name, b"content-type" | b"content-length") { "" } else { "HTTP_" };
     let mut key = String::with_capacity(prefix.len() + name.len());
     key.push_str(prefix);
-    key.extend(name.iter().map(|byte| {
-        if *byte == b'-' {
-            '_'
-        } else {
-            char::from(byte.to_ascii_uppercase())
-        }
-    }));
+    key.extend(name.iter().map(
+        |byte| {
+            if *byte == b'-' { '_' } else { char::from(byte.to_ascii_uppercase()) }
+        },
+    ));
     key
 }
 

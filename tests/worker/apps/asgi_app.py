@@ -207,6 +207,11 @@ async def ws_echo(scope, receive, send):
         await send({"type": "websocket.send"} | {key: event[key] for key in ("text", "bytes") if key in event})
 
 
+async def ws_brief(scope, receive, send):
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.send", "text": "bye"})
+
+
 async def ws_refuse(scope, receive, send):
     await send({"type": "websocket.close"})
 
@@ -237,13 +242,14 @@ PAGES = {
     "/late": raises_late, "/midway": raises_midway, "/nothing": nothing, "/half": half, "/sleep": sleep,
     "/block": block, "/block-later": yielding_sleep, "/stubborn": stubborn,
     "/ws/echo": ws_echo, "/ws/refuse": ws_refuse, "/ws/deny": ws_deny, "/ws/size": ws_size, "/ws/flood": ws_flood,
-    "/ws/nothing": nothing, "/ws/raises": raises,
+    "/ws/brief": ws_brief, "/ws/nothing": nothing, "/ws/raises": raises,
     "/204": bad(start(status=204), BODY),
     "/bytearray": bad(start(), {"type": "http.response.body", "body": bytearray(b"array")}),
     "/too-many": bad(start(headers=[(b"content-length", b"3")]), {"type": "http.response.body", "body": b"12345"}),
     "/bad/order": bad(BODY), "/bad/twice": bad(start(), start()), "/bad/after": bad(start(), BODY, BODY),
     "/bad/type": bad({"type": "http.unknown"}), "/bad/no-dict": bad("text"), "/bad/status": bad(start(status="x")),
-    "/bad/status-100": bad(start(status=100)), "/bad/body": bad(start(), {"type": "http.response.body", "body": "text"}),
+    "/bad/status-100": bad(start(status=100)),
+    "/bad/body": bad(start(), {"type": "http.response.body", "body": "text"}),
     "/bad/value": bad(start(headers=[(b"x-a", b"a\r\nb: c")])), "/bad/str": bad(start(headers=[("x-a", "b")])),
     "/bad/pair": bad(start(headers=[b"x-a"])),
     "/bad/short": bad(start(headers=[(b"content-length", b"10")]), {"type": "http.response.body", "body": b"12345"}),

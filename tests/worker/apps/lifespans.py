@@ -25,7 +25,7 @@ async def returns(scope, receive, send):
 async def fails(scope, receive, send):
     if scope["type"] == "lifespan":
         await receive()
-        await send({"type": "lifespan.startup.failed", "message": "no database"})
+        await send({"type": "lifespan.startup.failed", "message": "no database\n" + "x" * 500_000})
     else:
         await ok(send)
 

@@ -266,6 +266,9 @@ fn framing(version: u8, seen: &Seen<'_>) -> Result<Framing, Reject> {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -382,6 +382,9 @@ pub(crate) fn standard_reason(status: u16) -> &'static str {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -86,7 +86,55 @@ pub(crate) fn percent_decode(path: &str) -> std::borrow::Cow<'_, [u8]> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// One escape or byte at a time, by the letter of RFC 3986 section 2.1.
+    fn decode_slowly(path: &[u8]) -> Vec<u8> {
+        let hex = |byte: u8| b"0123456789abcdef".iter().position(|digit| *digit == byte.to_ascii_lowercase());
+        match path {
+            [] => Vec::new(),
+            [b'%', high, low, rest @ ..] if hex(*high).is_some() && hex(*low).is_some() => {
+                let value = hex(*high).unwrap() * 16 + hex(*low).unwrap();
+                [vec![u8::try_from(value).unwrap()], decode_slowly(rest)].concat()
+            }
+            [byte, rest @ ..] => [vec![*byte], decode_slowly(rest)].concat(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn decodes_like_the_slow_decoder(path in "([a-z/]|%|%[0-9a-fA-Fg]|%[0-9a-fA-F]{2}|\\PC){0,12}") {
+            prop_assert_eq!(&*percent_decode(&path), decode_slowly(path.as_bytes()));
+        }
+
+        #[test]
+        fn decodes_what_was_encoded(bytes in proptest::collection::vec(any::<u8>(), 0..30)) {
+            let encoded: String = bytes.iter().map(|byte| format!("%{byte:02X}")).collect();
+            prop_assert_eq!(&*percent_decode(&encoded), &bytes[..]);
+            let lower = encoded.to_lowercase();
+            prop_assert_eq!(&*percent_decode(&lower), &bytes[..]);
+        }
+
+        #[test]
+        fn any_target_is_taken_apart_or_refused(
+            method in "GET|OPTIONS|CONNECT", target in "(/|\\*|https?://|HTTP://|#|\\?|@|[a-z.:]|%00|\\PC){0,8}",
+            host in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..8)),
+        ) {
+            let Ok(parts) = parse(&method, &target, host.as_deref()) else { return Ok(()) };
+            prop_assert!(method != "CONNECT" && !target.contains('#'));
+            prop_assert!(parts.path.starts_with('/') || (target == "*" && method == "OPTIONS"));
+            prop_assert!(!parts.path.contains('?') && target.ends_with(parts.query));
+            prop_assert!(parts.path == "/" || target.contains(parts.path));
+            // The host is where the target says, else where the field says, and never has a user or a path in it.
+            prop_assert!(!parts.host.contains(['@', '/', '?', '#', ' ']));
+            let absolute = !target.starts_with('/') && target != "*";
+            let field = host.as_deref().unwrap_or_default();
+            let right_place = if absolute { target.contains(parts.host) } else { parts.host.as_bytes() == field };
+            prop_assert!(right_place, "{parts:?}");
+        }
+    }
 
     #[test]
     fn takes_targets_apart() {

@@ -17,20 +17,14 @@ pub(crate) fn seconds(seconds: u64) -> Duration {
 }
 
 pub(crate) fn settings(workers: usize) -> Settings {
-    Settings {
-        workers,
-        ..Settings::default()
-    }
+    Settings { workers, ..Settings::default() }
 }
 
 impl Host {
     /// Started, nothing ready yet.
     pub(crate) fn start(settings: Settings) -> Self {
-        let mut host = Self {
-            supervisor: Supervisor::new(settings, 1),
-            now: seconds(100),
-            actions: Vec::new(),
-        };
+        let mut host =
+            Self { supervisor: Supervisor::new(settings, 1), now: seconds(100), actions: Vec::new() };
         host.tell(Event::Start);
         host
     }
@@ -90,9 +84,7 @@ impl Host {
 
     pub(crate) fn spawned(&self) -> Vec<(WorkerId, u64)> {
         let spawn = |action: &Action| match action {
-            Action::Spawn {
-                worker, generation, ..
-            } => Some((*worker, *generation)),
+            Action::Spawn { worker, generation, .. } => Some((*worker, *generation)),
             _ => None,
         };
         self.actions.iter().filter_map(spawn).collect()

@@ -23,10 +23,7 @@ fn first_workers_are_started_admitted_and_announced_once() {
     assert_eq!(host.actions, [Action::Admit { worker: WorkerId(1) }]);
     assert_eq!(host.supervisor.status().state, AppState::Starting);
     host.boot(WorkerId(2));
-    assert_eq!(
-        host.actions,
-        [Action::Admit { worker: WorkerId(2) }, Action::FirstReady]
-    );
+    assert_eq!(host.actions, [Action::Admit { worker: WorkerId(2) }, Action::FirstReady]);
     assert_eq!(host.supervisor.status().state, AppState::Serving);
     assert_eq!(host.supervisor.next_deadline(), None);
     host.die(WorkerId(1));
@@ -36,50 +33,27 @@ fn first_workers_are_started_admitted_and_announced_once() {
 
 #[test]
 fn first_boot_failure_ends_the_application_if_so_set() {
-    let mut host = Host::start(Settings {
-        give_up_on_first_boot_failure: true,
-        ..settings(3)
-    });
+    let mut host = Host::start(Settings { give_up_on_first_boot_failure: true, ..settings(3) });
     for worker in [1, 2] {
-        host.tell(Event::Spawned {
-            worker: WorkerId(worker),
-            pid: 7,
-        });
+        host.tell(Event::Spawned { worker: WorkerId(worker), pid: 7 });
     }
-    host.tell(Event::BootFailed {
-        worker: WorkerId(1),
-        reason: "no module named shop".to_owned(),
-    });
+    host.tell(Event::BootFailed { worker: WorkerId(1), reason: "no module named shop".to_owned() });
     assert_eq!(
         host.killed(),
-        [
-            (WorkerId(1), KillReason::BootFailed),
-            (WorkerId(2), KillReason::GaveUp)
-        ],
+        [(WorkerId(1), KillReason::BootFailed), (WorkerId(2), KillReason::GaveUp)],
         "the third has no pid yet"
     );
     host.die(WorkerId(1));
     host.die(WorkerId(2));
-    host.tell(Event::Spawned {
-        worker: WorkerId(3),
-        pid: 8,
-    });
+    host.tell(Event::Spawned { worker: WorkerId(3), pid: 8 });
     assert_eq!(host.killed(), [(WorkerId(3), KillReason::GaveUp)]);
     host.die(WorkerId(3));
-    assert_eq!(
-        host.actions,
-        [Action::Stopped {
-            failed: Some("no module named shop".to_owned())
-        }]
-    );
+    assert_eq!(host.actions, [Action::Stopped { failed: Some("no module named shop".to_owned()) }]);
 }
 
 #[test]
 fn every_kind_of_first_failure_gives_its_reason() {
-    let give_up = || Settings {
-        give_up_on_first_boot_failure: true,
-        ..settings(1)
-    };
+    let give_up = || Settings { give_up_on_first_boot_failure: true, ..settings(1) };
     let worker = WorkerId(1);
     let reason = |host: &Host| match host.actions.last() {
         Some(Action::Stopped { failed }) => failed.clone().unwrap(),
@@ -87,10 +61,7 @@ fn every_kind_of_first_failure_gives_its_reason() {
     };
 
     let mut host = Host::start(give_up());
-    host.tell(Event::SpawnFailed {
-        worker,
-        error: "no such file".to_owned(),
-    });
+    host.tell(Event::SpawnFailed { worker, error: "no such file".to_owned() });
     assert_eq!(reason(&host), "could not be started: no such file");
 
     let mut host = Host::start(give_up());
@@ -111,15 +82,9 @@ fn a_host_of_many_tries_again_with_growing_pauses() {
     let mut host = Host::start(settings(1));
     let mut worker = WorkerId(1);
     for expected in [1, 2, 4, 8] {
-        host.tell(Event::SpawnFailed {
-            worker,
-            error: "fork: EAGAIN".to_owned(),
-        });
+        host.tell(Event::SpawnFailed { worker, error: "fork: EAGAIN".to_owned() });
         let pause = host.pause().unwrap();
-        assert!(
-            pause <= seconds(expected) && pause * 4 >= seconds(expected) * 3,
-            "{pause:?}, {expected} s"
-        );
+        assert!(pause <= seconds(expected) && pause * 4 >= seconds(expected) * 3, "{pause:?}, {expected} s");
         assert_eq!(host.supervisor.next_deadline(), Some(host.now + pause));
         assert_eq!(host.supervisor.status().next_attempt, Some(host.now + pause));
         host.wait(pause);
@@ -206,17 +171,10 @@ fn quota_replacement_comes_first() {
     let mut host = Host::serving(settings(2));
     host.tell(Event::QuotaReached { worker: WorkerId(1) });
     host.tell(Event::QuotaReached { worker: WorkerId(2) });
-    assert!(
-        host.actions.is_empty(),
-        "one replacement at a time: {:?}",
-        host.actions
-    );
+    assert!(host.actions.is_empty(), "one replacement at a time: {:?}", host.actions);
     let replacement = WorkerId(3);
     assert_eq!(host.supervisor.status().serving, 2);
-    host.tell(Event::Spawned {
-        worker: replacement,
-        pid: 9,
-    });
+    host.tell(Event::Spawned { worker: replacement, pid: 9 });
     assert!(host.drained().is_empty());
     host.tell(Event::Ready { worker: replacement });
     assert_eq!(host.drained(), [(WorkerId(1), DrainReason::Quota)]);
@@ -233,10 +191,7 @@ fn quota_worker_serves_on_while_its_replacement_does_not_boot() {
     let mut host = Host::serving(settings(1));
     host.tell(Event::QuotaReached { worker: WorkerId(1) });
     let replacement = host.only_spawned();
-    host.tell(Event::SpawnFailed {
-        worker: replacement,
-        error: "fork: EAGAIN".to_owned(),
-    });
+    host.tell(Event::SpawnFailed { worker: replacement, error: "fork: EAGAIN".to_owned() });
     assert!(host.drained().is_empty() && host.spawned().is_empty());
     assert_eq!(host.supervisor.status().state, AppState::Serving);
     host.wait(seconds(1));
@@ -246,21 +201,14 @@ fn quota_worker_serves_on_while_its_replacement_does_not_boot() {
 
 #[test]
 fn quotas_are_jittered_within_bounds() {
-    let jittered = Settings {
-        max_requests: Some(1_000),
-        max_requests_jitter: 50,
-        ..settings(100)
-    };
+    let jittered = Settings { max_requests: Some(1_000), max_requests_jitter: 50, ..settings(100) };
     let host = Host::start(jittered);
     let quota = |action: &Action| match action {
         Action::Spawn { max_requests, .. } => *max_requests,
         _ => None,
     };
     let quotas: std::collections::BTreeSet<u64> = host.actions.iter().filter_map(quota).collect();
-    assert!(
-        quotas.len() > 20 && quotas.iter().all(|quota| (1_000..=1_050).contains(quota)),
-        "{quotas:?}"
-    );
+    assert!(quotas.len() > 20 && quotas.iter().all(|quota| (1_000..=1_050).contains(quota)), "{quotas:?}");
 }
 
 #[test]
@@ -322,10 +270,7 @@ fn a_clock_that_goes_back_is_held() {
 #[test]
 fn misbehaving_worker_is_killed_and_replaced() {
     let mut host = Host::serving(settings(1));
-    host.tell(Event::Misbehaved {
-        worker: WorkerId(1),
-        reason: "frame for unknown request 7".to_owned(),
-    });
+    host.tell(Event::Misbehaved { worker: WorkerId(1), reason: "frame for unknown request 7".to_owned() });
     assert_eq!(host.killed(), [(WorkerId(1), KillReason::Misbehaved)]);
     host.only_spawned();
     assert_eq!(
@@ -354,34 +299,19 @@ fn scaling_down_takes_a_starting_worker_first() {
     let mut host = Host::serving(settings(2));
     host.tell(Event::Scale(1));
     let starting = host.only_spawned();
-    host.tell(Event::Spawned {
-        worker: starting,
-        pid: 9,
-    });
+    host.tell(Event::Spawned { worker: starting, pid: 9 });
     host.tell(Event::Scale(-1));
-    assert_eq!(
-        (host.killed(), host.drained()),
-        (vec![(starting, KillReason::ScaleDown)], vec![])
-    );
+    assert_eq!((host.killed(), host.drained()), (vec![(starting, KillReason::ScaleDown)], vec![]));
 }
 
 #[test]
 fn a_pause_nobody_waits_for_is_no_deadline() {
     let mut host = Host::serving(settings(1));
     host.tell(Event::Scale(1));
-    host.tell(Event::SpawnFailed {
-        worker: WorkerId(2),
-        error: "fork: EAGAIN".to_owned(),
-    });
+    host.tell(Event::SpawnFailed { worker: WorkerId(2), error: "fork: EAGAIN".to_owned() });
     assert_eq!(host.supervisor.next_deadline(), Some(host.now + seconds(1)));
     host.tell(Event::Scale(-1));
-    assert_eq!(
-        (
-            host.supervisor.next_deadline(),
-            host.supervisor.status().next_attempt
-        ),
-        (None, None)
-    );
+    assert_eq!((host.supervisor.next_deadline(), host.supervisor.status().next_attempt), (None, None));
 }
 
 #[test]
@@ -393,17 +323,11 @@ fn nonsense_is_ignored() {
         assert!(host.actions.is_empty());
         host.tell(Event::Spawned { worker, pid: 1 });
         assert!(host.actions.is_empty());
-        host.tell(Event::SpawnFailed {
-            worker,
-            error: String::new(),
-        });
+        host.tell(Event::SpawnFailed { worker, error: String::new() });
         assert!(host.actions.is_empty());
         host.tell(Event::Drained { worker });
         assert!(host.actions.is_empty());
-        host.tell(Event::BootFailed {
-            worker,
-            reason: String::new(),
-        });
+        host.tell(Event::BootFailed { worker, reason: String::new() });
         assert!(host.actions.is_empty());
     }
     host.tell(Event::Start);

@@ -19,24 +19,14 @@ fn reloading() -> Host {
 fn new_generation_takes_over_when_all_of_it_is_ready() {
     let mut host = reloading();
     host.boot(NEW[0]);
-    assert!(
-        host.actions.is_empty(),
-        "not admitted before the other is ready: {:?}",
-        host.actions
-    );
+    assert!(host.actions.is_empty(), "not admitted before the other is ready: {:?}", host.actions);
     host.boot(NEW[1]);
     let switch = [
         Action::Activate { generation: 2 },
         Action::Admit { worker: NEW[0] },
         Action::Admit { worker: NEW[1] },
-        Action::Drain {
-            worker: OLD[0],
-            why: DrainReason::Reload,
-        },
-        Action::Drain {
-            worker: OLD[1],
-            why: DrainReason::Reload,
-        },
+        Action::Drain { worker: OLD[0], why: DrainReason::Reload },
+        Action::Drain { worker: OLD[1], why: DrainReason::Reload },
     ];
     assert_eq!(host.actions[..5], switch);
     assert_eq!(host.notices(), ["reload done: generation 2 serves"]);
@@ -52,54 +42,24 @@ fn new_generation_takes_over_when_all_of_it_is_ready() {
 fn old_generation_is_kept_when_one_of_the_new_does_not_boot() {
     let mut host = reloading();
     host.boot(NEW[0]);
-    host.tell(Event::Spawned {
-        worker: NEW[1],
-        pid: 9,
-    });
-    host.tell(Event::BootFailed {
-        worker: NEW[1],
-        reason: "SyntaxError".to_owned(),
-    });
-    assert_eq!(
-        host.killed(),
-        [
-            (NEW[1], KillReason::BootFailed),
-            (NEW[0], KillReason::ReloadAbandoned)
-        ]
-    );
-    assert_eq!(
-        host.notices()[1],
-        "reload to generation 2 failed, generation 1 keeps serving: SyntaxError"
-    );
+    host.tell(Event::Spawned { worker: NEW[1], pid: 9 });
+    host.tell(Event::BootFailed { worker: NEW[1], reason: "SyntaxError".to_owned() });
+    assert_eq!(host.killed(), [(NEW[1], KillReason::BootFailed), (NEW[0], KillReason::ReloadAbandoned)]);
+    assert_eq!(host.notices()[1], "reload to generation 2 failed, generation 1 keeps serving: SyntaxError");
     assert!(host.drained().is_empty() && host.pause().is_none());
     assert_eq!(host.supervisor.status().generation, 1);
     assert_eq!(host.supervisor.status().reloading, None);
     host.tell(Event::Reload);
-    assert_eq!(
-        host.spawned()
-            .iter()
-            .map(|(_, generation)| *generation)
-            .collect::<Vec<_>>(),
-        [3, 3]
-    );
+    assert_eq!(host.spawned().iter().map(|(_, generation)| *generation).collect::<Vec<_>>(), [3, 3]);
 }
 
 #[test]
 fn old_generation_is_kept_when_the_new_is_too_slow() {
     let mut host = reloading();
     host.boot(NEW[0]);
-    host.tell(Event::Spawned {
-        worker: NEW[1],
-        pid: 9,
-    });
+    host.tell(Event::Spawned { worker: NEW[1], pid: 9 });
     host.wait(seconds(60));
-    assert_eq!(
-        host.killed(),
-        [
-            (NEW[1], KillReason::StartTimeout),
-            (NEW[0], KillReason::ReloadAbandoned)
-        ]
-    );
+    assert_eq!(host.killed(), [(NEW[1], KillReason::StartTimeout), (NEW[0], KillReason::ReloadAbandoned)]);
     assert_eq!(host.supervisor.status().serving, 2);
 }
 
@@ -108,18 +68,11 @@ fn old_workers_that_crash_during_a_reload_are_replaced_with_the_old_code() {
     let mut host = reloading();
     host.die(OLD[0]);
     assert_eq!(host.spawned(), [(WorkerId(5), 1)]);
-    host.tell(Event::Spawned {
-        worker: WorkerId(5),
-        pid: 9,
-    });
+    host.tell(Event::Spawned { worker: WorkerId(5), pid: 9 });
     host.boot(NEW[0]);
     host.boot(NEW[1]);
     assert_eq!(host.drained(), [(OLD[1], DrainReason::Reload)]);
-    assert_eq!(
-        host.killed(),
-        [(WorkerId(5), KillReason::Outdated)],
-        "it was not serving yet"
-    );
+    assert_eq!(host.killed(), [(WorkerId(5), KillReason::Outdated)], "it was not serving yet");
 }
 
 #[test]
@@ -127,39 +80,22 @@ fn a_reload_during_a_reload_starts_over() {
     let mut host = reloading();
     host.boot(NEW[0]);
     host.tell(Event::Reload);
-    assert_eq!(
-        host.killed(),
-        [(NEW[0], KillReason::ReloadAbandoned)],
-        "the other has no pid yet"
-    );
+    assert_eq!(host.killed(), [(NEW[0], KillReason::ReloadAbandoned)], "the other has no pid yet");
     assert_eq!(host.spawned(), [(WorkerId(5), 3), (WorkerId(6), 3)]);
-    assert_eq!(
-        host.notices()[0],
-        "reload to generation 2 abandoned for a newer one"
-    );
+    assert_eq!(host.notices()[0], "reload to generation 2 abandoned for a newer one");
     host.boot(WorkerId(5));
     host.boot(WorkerId(6));
     assert!(host.did(&Action::Activate { generation: 3 }));
-    host.tell(Event::Spawned {
-        worker: NEW[1],
-        pid: 9,
-    });
+    host.tell(Event::Spawned { worker: NEW[1], pid: 9 });
     assert_eq!(host.killed(), [(NEW[1], KillReason::ReloadAbandoned)]);
 }
 
 #[test]
 fn good_code_ends_a_crash_loop() {
     let mut host = Host::start(settings(1));
-    host.tell(Event::SpawnFailed {
-        worker: WorkerId(1),
-        error: "no such file".to_owned(),
-    });
+    host.tell(Event::SpawnFailed { worker: WorkerId(1), error: "no such file".to_owned() });
     host.tell(Event::Reload);
-    assert_eq!(
-        host.spawned(),
-        [(WorkerId(2), 2)],
-        "the pause is that of the old generation"
-    );
+    assert_eq!(host.spawned(), [(WorkerId(2), 2)], "the pause is that of the old generation");
     host.boot(WorkerId(2));
     assert!(host.did(&Action::FirstReady));
     assert_eq!(host.supervisor.status().backoff_round, 0);
@@ -190,11 +126,7 @@ fn processes_that_refuse_to_die_cannot_pile_up() {
     }
     let status = host.supervisor.status();
     assert_eq!(status.serving, 1);
-    assert!(
-        status.workers.len() <= 5,
-        "3 x 1 + 2 x 1: {}",
-        status.workers.len()
-    );
+    assert!(status.workers.len() <= 5, "3 x 1 + 2 x 1: {}", status.workers.len());
     let oldest_leaving = status.workers[1].id;
     host.die(oldest_leaving);
     assert_eq!(host.spawned().len(), 1, "the reload goes on when there is room");

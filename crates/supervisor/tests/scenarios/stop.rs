@@ -10,10 +10,7 @@ const STOPPED: Action = Action::Stopped { failed: None };
 fn stop_drains_and_kills_at_the_deadline() {
     let mut host = Host::serving(settings(2));
     host.tell(Event::Stop);
-    assert_eq!(
-        host.drained(),
-        [(WorkerId(1), DrainReason::Stop), (WorkerId(2), DrainReason::Stop)]
-    );
+    assert_eq!(host.drained(), [(WorkerId(1), DrainReason::Stop), (WorkerId(2), DrainReason::Stop)]);
     host.wait(seconds(10));
     host.tell(Event::Drained { worker: WorkerId(1) });
     host.exit(WorkerId(1), ExitStatus::Code(0));
@@ -30,14 +27,7 @@ fn stop_drains_and_kills_at_the_deadline() {
     assert_eq!(host.actions, [STOPPED]);
     assert_eq!(host.supervisor.status().state, AppState::Stopped);
     assert_eq!(host.supervisor.next_deadline(), None);
-    for event in [
-        Event::Start,
-        Event::Stop,
-        Event::StopNow,
-        Event::Reload,
-        Event::Scale(1),
-        Event::Tick,
-    ] {
+    for event in [Event::Start, Event::Stop, Event::StopNow, Event::Reload, Event::Scale(1), Event::Tick] {
         host.tell(event);
         assert!(host.actions.is_empty());
     }
@@ -47,35 +37,16 @@ fn stop_drains_and_kills_at_the_deadline() {
 fn stop_kills_what_holds_no_request() {
     let mut host = Host::serving(settings(1));
     host.tell(Event::Scale(2));
-    host.tell(Event::Spawned {
-        worker: WorkerId(2),
-        pid: 9,
-    });
+    host.tell(Event::Spawned { worker: WorkerId(2), pid: 9 });
     host.tell(Event::Reload);
     host.boot(WorkerId(4));
     host.tell(Event::Stop);
     assert_eq!(host.drained(), [(WorkerId(1), DrainReason::Stop)]);
-    assert_eq!(
-        host.killed(),
-        [(WorkerId(2), KillReason::Stop), (WorkerId(4), KillReason::Stop)]
-    );
-    host.tell(Event::Spawned {
-        worker: WorkerId(3),
-        pid: 10,
-    });
-    assert_eq!(
-        host.killed(),
-        [(WorkerId(3), KillReason::Stop)],
-        "as soon as it has a pid"
-    );
-    host.tell(Event::SpawnFailed {
-        worker: WorkerId(5),
-        error: String::new(),
-    });
-    host.tell(Event::SpawnFailed {
-        worker: WorkerId(6),
-        error: String::new(),
-    });
+    assert_eq!(host.killed(), [(WorkerId(2), KillReason::Stop), (WorkerId(4), KillReason::Stop)]);
+    host.tell(Event::Spawned { worker: WorkerId(3), pid: 10 });
+    assert_eq!(host.killed(), [(WorkerId(3), KillReason::Stop)], "as soon as it has a pid");
+    host.tell(Event::SpawnFailed { worker: WorkerId(5), error: String::new() });
+    host.tell(Event::SpawnFailed { worker: WorkerId(6), error: String::new() });
     for worker in [1, 2, 3] {
         host.die(WorkerId(worker));
         assert!(host.actions.is_empty());
@@ -89,10 +60,7 @@ fn stop_now_kills_everything() {
     let mut host = Host::serving(settings(2));
     host.tell(Event::Stop);
     host.tell(Event::StopNow);
-    assert_eq!(
-        host.killed(),
-        [(WorkerId(1), KillReason::Stop), (WorkerId(2), KillReason::Stop)]
-    );
+    assert_eq!(host.killed(), [(WorkerId(1), KillReason::Stop), (WorkerId(2), KillReason::Stop)]);
     host.die(WorkerId(1));
     host.die(WorkerId(2));
     assert_eq!(host.actions, [STOPPED]);
@@ -104,10 +72,7 @@ fn kill_is_repeated_until_the_process_is_gone() {
     host.tell(Event::StopNow);
     host.wait(seconds(11));
     assert_eq!(host.killed().len(), 2, "every five seconds");
-    assert_eq!(
-        host.notices()[0],
-        "worker 1 (pid 1001) is still alive after SIGKILL, sending it again"
-    );
+    assert_eq!(host.notices()[0], "worker 1 (pid 1001) is still alive after SIGKILL, sending it again");
     host.die(WorkerId(1));
     assert_eq!(host.actions, [STOPPED]);
 }

@@ -106,11 +106,9 @@ impl Checker {
             return Err(format!("{action:?} after Stopped"));
         }
         match action {
-            Action::Spawn {
-                worker,
-                generation,
-                max_requests,
-            } => self.spawn(now, *worker, *generation, *max_requests),
+            Action::Spawn { worker, generation, max_requests } => {
+                self.spawn(now, *worker, *generation, *max_requests)
+            }
             Action::Activate { generation } => self.activate(*generation),
             Action::Admit { worker } => self.admit(*worker),
             Action::Drain { worker, why } => self.drain(now, *worker, *why),
@@ -120,10 +118,7 @@ impl Checker {
                 let serving = self.count(|seen| seen.admitted && !seen.is_leaving());
                 let again = std::mem::replace(&mut self.first_ready, true);
                 if again || serving < self.target {
-                    return Err(format!(
-                        "FirstReady with {serving} of {} (again: {again})",
-                        self.target
-                    ));
+                    return Err(format!("FirstReady with {serving} of {} (again: {again})", self.target));
                 }
                 Ok(())
             }
@@ -202,9 +197,7 @@ impl Checker {
     ) -> Result<(), String> {
         self.report.spawns += 1;
         if id <= self.newest || self.stopping || !self.started || generation < self.active {
-            return Err(format!(
-                "spawn of {id:?}, generation {generation}, makes no sense"
-            ));
+            return Err(format!("spawn of {id:?}, generation {generation}, makes no sense"));
         }
         let least = self.settings.max_requests;
         let most = least.map(|most| most + self.settings.max_requests_jitter);
@@ -222,20 +215,9 @@ impl Checker {
             self.spawned_now += 1;
         }
         self.newest = id;
-        self.workers.insert(
-            id,
-            Seen {
-                generation,
-                asked: now,
-                ..Seen::default()
-            },
-        );
+        self.workers.insert(id, Seen { generation, asked: now, ..Seen::default() });
         if self.workers.len() > self.bound() {
-            return Err(format!(
-                "too many processes: {} above {}",
-                self.workers.len(),
-                self.bound()
-            ));
+            return Err(format!("too many processes: {} above {}", self.workers.len(), self.bound()));
         }
         Ok(())
     }
@@ -244,9 +226,7 @@ impl Checker {
         let ready = self.count(|seen| seen.generation == generation && seen.ready && !seen.is_leaving());
         let first = self.active == 0 && generation == 1;
         if generation <= self.active || (!first && ready < self.target) || self.stopping {
-            return Err(format!(
-                "generation {generation} activated before its workers were ready ({ready})"
-            ));
+            return Err(format!("generation {generation} activated before its workers were ready ({ready})"));
         }
         self.active = generation;
         self.start_failed_at = None;
@@ -257,14 +237,9 @@ impl Checker {
 
     fn admit(&mut self, worker: WorkerId) -> Result<(), String> {
         let active = self.active;
-        let seen = self
-            .workers
-            .get_mut(&worker)
-            .ok_or_else(|| format!("admit of dead worker {worker:?}"))?;
+        let seen = self.workers.get_mut(&worker).ok_or_else(|| format!("admit of dead worker {worker:?}"))?;
         if !seen.ready || seen.admitted || seen.is_leaving() || seen.generation != active {
-            return Err(format!(
-                "{worker:?} admitted before it was ready, or in vain: {seen:?}"
-            ));
+            return Err(format!("{worker:?} admitted before it was ready, or in vain: {seen:?}"));
         }
         seen.admitted = true;
         self.ever_admitted = true;
@@ -272,10 +247,7 @@ impl Checker {
     }
 
     fn drain(&mut self, now: Duration, worker: WorkerId, why: DrainReason) -> Result<(), String> {
-        let seen = self
-            .workers
-            .get(&worker)
-            .ok_or_else(|| format!("drain of dead worker {worker:?}"))?;
+        let seen = self.workers.get(&worker).ok_or_else(|| format!("drain of dead worker {worker:?}"))?;
         if !seen.admitted || seen.is_leaving() {
             return Err(format!("drain of {worker:?} makes no sense: {seen:?}"));
         }
@@ -300,10 +272,7 @@ impl Checker {
 
     fn kill(&mut self, now: Duration, worker: WorkerId, why: KillReason) -> Result<(), String> {
         let settings = &self.settings;
-        let seen = self
-            .workers
-            .get(&worker)
-            .ok_or_else(|| format!("kill of dead worker {worker:?}"))?;
+        let seen = self.workers.get(&worker).ok_or_else(|| format!("kill of dead worker {worker:?}"))?;
         let passed = |since: Option<Duration>, limit| since.is_some_and(|since| now >= since + limit);
         let drain_passed = passed(seen.drained, settings.graceful_timeout);
         let justified = seen.has_pid
@@ -325,10 +294,8 @@ impl Checker {
         if !justified {
             return Err(format!("{worker:?} killed without reason ({why:?}): {seen:?}"));
         }
-        let deadline = matches!(
-            why,
-            KillReason::StartTimeout | KillReason::GracefulTimeout | KillReason::HangGrace
-        );
+        let deadline =
+            matches!(why, KillReason::StartTimeout | KillReason::GracefulTimeout | KillReason::HangGrace);
         self.report.deadline_kills += u64::from(deadline);
         self.report.repeated_kills += u64::from(seen.killed.is_some());
         if why == KillReason::StartTimeout

@@ -23,9 +23,7 @@ use world::World;
 const SEEDS: u64 = 2_000;
 
 fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable)
-        .ok()
-        .map(|text| text.parse().expect("the variable holds a whole number"))
+    std::env::var(variable).ok().map(|text| text.parse().expect("the variable holds a whole number"))
 }
 
 #[test]
@@ -33,9 +31,7 @@ fn every_seed_keeps_the_invariants() {
     if let Some(seed) = number("SERPENTRY_SIM_SEED") {
         let mut world = World::new(seed, Sabotage::None);
         world.trace();
-        let report = world
-            .run()
-            .unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+        let report = world.run().unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
         eprintln!("seed {seed} holds: {report:?}");
         return;
     }
@@ -90,9 +86,7 @@ fn canary_every_sabotage_is_caught() {
         // Which invariant breaks first depends on the seed; a sabotage caught only for other reasons proves nothing.
         let expected = sabotage.expected();
         let violations = (0..300).filter_map(|seed| Some((seed, World::new(seed, sabotage).run().err()?)));
-        let caught = violations
-            .into_iter()
-            .find(|(_, violation)| violation.contains(expected));
+        let caught = violations.into_iter().find(|(_, violation)| violation.contains(expected));
         let (seed, violation) = caught.unwrap_or_else(|| panic!("{sabotage:?}: no seed says {expected:?}"));
         eprintln!("{sabotage:?}: caught by seed {seed}: {violation}");
     }

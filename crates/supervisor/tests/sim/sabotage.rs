@@ -75,12 +75,7 @@ impl Subject {
             Sabotage::LateKills => settings.graceful_timeout *= 2,
             _ => {}
         }
-        Self {
-            inner: Supervisor::new(settings, seed),
-            sabotage,
-            steps: 0,
-            seen: Vec::new(),
-        }
+        Self { inner: Supervisor::new(settings, seed), sabotage, steps: 0, seen: Vec::new() }
     }
 
     pub(crate) fn step(&mut self, now: Duration, event: Event) -> Vec<Action> {
@@ -97,11 +92,7 @@ impl Subject {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        if self.sabotage == Sabotage::NeverTicks {
-            None
-        } else {
-            self.inner.next_deadline()
-        }
+        if self.sabotage == Sabotage::NeverTicks { None } else { self.inner.next_deadline() }
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -114,10 +105,8 @@ impl Subject {
             _ => None,
         });
         self.seen.extend(spawned);
-        let some_worker = self
-            .seen
-            .get(usize::try_from(self.steps).unwrap() % self.seen.len().max(1))
-            .copied();
+        let some_worker =
+            self.seen.get(usize::try_from(self.steps).unwrap() % self.seen.len().max(1)).copied();
         let often = self.steps.is_multiple_of(10);
         let generation = self.inner.status().generation;
         match (self.sabotage, some_worker) {
@@ -133,23 +122,15 @@ impl Subject {
                 actions.extend(admitted.map(|worker| Action::Drain { worker, why }));
             }
             (Sabotage::StopsTwice, _) => {
-                let stopped = actions
-                    .iter()
-                    .find(|action| matches!(action, Action::Stopped { .. }))
-                    .cloned();
+                let stopped = actions.iter().find(|action| matches!(action, Action::Stopped { .. })).cloned();
                 actions.extend(stopped);
             }
             (Sabotage::ActivatesEarly, _) if reload => {
-                actions.push(Action::Activate {
-                    generation: generation + 1,
-                });
+                actions.push(Action::Activate { generation: generation + 1 });
             }
             (Sabotage::AdmitsEarly, _) => actions.extend(spawned.map(|worker| Action::Admit { worker })),
             (Sabotage::KillsTheDead, Some(worker)) if often => {
-                actions.push(Action::Kill {
-                    worker,
-                    why: KillReason::Stop,
-                });
+                actions.push(Action::Kill { worker, why: KillReason::Stop });
             }
             (Sabotage::DrainsOldTooEarly, _) if reload => {
                 let old = self
@@ -158,10 +139,7 @@ impl Subject {
                     .workers
                     .into_iter()
                     .find(|w| w.generation == generation && w.state == supervisor::WorkerState::Ready);
-                actions.extend(old.map(|w| Action::Drain {
-                    worker: w.id,
-                    why: DrainReason::Reload,
-                }));
+                actions.extend(old.map(|w| Action::Drain { worker: w.id, why: DrainReason::Reload }));
             }
             _ => {}
         }

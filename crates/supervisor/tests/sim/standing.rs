@@ -17,16 +17,8 @@ impl Checker {
         if deadline.is_some_and(|at| at <= now) {
             return Err(format!("next deadline {deadline:?} is not after {now:?}"));
         }
-        if !status
-            .workers
-            .iter()
-            .map(|worker| worker.id)
-            .eq(self.workers.keys().copied())
-        {
-            return Err(format!(
-                "status disagrees with the processes: {status:?}, {:?}",
-                self.workers
-            ));
+        if !status.workers.iter().map(|worker| worker.id).eq(self.workers.keys().copied()) {
+            return Err(format!("status disagrees with the processes: {status:?}, {:?}", self.workers));
         }
         self.learn_condemned(now, status);
         if status.state == AppState::Stopping && !self.stopping {
@@ -52,21 +44,14 @@ impl Checker {
         let serving =
             self.count(|seen| seen.admitted && !seen.is_leaving() && seen.generation == self.active);
         if serving != self.target || self.workers.len() != self.target || status.state != AppState::Serving {
-            return Err(format!(
-                "not recovered at {now:?}: {serving} of {} serve, {status:?}",
-                self.target
-            ));
+            return Err(format!("not recovered at {now:?}: {serving} of {} serve, {status:?}", self.target));
         }
         self.report.recovered += 1;
         Ok(())
     }
 
     fn learn_condemned(&mut self, now: Duration, status: &Status) {
-        for worker in status
-            .workers
-            .iter()
-            .filter(|worker| worker.state == WorkerState::Dying)
-        {
+        for worker in status.workers.iter().filter(|worker| worker.state == WorkerState::Dying) {
             let Some(seen) = self.workers.get_mut(&worker.id) else {
                 continue;
             };
@@ -82,10 +67,7 @@ impl Checker {
     }
 
     pub(crate) fn nothing_overdue(&self, now: Duration) -> Result<(), String> {
-        for (worker, seen) in self
-            .workers
-            .iter()
-            .filter(|(_, seen)| seen.killed.is_none() && !seen.condemned)
+        for (worker, seen) in self.workers.iter().filter(|(_, seen)| seen.killed.is_none() && !seen.condemned)
         {
             let booting_too_long = !seen.ready && now >= seen.asked + self.settings.start_timeout;
             let drained = |at: Duration| now >= at + self.settings.graceful_timeout;
@@ -114,10 +96,7 @@ impl Checker {
     fn surge_is_bounded(&self) -> Result<(), String> {
         let there = self.count(|seen| seen.generation == self.active && !seen.is_leaving());
         if self.spawned_now > 0 && there > self.target + self.settings.surge {
-            return Err(format!(
-                "too many workers: {there} for a target of {}",
-                self.target
-            ));
+            return Err(format!("too many workers: {there} for a target of {}", self.target));
         }
         Ok(())
     }
@@ -143,10 +122,6 @@ impl Checker {
     }
 
     fn expect_given_up(&self) -> Result<(), String> {
-        if self.gave_up {
-            Ok(())
-        } else {
-            Err("stopping although nobody asked for it".to_owned())
-        }
+        if self.gave_up { Ok(()) } else { Err("stopping although nobody asked for it".to_owned()) }
     }
 }

@@ -136,11 +136,7 @@ impl World {
                 }
             }
             if self.now > Duration::from_secs(4_000) {
-                return Err(format!(
-                    "not stopped at {:?}: {:?}",
-                    self.now,
-                    self.subject.status()
-                ));
+                return Err(format!("not stopped at {:?}: {:?}", self.now, self.subject.status()));
             }
         }
         self.checker.at_the_end()
@@ -149,11 +145,7 @@ impl World {
     /// Start, some minutes of faults, recovery, stop: when, and whether it is stopped in the midst of the faults.
     fn write_script(&mut self) {
         let start = self.now;
-        self.code[0] = if self.random.chance(10) {
-            Code::DoesNotBoot
-        } else {
-            Code::Good
-        };
+        self.code[0] = if self.random.chance(10) { Code::DoesNotBoot } else { Code::Good };
         self.at(start, Due::Tell(Event::Start));
         let heal = start + self.random.millis(20_000, 200_000);
         let settings = &self.settings;
@@ -171,11 +163,7 @@ impl World {
         } else {
             heal + bound + Duration::from_secs(1)
         };
-        let how = if self.random.chance(70) {
-            Event::Stop
-        } else {
-            Event::StopNow
-        };
+        let how = if self.random.chance(70) { Event::Stop } else { Event::StopNow };
         self.at(stop, Due::Tell(how));
         if self.random.chance(30) {
             let later = stop + self.random.millis(0, 3_000);
@@ -207,8 +195,7 @@ impl World {
             self.checker.action(self.now, &action)?;
             self.carry_out(&action);
         }
-        self.checker
-            .after_step(self.now, &self.subject.status(), self.subject.next_deadline())
+        self.checker.after_step(self.now, &self.subject.status(), self.subject.next_deadline())
     }
 
     fn log(&mut self, line: impl Fn() -> String) {
@@ -222,9 +209,7 @@ impl World {
 
     fn carry_out(&mut self, action: &Action) {
         match action {
-            Action::Spawn {
-                worker, generation, ..
-            } => {
+            Action::Spawn { worker, generation, .. } => {
                 let process = Process {
                     generation: *generation,
                     pid: None,
@@ -300,10 +285,7 @@ impl World {
     fn answer_spawn(&mut self, worker: WorkerId) -> Result<(), String> {
         if self.now < self.fork_broken_until || self.fault(2) {
             self.processes.remove(&worker);
-            return self.tell(Event::SpawnFailed {
-                worker,
-                error: "fork: EAGAIN".to_owned(),
-            });
+            return self.tell(Event::SpawnFailed { worker, error: "fork: EAGAIN".to_owned() });
         }
         let pid = u32::try_from(worker.0).unwrap() + 100;
         let Some(process) = self.processes.get_mut(&worker) else {
@@ -327,10 +309,7 @@ impl World {
             return Ok(());
         };
         if matches!(boot, Boot::Fails) {
-            return self.tell(Event::BootFailed {
-                worker,
-                reason: "ImportError".to_owned(),
-            });
+            return self.tell(Event::BootFailed { worker, reason: "ImportError".to_owned() });
         }
         process.ready = true;
         if self.code[usize::try_from(process.generation).unwrap() - 1] == Code::DiesSoon {
@@ -361,18 +340,13 @@ impl World {
                 let busy: Vec<WorkerId> =
                     self.with(|process| process.admitted && !process.stuck && !process.idle);
                 if let Some(worker) = self.random.pick(&busy) {
-                    self.processes
-                        .entry(worker)
-                        .and_modify(|process| process.stuck = true);
+                    self.processes.entry(worker).and_modify(|process| process.stuck = true);
                     return self.tell(Event::Hung { worker });
                 }
             }
             42..50 => {
                 if let Some(worker) = self.random.pick(&alive) {
-                    return self.tell(Event::Misbehaved {
-                        worker,
-                        reason: "bad frame".to_owned(),
-                    });
+                    return self.tell(Event::Misbehaved { worker, reason: "bad frame".to_owned() });
                 }
             }
             50..65 => {
@@ -422,29 +396,16 @@ impl World {
             1 => Event::Drained { worker: id },
             2 => Event::QuotaReached { worker: id },
             3 => Event::Hung { worker: id },
-            4 => Event::Exited {
-                worker: id,
-                status: ExitStatus::Code(0),
-            },
+            4 => Event::Exited { worker: id, status: ExitStatus::Code(0) },
             5 => Event::Spawned { worker: id, pid: 1 },
-            6 => Event::SpawnFailed {
-                worker: id,
-                error: String::new(),
-            },
-            7 => Event::BootFailed {
-                worker: id,
-                reason: String::new(),
-            },
+            6 => Event::SpawnFailed { worker: id, error: String::new() },
+            7 => Event::BootFailed { worker: id, reason: String::new() },
             _ => Event::Start,
         };
         self.tell(event)
     }
 
     fn with(&self, matches: impl Fn(&Process) -> bool) -> Vec<WorkerId> {
-        self.processes
-            .iter()
-            .filter(|(_, process)| matches(process))
-            .map(|(worker, _)| *worker)
-            .collect()
+        self.processes.iter().filter(|(_, process)| matches(process)).map(|(worker, _)| *worker).collect()
     }
 }

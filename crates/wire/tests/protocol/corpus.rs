@@ -8,8 +8,8 @@ fn replay(target: &str, ways: &[Way]) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
     let mut seeds = 0;
     for entry in folder.read_dir().unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
-        let path = entry.unwrap().path();
-        let bytes = std::fs::read(&path).unwrap();
+        let path = entry.expect("a seed").path();
+        let bytes = std::fs::read(&path).expect("a seed");
         let mut accepted = 0;
         for way in ways {
             let _ = feed(&bytes, &[7, 64], |frame| accepted += usize::from(decode(*way, frame).is_ok()));
@@ -23,7 +23,7 @@ fn replay(target: &str, ways: &[Way]) {
 
 #[test]
 fn seeds_of_the_fuzz_targets() {
-    replay("wire_to_worker", &[Way::ToWorker]);
-    replay("wire_from_worker", &[Way::FromWorker]);
-    replay("wire_control", &[Way::ControlToWorker, Way::ControlFromWorker]);
+    replay("wire_to_worker", &[Way::Down]);
+    replay("wire_from_worker", &[Way::Up]);
+    replay("wire_control", &[Way::ControlDown, Way::ControlUp]);
 }

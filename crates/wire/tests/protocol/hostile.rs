@@ -8,28 +8,28 @@ use crate::messages::{Values, WAYS, Way, any_values, decode, encode_all, feed, f
 
 /// Kinds of each way, the flags each accepts, and whether every payload byte belongs to a field of stated length.
 const KINDS: [(Way, u8, u8, bool); 22] = [
-    (Way::ToWorker, 1, flag::HAS_BODY | flag::WEBSOCKET | flag::ACK_START, true),
-    (Way::ToWorker, 2, flag::END, false),
-    (Way::ToWorker, 3, 0, true),
-    (Way::ToWorker, 4, 0, true),
-    (Way::ToWorker, 9, flag::TEXT | flag::END, false),
-    (Way::ToWorker, 10, 0, true),
-    (Way::FromWorker, 5, flag::END | flag::DONE, false),
-    (Way::FromWorker, 2, flag::END | flag::DONE, false),
-    (Way::FromWorker, 3, 0, true),
-    (Way::FromWorker, 6, flag::DONE, false),
-    (Way::FromWorker, 7, 0, true),
-    (Way::FromWorker, 8, 0, true),
-    (Way::FromWorker, 9, flag::TEXT | flag::END, false),
-    (Way::FromWorker, 10, 0, true),
-    (Way::ControlToWorker, 35, flag::RECLAIM, true),
-    (Way::ControlToWorker, 37, 0, true),
-    (Way::ControlToWorker, 38, 0, true),
-    (Way::ControlFromWorker, 32, 0, true),
-    (Way::ControlFromWorker, 33, 0, true),
-    (Way::ControlFromWorker, 34, 0, true),
-    (Way::ControlFromWorker, 36, 0, true),
-    (Way::ControlFromWorker, 39, 0, true),
+    (Way::Down, 1, flag::HAS_BODY | flag::WEBSOCKET | flag::ACK_START, true),
+    (Way::Down, 2, flag::END, false),
+    (Way::Down, 3, 0, true),
+    (Way::Down, 4, 0, true),
+    (Way::Down, 9, flag::TEXT | flag::END, false),
+    (Way::Down, 10, 0, true),
+    (Way::Up, 5, flag::END | flag::DONE, false),
+    (Way::Up, 2, flag::END | flag::DONE, false),
+    (Way::Up, 3, 0, true),
+    (Way::Up, 6, flag::DONE, false),
+    (Way::Up, 7, 0, true),
+    (Way::Up, 8, 0, true),
+    (Way::Up, 9, flag::TEXT | flag::END, false),
+    (Way::Up, 10, 0, true),
+    (Way::ControlDown, 35, flag::RECLAIM, true),
+    (Way::ControlDown, 37, 0, true),
+    (Way::ControlDown, 38, 0, true),
+    (Way::ControlUp, 32, 0, true),
+    (Way::ControlUp, 33, 0, true),
+    (Way::ControlUp, 34, 0, true),
+    (Way::ControlUp, 36, 0, true),
+    (Way::ControlUp, 39, 0, true),
 ];
 
 fn facts(way: Way, kind: u8) -> Option<(u8, bool)> {
@@ -115,14 +115,19 @@ fn every_truncated_or_extended_payload_is_refused() {
             // Whole ids may be taken from the list of them.
             let whole_ids = frame.kind == 36 && payload.len().is_multiple_of(8);
             let result = decode(way, Frame { payload, ..frame });
-            assert!(result.is_err() || !exact || whole_ids, "{way:?} kind {} with {payload:02x?}", frame.kind);
+            assert!(
+                result.is_err() || !exact || whole_ids,
+                "{way:?} kind {} with {payload:02x?}",
+                frame.kind
+            );
         }
     }
-    let response = encode_all(&Values::fixed()).into_iter().find(|(_, bytes)| bytes[4] == 5).expect("a response").1;
+    let response =
+        encode_all(&Values::fixed()).into_iter().find(|(_, bytes)| bytes[4] == 5).expect("a response").1;
     let frame = first(&response);
     let head = frame.payload.len() - Values::fixed().data.len();
     for length in 0..head {
-        let result = decode(Way::FromWorker, Frame { payload: &frame.payload[..length], ..frame });
+        let result = decode(Way::Up, Frame { payload: &frame.payload[..length], ..frame });
         assert_eq!(result, Err(WireError::Truncated(5)), "a response head of {length} bytes of {head}");
     }
 }
@@ -169,7 +174,7 @@ fn reserved_bytes_and_lengths_beyond_the_limit_are_refused_at_once() {
         header[6..8].copy_from_slice(&reserved);
         header
     };
-    let limit = u32::try_from(wire::MAX_PAYLOAD).unwrap();
+    let limit = u32::try_from(wire::MAX_PAYLOAD).expect("384 KiB");
     assert_eq!(next(header(0, [0, 0])), Ok(true));
     assert_eq!(next(header(limit, [0, 0])), Ok(false));
     for length in [limit + 1, u32::MAX] {
@@ -189,7 +194,7 @@ fn a_lying_count_costs_nothing() {
         &[200, 0, 0, 0, 0, 0, 1, 0, 0xff, 0xff, 0xff, 0xff],
         &[200, 0, 0xff, 0xff, 0xff, 0xff, 0, 0],
     ] {
-        let result = decode(Way::FromWorker, Frame { kind: 5, flags: 0, id: 1, payload });
+        let result = decode(Way::Up, Frame { kind: 5, flags: 0, id: 1, payload });
         assert_eq!(result, Err(WireError::Truncated(5)));
     }
 }

@@ -35,10 +35,7 @@ impl Values {
             yes: true,
             also: false,
             ids: vec![1, u64::MAX],
-            fields: vec![
-                (b"Host".to_vec(), b"a".to_vec()),
-                (b"X-Other".to_vec(), b"\xff".to_vec()),
-            ],
+            fields: vec![(b"Host".to_vec(), b"a".to_vec()), (b"X-Other".to_vec(), b"\xff".to_vec())],
         }
     }
 
@@ -77,13 +74,12 @@ impl Values {
 
     pub(crate) fn encode_response(&self, out: &mut Vec<u8>) {
         let fields = self.fields.iter().map(|(name, value)| (&name[..], &value[..]));
-        let flags =
-            (if self.yes { flag::END } else { 0 }) | (if self.also { flag::DONE } else { 0 });
+        let flags = (if self.yes { flag::END } else { 0 }) | (if self.also { flag::DONE } else { 0 });
         FromWorker::encode_response(out, self.id, self.code, self.text.as_bytes(), fields, &self.data, flags);
     }
 
     /// All but Request, which has an encoder of its own.
-    pub(crate) fn to_worker(&self) -> Vec<ToWorker<'_>> {
+    pub(crate) fn messages_down(&self) -> Vec<ToWorker<'_>> {
         let Values { id, text, data, number, code, yes, also, .. } = self;
         let (id, bytes, code) = (*id, *number, *code);
         vec![
@@ -96,7 +92,7 @@ impl Values {
     }
 
     /// All but Response, which has an encoder of its own.
-    pub(crate) fn from_worker(&self) -> Vec<FromWorker<'_>> {
+    pub(crate) fn messages_up(&self) -> Vec<FromWorker<'_>> {
         let Values { id, text, data, number, code, yes, also, .. } = self;
         let (id, bytes, code) = (*id, *number, *code);
         vec![
@@ -110,7 +106,7 @@ impl Values {
         ]
     }
 
-    pub(crate) fn control_to_worker(&self) -> Vec<ControlToWorker> {
+    pub(crate) fn control_down(&self) -> Vec<ControlToWorker> {
         vec![
             ControlToWorker::Nudge { reclaim: self.yes },
             ControlToWorker::Interrupt { id: self.id },
@@ -118,7 +114,7 @@ impl Values {
         ]
     }
 
-    pub(crate) fn control_from_worker(&self) -> Vec<ControlFromWorker<'_>> {
+    pub(crate) fn control_up(&self) -> Vec<ControlFromWorker<'_>> {
         vec![
             ControlFromWorker::Hello(Hello {
                 version: self.code,
@@ -159,14 +155,15 @@ fn field_name() -> impl Strategy<Value = Vec<u8>> {
 /// The four directions of the two links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
-    ToWorker,
-    FromWorker,
-    ControlToWorker,
-    ControlFromWorker,
+    /// Data link, to the worker.
+    Down,
+    /// Data link, from the worker.
+    Up,
+    ControlDown,
+    ControlUp,
 }
 
-pub(crate) const WAYS: [Way; 4] =
-    [Way::ToWorker, Way::FromWorker, Way::ControlToWorker, Way::ControlFromWorker];
+pub(crate) const WAYS: [Way; 4] = [Way::Down, Way::Up, Way::ControlDown, Way::ControlUp];
 
 /// One encoded frame of each message, with the way it travels.
 pub(crate) fn encode_all(values: &Values) -> Vec<(Way, Vec<u8>)> {
@@ -176,19 +173,19 @@ pub(crate) fn encode_all(values: &Values) -> Vec<(Way, Vec<u8>)> {
         encode(&mut out);
         all.push((way, out));
     };
-    add(Way::ToWorker, &|out| values.encode_request(out));
-    for message in values.to_worker() {
-        add(Way::ToWorker, &|out| message.encode(out));
+    add(Way::Down, &|out| values.encode_request(out));
+    for message in values.messages_down() {
+        add(Way::Down, &|out| message.encode(out));
     }
-    add(Way::FromWorker, &|out| values.encode_response(out));
-    for message in values.from_worker() {
-        add(Way::FromWorker, &|out| message.encode(out));
+    add(Way::Up, &|out| values.encode_response(out));
+    for message in values.messages_up() {
+        add(Way::Up, &|out| message.encode(out));
     }
-    for message in values.control_to_worker() {
-        add(Way::ControlToWorker, &|out| message.encode(out));
+    for message in values.control_down() {
+        add(Way::ControlDown, &|out| message.encode(out));
     }
-    for message in values.control_from_worker() {
-        add(Way::ControlFromWorker, &|out| message.encode(out));
+    for message in values.control_up() {
+        add(Way::ControlUp, &|out| message.encode(out));
     }
     all
 }
@@ -198,34 +195,34 @@ pub(crate) fn encode_all(values: &Values) -> Vec<(Way, Vec<u8>)> {
 pub(crate) fn decode(way: Way, frame: Frame<'_>) -> Result<(), WireError> {
     let mut again = Vec::new();
     match way {
-        Way::ToWorker => {
+        Way::Down => {
             let message = ToWorker::decode(frame)?;
             message.encode(&mut again);
-            let second = ToWorker::decode(first(&again)).unwrap();
+            let second = ToWorker::decode(first(&again)).expect("its own encoding");
             // A name may have been sent in full although it has a code: then only the names' bytes are equal.
             assert_eq!(comparable(&message), comparable(&second));
         }
-        Way::FromWorker => {
+        Way::Up => {
             let message = FromWorker::decode(frame)?;
             message.encode(&mut again);
-            assert_eq!(FromWorker::decode(first(&again)).unwrap(), message);
+            assert_eq!(FromWorker::decode(first(&again)), Ok(message));
             if let FromWorker::Response { head, .. } = message {
                 let size: usize = head.headers().map(|(name, value)| name.len() + value.len() + 8).sum();
                 assert!(size <= frame.payload.len());
             }
         }
-        Way::ControlToWorker => {
+        Way::ControlDown => {
             let message = ControlToWorker::decode(frame)?;
             message.encode(&mut again);
-            assert_eq!(ControlToWorker::decode(first(&again)).unwrap(), message);
+            assert_eq!(ControlToWorker::decode(first(&again)), Ok(message));
         }
-        Way::ControlFromWorker => {
+        Way::ControlUp => {
             let message = ControlFromWorker::decode(frame)?;
             if let ControlFromWorker::Reclaimed(ids) = &message {
                 assert!(ids.capacity() * 8 <= frame.payload.len());
             }
             message.encode(&mut again);
-            assert_eq!(ControlFromWorker::decode(first(&again)).unwrap(), message);
+            assert_eq!(ControlFromWorker::decode(first(&again)), Ok(message));
         }
     }
     Ok(())
@@ -236,8 +233,10 @@ type Fields<'a> = Vec<(Vec<u8>, &'a [u8])>;
 fn comparable<'a>(message: &ToWorker<'a>) -> (String, Fields<'a>) {
     match message {
         ToWorker::Request { id, flags, head, headers } => {
-            let fields: Fields<'_> =
-                headers.iter().map(|field| (field.name.as_bytes().to_ascii_lowercase(), field.value)).collect();
+            let fields: Fields<'_> = headers
+                .iter()
+                .map(|field| (field.name.as_bytes().to_ascii_lowercase(), field.value))
+                .collect();
             assert_eq!(fields.len(), headers.len());
             assert_eq!(fields.is_empty(), headers.is_empty());
             (format!("{id} {flags} {head:?}"), fields)

@@ -6,7 +6,93 @@ use crate::messages::{Values, encode_all};
 /// The version that the bytes below belong to.
 const VERSION: u16 = 1;
 
+/// Length, kind, flags, reserved, id; then the payload.
 const PINNED: [(&str, &str); 22] = [
+    (
+        "Request",
+        "6e000000 01 14 0000 0807060504030201 \
+         0b0d0c0b0ae90350000105000000000000000300000074c3a904000000687474700300000074c3a9 \
+         000000000300000074c3a90300000074c3a90600000000ff646174610300000074c3a90600000000 \
+         ff6461746102000401000000610007000000782d6f7468657201000000ff",
+    ),
+    (
+        "Body",
+        "06000000 02 01 0000 0807060504030201 \
+         00ff64617461",
+    ),
+    (
+        "Credit",
+        "04000000 03 00 0000 0807060504030201 \
+         0d0c0b0a",
+    ),
+    ("Cancel", "00000000 04 00 0000 0807060504030201"),
+    (
+        "Message",
+        "06000000 09 20 0000 0807060504030201 \
+         00ff64617461",
+    ),
+    (
+        "Close",
+        "09000000 0a 00 0000 0807060504030201 \
+         e9030300000074c3a9",
+    ),
+    (
+        "Response",
+        "2e000000 05 01 0000 0807060504030201 \
+         e9030300000074c3a9020004000000486f7374010000006107000000582d4f7468657201000000ff \
+         00ff64617461",
+    ),
+    (
+        "Body",
+        "06000000 02 01 0000 0807060504030201 \
+         00ff64617461",
+    ),
+    (
+        "Credit",
+        "04000000 03 00 0000 0807060504030201 \
+         0d0c0b0a",
+    ),
+    (
+        "Failed",
+        "03000000 06 02 0000 0807060504030201 \
+         74c3a9",
+    ),
+    ("Started", "00000000 07 00 0000 0807060504030201"),
+    ("Done", "00000000 08 00 0000 0807060504030201"),
+    (
+        "Message",
+        "06000000 09 20 0000 0807060504030201 \
+         00ff64617461",
+    ),
+    (
+        "Close",
+        "09000000 0a 00 0000 0807060504030201 \
+         e9030300000074c3a9",
+    ),
+    ("Nudge", "00000000 23 40 0000 0000000000000000"),
+    ("Interrupt", "00000000 25 00 0000 0807060504030201"),
+    ("Finish", "00000000 26 00 0000 0000000000000000"),
+    (
+        "Hello",
+        "0e000000 20 00 0000 0000000000000000 \
+         e903010d0c0b0a0300000074c3a9",
+    ),
+    ("Ready", "00000000 21 00 0000 0000000000000000"),
+    (
+        "BootFailed",
+        "10000000 22 00 0000 0000000000000000 \
+         0300000074c3a9050000006c696e650a",
+    ),
+    (
+        "Reclaimed",
+        "10000000 24 00 0000 0000000000000000 \
+         0100000000000000ffffffffffffffff",
+    ),
+    (
+        "Stack",
+        "07000000 27 00 0000 0807060504030201 \
+         0300000074c3a9",
+    ),
 ];
 
 #[test]
@@ -16,7 +102,7 @@ fn the_bytes_of_every_message_are_those_of_this_version() {
     assert_eq!(encoded.len(), PINNED.len(), "a new message needs its bytes here");
     for ((way, bytes), (name, expect)) in encoded.iter().zip(PINNED) {
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        let expect = expect.replace([' ', '\n'], "");
+        let expect = expect.replace(' ', "");
         assert_eq!(hex, expect, "{way:?} {name} is encoded differently: raise wire::VERSION");
     }
 }
@@ -30,7 +116,7 @@ fn codes_of_header_names_are_those_of_this_version() {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
     }
-    assert_eq!(hash, 0, "a name got another code: raise wire::VERSION");
+    assert_eq!(hash, 0xe681_93c5_ee5e_2a4b, "a name got another code: raise wire::VERSION");
 }
 
 #[test]

@@ -40,23 +40,16 @@ pub(crate) fn bytes<'py>(value: &Bound<'py, PyAny>, what: &str) -> PyResult<Boun
     if let Ok(bytes) = value.cast::<PyBytes>() {
         return Ok(bytes.clone());
     }
-    let view = py
-        .import(intern!(py, "builtins"))?
-        .getattr(intern!(py, "memoryview"))?
-        .call1((value,));
+    let view = py.import(intern!(py, "builtins"))?.getattr(intern!(py, "memoryview"))?.call1((value,));
     let view = view.map_err(|_| {
-        let kind = value
-            .get_type()
-            .name()
-            .map_or_else(|_| "that".to_owned(), |name| name.to_string());
+        let kind = value.get_type().name().map_or_else(|_| "that".to_owned(), |name| name.to_string());
         PyTypeError::new_err(format!("{what} must be bytes, not {kind}"))
     })?;
-    Ok(view
-        .call_method0(intern!(py, "tobytes"))?
-        .cast_into::<PyBytes>()?)
+    Ok(view.call_method0(intern!(py, "tobytes"))?.cast_into::<PyBytes>()?)
 }
 
-/// Status and headers of a response. Fields that belong to the connection are left out: the host decides them.
+/// Status and headers of a response. Fields that belong to the connection are left out: the host decides
+/// them.
 pub(crate) fn head<'py>(event: &Bound<'py, PyDict>, status: u16) -> PyResult<Head> {
     let py = event.py();
     let mut head = Head::new(status);
@@ -78,9 +71,7 @@ fn pair<'py>(field: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, Bound<'p
     if field.len().is_ok_and(|length| length == 2) {
         Ok((field.get_item(0)?, field.get_item(1)?))
     } else {
-        Err(PyTypeError::new_err(
-            "each header must be a pair of bytes: (name, value)",
-        ))
+        Err(PyTypeError::new_err("each header must be a pair of bytes: (name, value)"))
     }
 }
 
@@ -91,8 +82,6 @@ pub(crate) fn status<'py>(event: &Bound<'py, PyDict>) -> PyResult<u16> {
         optional(event, intern!(py, "status"))?.ok_or_else(|| PyValueError::new_err("status is missing"))?;
     match value.extract::<u16>() {
         Ok(status @ 200..=999) => Ok(status),
-        _ => Err(PyValueError::new_err(format!(
-            "status {value} is not a number from 200 to 999"
-        ))),
+        _ => Err(PyValueError::new_err(format!("status {value} is not a number from 200 to 999"))),
     }
 }

@@ -1,7 +1,7 @@
 //! One request or WebSocket as the application sees it: `receive` and `send`.
 //!
-//! Everything runs on the thread of the event loop. What is specific to HTTP and to WebSockets is in the modules of those
-//! names; here is what they share: waiting, flow control, and the end.
+//! Everything runs on the thread of the event loop. What is specific to HTTP and to WebSockets is in the
+//! modules of those names; here is what they share: waiting, flow control, and the end.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
@@ -73,11 +73,7 @@ impl Exchange {
             raised: false,
             task: None,
         };
-        Exchange {
-            shared,
-            request,
-            state: Mutex::new(state),
-        }
+        Exchange { shared, request, state: Mutex::new(state) }
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -121,9 +117,7 @@ impl Exchange {
                 if done.is_truthy()? {
                     Ok(())
                 } else {
-                    waiter
-                        .call_method1(intern!(py, "set_result"), (py.None(),))
-                        .map(drop)
+                    waiter.call_method1(intern!(py, "set_result"), (py.None(),)).map(drop)
                 }
             });
             if let Err(error) = woken {
@@ -147,10 +141,7 @@ impl Exchange {
             (failure, state.answer.excess)
         };
         if excess {
-            self.note(
-                py,
-                "the application sent more bytes than its Content-Length; the rest was dropped",
-            );
+            self.note(py, "the application sent more bytes than its Content-Length; the rest was dropped");
         }
         let reason = failure.map(|failure| self.report(py, &failure));
         {
@@ -208,9 +199,7 @@ impl State {
         if self.answer.ended() {
             None
         } else if self.answer.has_head() {
-            Some(Failure::Unfinished(
-                "the application returned before its response was complete",
-            ))
+            Some(Failure::Unfinished("the application returned before its response was complete"))
         } else {
             Some(Failure::Unfinished("the application returned without a response"))
         }
@@ -223,13 +212,7 @@ impl Exchange {
     fn receive<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
         match this.poll(py)? {
-            Some(event) => Ok(Bound::new(
-                py,
-                Ready {
-                    event: event.into_any().unbind(),
-                },
-            )?
-            .into_any()),
+            Some(event) => Ok(Bound::new(py, Ready { event: event.into_any().unbind() })?.into_any()),
             None => this.shared.receive_later.bind(py).call1((slf,)),
         }
     }
@@ -252,10 +235,7 @@ impl Exchange {
                 Protocol::WebSocket(_) => state.send_websocket(event)?,
             }
             state.pump(py);
-            (
-                state.pending.is_empty(),
-                state.answer.ended() && !state.waiters.is_empty(),
-            )
+            (state.pending.is_empty(), state.answer.ended() && !state.waiters.is_empty())
         };
         if ended {
             this.wake(py);

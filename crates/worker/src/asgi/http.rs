@@ -41,10 +41,7 @@ impl State {
             Http::Body => {
                 let piece = {
                     let mut inbox = self.answer.link.inbox();
-                    inbox
-                        .mail
-                        .get_mut(&self.answer.id)
-                        .and_then(|mailbox| mailbox.pieces.pop_front())
+                    inbox.mail.get_mut(&self.answer.id).and_then(|mailbox| mailbox.pieces.pop_front())
                 };
                 let Some(Piece::Body { data, end }) = piece else {
                     return Ok(None);
@@ -65,9 +62,7 @@ impl State {
         match kind.to_str()? {
             "http.response.start" => self.response_start(message),
             "http.response.body" => self.response_body(message),
-            kind => Err(PyRuntimeError::new_err(format!(
-                "an HTTP response cannot send {kind:?}"
-            ))),
+            kind => Err(PyRuntimeError::new_err(format!("an HTTP response cannot send {kind:?}"))),
         }
     }
 
@@ -83,15 +78,10 @@ impl State {
     pub(crate) fn response_body(&mut self, message: &Bound<'_, PyDict>) -> PyResult<()> {
         let py = message.py();
         if !self.answer.has_head() {
-            return Err(PyRuntimeError::new_err(
-                "a response must start with http.response.start",
-            ));
+            return Err(PyRuntimeError::new_err("a response must start with http.response.start"));
         }
         if self.answer.ended()
-            || self
-                .pending
-                .back()
-                .is_some_and(|pending| matches!(pending, Pending::Body { end: true, .. }))
+            || self.pending.back().is_some_and(|pending| matches!(pending, Pending::Body { end: true, .. }))
         {
             return Err(PyRuntimeError::new_err("the response was complete already"));
         }
@@ -102,9 +92,7 @@ impl State {
         let end = !event::flag(message, intern!(py, "more_body"))?;
         let data = body.as_bytes();
         if end && self.answer.falls_short(data.len()) {
-            return Err(PyRuntimeError::new_err(
-                "the response is shorter than its Content-Length",
-            ));
+            return Err(PyRuntimeError::new_err("the response is shorter than its Content-Length"));
         }
         let stop = self.answer.admit(data).len();
         if self.pending.is_empty() {
@@ -112,19 +100,9 @@ impl State {
             if start == stop && self.answer.ended() == end {
                 return Ok(());
             }
-            self.pending.push_back(Pending::Body {
-                data: body.unbind(),
-                start,
-                stop,
-                end,
-            });
+            self.pending.push_back(Pending::Body { data: body.unbind(), start, stop, end });
         } else {
-            self.pending.push_back(Pending::Body {
-                data: body.unbind(),
-                start: 0,
-                stop,
-                end,
-            });
+            self.pending.push_back(Pending::Body { data: body.unbind(), start: 0, stop, end });
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! Stopping one request on the event loop.
 //!
-//! A suspended task is cancelled. A task that blocks the loop cannot be: half a second later, if the loop is still inside of
-//! it, the exception is raised in the loop's thread, under the same guard as for WSGI (see [`crate::interrupt`]).
+//! A suspended task is cancelled. A task that blocks the loop cannot be: half a second later, if the loop is
+//! still inside of it, the exception is raised in the loop's thread, under the same guard as for WSGI (see
+//! [`crate::interrupt`]).
 
 use std::time::Duration;
 
@@ -29,9 +30,7 @@ pub(crate) struct TaskInterrupt {
 
 impl TaskInterrupt {
     fn find(&self, py: Python<'_>, id: u64) -> Option<Py<Exchange>> {
-        let running = lock(&self.shared.exchanges)
-            .get(&id)
-            .map(|exchange| exchange.clone_ref(py));
+        let running = lock(&self.shared.exchanges).get(&id).map(|exchange| exchange.clone_ref(py));
         running.or_else(|| {
             let starting = lock(&self.shared.starting);
             starting
@@ -53,22 +52,13 @@ impl TaskInterrupt {
             return Ok(None);
         };
         let current = self.current(py)?;
-        let task = exchange
-            .get()
-            .state()
-            .task
-            .as_ref()
-            .map(|task| task.bind(py).clone());
+        let task = exchange.get().state().task.as_ref().map(|task| task.bind(py).clone());
         // In its first step the task is only known to asyncio.
         let Some(task) = task.or_else(|| current.clone()) else {
             return Ok(None);
         };
         let blocked = current.is_some_and(|current| current.is(&task));
-        let text = self
-            .stack_of_task
-            .bind(py)
-            .call1((&task, blocked, self.shared.thread))?
-            .extract()?;
+        let text = self.stack_of_task.bind(py).call1((&task, blocked, self.shared.thread))?.extract()?;
         {
             let mut state = exchange.get().state();
             if state.finished {
@@ -77,10 +67,7 @@ impl TaskInterrupt {
             state.overdue = true;
         }
         let cancel = task.getattr("cancel")?;
-        self.shared
-            .event_loop
-            .bind(py)
-            .call_method1("call_soon_threadsafe", (cancel,))?;
+        self.shared.event_loop.bind(py).call_method1("call_soon_threadsafe", (cancel,))?;
         Ok(Some((exchange, task.unbind(), text)))
     }
 
@@ -111,9 +98,7 @@ impl Interrupt for TaskInterrupt {
         let Some(Some((exchange, task, text))) = cancelled else {
             return;
         };
-        self.shared
-            .link
-            .tell(&ControlFromWorker::Stack { id, text: &text });
+        self.shared.link.tell(&ControlFromWorker::Stack { id, text: &text });
         std::thread::sleep(PATIENCE);
         Python::try_attach(|py| self.raise(py, exchange.get(), &task).unwrap_or_else(complain));
     }

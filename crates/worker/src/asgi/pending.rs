@@ -1,6 +1,7 @@
 //! What an application has sent and the router has no credit for yet.
 //!
-//! The objects are kept as they are and sent piece by piece as credit arrives, so a long body is never copied as a whole.
+//! The objects are kept as they are and sent piece by piece as credit arrives, so a long body is never copied
+//! as a whole.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
@@ -35,12 +36,7 @@ impl State {
     pub(crate) fn pump(&mut self, py: Python<'_>) {
         while let Some(pending) = self.pending.front_mut() {
             let complete = match pending {
-                Pending::Body {
-                    data,
-                    start,
-                    stop,
-                    end,
-                } => {
+                Pending::Body { data, start, stop, end } => {
                     *start += self.answer.put(&data.bind(py).as_bytes()[*start..*stop], *end);
                     start == stop && self.answer.ended() == *end
                 }
@@ -70,11 +66,7 @@ fn message_bytes<'a>(data: &'a Bound<'_, PyAny>) -> &'a [u8] {
         return bytes.as_bytes();
     }
     // It was converted once when it was sent, so it can be again.
-    data.cast::<PyString>()
-        .ok()
-        .and_then(|text| text.to_str().ok())
-        .unwrap_or_default()
-        .as_bytes()
+    data.cast::<PyString>().ok().and_then(|text| text.to_str().ok()).unwrap_or_default().as_bytes()
 }
 
 /// Send as much of a message as the credit allows; `None` if that is nothing although there is something.
@@ -82,20 +74,12 @@ fn put_message(answer: &mut Answer, data: &[u8], text: bool) -> Option<usize> {
     let mut taken = 0;
     loop {
         let rest = &data[taken..];
-        let allowed = rest
-            .len()
-            .min(MAX_CHUNK)
-            .min(usize::try_from(answer.credit).unwrap_or(usize::MAX));
+        let allowed = rest.len().min(MAX_CHUNK).min(usize::try_from(answer.credit).unwrap_or(usize::MAX));
         if allowed == 0 && !rest.is_empty() {
             return (taken > 0).then_some(taken);
         }
         let end = allowed == rest.len();
-        answer.link.post(&FromWorker::Message {
-            id: answer.id,
-            data: &rest[..allowed],
-            text,
-            end,
-        });
+        answer.link.post(&FromWorker::Message { id: answer.id, data: &rest[..allowed], text, end });
         answer.credit -= allowed as u64;
         taken += allowed;
         if end {

@@ -53,11 +53,7 @@ impl ScopeMaker {
         headers: HeaderList<'_>,
         websocket: bool,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let scope = if websocket {
-            self.websocket.bind(py).copy()?
-        } else {
-            self.http.bind(py).copy()?
-        };
+        let scope = if websocket { self.websocket.bind(py).copy()? } else { self.http.bind(py).copy()? };
         scope.set_item(intern!(py, "path"), path(py, head))?;
         scope.set_item(intern!(py, "raw_path"), PyBytes::new(py, head.raw_path))?;
         scope.set_item(intern!(py, "query_string"), self.bytes(py, head.query))?;
@@ -78,17 +74,10 @@ impl ScopeMaker {
             scope.set_item(intern!(py, "http_version"), intern!(py, "1.0"))?;
         }
         if websocket {
-            let scheme = if head.scheme == "https" {
-                intern!(py, "wss")
-            } else {
-                intern!(py, "ws")
-            };
+            let scheme = if head.scheme == "https" { intern!(py, "wss") } else { intern!(py, "ws") };
             scope.set_item(intern!(py, "scheme"), scheme)?;
             scope.set_item(intern!(py, "subprotocols"), subprotocols(py, headers)?)?;
-            scope.set_item(
-                intern!(py, "extensions"),
-                self.websocket_extensions.bind(py).copy()?,
-            )?;
+            scope.set_item(intern!(py, "extensions"), self.websocket_extensions.bind(py).copy()?)?;
         } else {
             scope.set_item(intern!(py, "method"), method(py, head.method))?;
             scope.set_item(intern!(py, "scheme"), scheme(py, head.scheme))?;
@@ -97,11 +86,7 @@ impl ScopeMaker {
     }
 
     fn bytes<'py>(&self, py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyBytes> {
-        if bytes.is_empty() {
-            self.empty_bytes.bind(py).clone()
-        } else {
-            PyBytes::new(py, bytes)
-        }
+        if bytes.is_empty() { self.empty_bytes.bind(py).clone() } else { PyBytes::new(py, bytes) }
     }
 
     fn headers<'py>(&self, py: Python<'py>, headers: HeaderList<'_>) -> PyResult<Bound<'py, PyList>> {
@@ -128,22 +113,14 @@ fn base<'py>(py: Python<'py>, kind: &str, scheme: &str) -> PyResult<Bound<'py, P
     scope.set_item(intern!(py, "http_version"), "1.1")?;
     scope.set_item(intern!(py, "scheme"), PyString::intern(py, scheme))?;
     scope.set_item(intern!(py, "root_path"), "")?;
-    for key in [
-        "path",
-        "raw_path",
-        "query_string",
-        "headers",
-        "client",
-        "server",
-        "state",
-    ] {
+    for key in ["path", "raw_path", "query_string", "headers", "client", "server", "state"] {
         scope.set_item(PyString::intern(py, key), py.None())?;
     }
     Ok(scope)
 }
 
-/// Percent-decoded path with the root path (since version 2.4). Bytes that are not UTF-8 are replaced, as a `str` has no
-/// place for them; raw_path has them.
+/// Percent-decoded path with the root path (since version 2.4). Bytes that are not UTF-8 are replaced, as a
+/// `str` has no place for them; raw_path has them.
 fn path<'py>(py: Python<'py>, head: &RequestHead<'_>) -> Bound<'py, PyString> {
     let path = String::from_utf8_lossy(head.path);
     if head.root_path.is_empty() {
@@ -174,14 +151,9 @@ fn address<'py>(
 
 fn subprotocols<'py>(py: Python<'py>, headers: HeaderList<'_>) -> PyResult<Bound<'py, PyList>> {
     let list = PyList::empty(py);
-    for header in headers
-        .iter()
-        .filter(|header| header.name.as_bytes() == b"sec-websocket-protocol")
-    {
-        for name in String::from_utf8_lossy(header.value)
-            .split(',')
-            .map(str::trim)
-            .filter(|name| !name.is_empty())
+    for header in headers.iter().filter(|header| header.name.as_bytes() == b"sec-websocket-protocol") {
+        for name in
+            String::from_utf8_lossy(header.value).split(',').map(str::trim).filter(|name| !name.is_empty())
         {
             list.append(name)?;
         }

@@ -22,7 +22,8 @@ use crate::link::{Link, broken, lock};
 
 /// How tasks are made.
 enum Starter {
-    /// CPython 3.12 and newer: `asyncio.Task(coroutine, loop=loop, eager_start=True)` runs the first step at once.
+    /// CPython 3.12 and newer: `asyncio.Task(coroutine, loop=loop, eager_start=True)` runs the first step at
+    /// once.
     Eager { task: Py<PyAny>, arguments: Py<PyDict> },
     /// `loop.create_task`.
     Lazy(Py<PyAny>),
@@ -67,10 +68,7 @@ impl Shared {
         let Some(flush) = self.flush.get() else {
             return Ok(());
         };
-        self.event_loop
-            .bind(py)
-            .call_method1(intern!(py, "call_soon"), (flush,))
-            .map(drop)
+        self.event_loop.bind(py).call_method1(intern!(py, "call_soon"), (flush,)).map(drop)
     }
 
     fn flush_now(&self, py: Python<'_>) -> PyResult<()> {
@@ -132,17 +130,9 @@ impl Shared {
                 started.push(id);
             }
         }
-        let touched = self
-            .link
-            .inbox()
-            .touched
-            .as_mut()
-            .map(std::mem::take)
-            .unwrap_or_default();
+        let touched = self.link.inbox().touched.as_mut().map(std::mem::take).unwrap_or_default();
         for id in touched {
-            let exchange = lock(&self.exchanges)
-                .get(&id)
-                .map(|exchange| exchange.clone_ref(py));
+            let exchange = lock(&self.exchanges).get(&id).map(|exchange| exchange.clone_ref(py));
             if let Some(exchange) = exchange {
                 exchange.get().deliver(py);
             }
@@ -150,10 +140,7 @@ impl Shared {
         for id in started {
             // A response says as much, and nothing may follow the end of one.
             let exchanges = lock(&self.exchanges);
-            if exchanges
-                .get(&id)
-                .is_some_and(|exchange| !exchange.get().state().answer.head_sent())
-            {
+            if exchanges.get(&id).is_some_and(|exchange| !exchange.get().state().answer.head_sent()) {
                 self.link.post(&FromWorker::Started { id });
             }
         }
@@ -168,10 +155,8 @@ impl Shared {
         if !inbox.queue.iter().any(|request| request.has(flag::ACK_START)) {
             return Vec::new();
         }
-        let (acknowledged, others): (Vec<_>, Vec<_>) = inbox
-            .queue
-            .drain(..)
-            .partition(|request| request.has(flag::ACK_START));
+        let (acknowledged, others): (Vec<_>, Vec<_>) =
+            inbox.queue.drain(..).partition(|request| request.has(flag::ACK_START));
         inbox.queue.extend(others);
         drop(inbox);
         for request in &acknowledged {
@@ -184,9 +169,7 @@ impl Shared {
         let id = request.id;
         if let Err(error) = self.try_start(py, request) {
             // Only Python out of memory or an application that broke asyncio gets here.
-            let reason = self
-                .reporter
-                .report_for(py, "?", "?", "?", &Failure::Raised(error));
+            let reason = self.reporter.report_for(py, "?", "?", "?", &Failure::Raised(error));
             Answer::new(self.link, id, false, 0).fail(&reason);
             self.ended(py, id);
         }
@@ -212,10 +195,7 @@ impl Shared {
         let exchange = Bound::new(py, Exchange::new(self, request, answer, protocol))?;
         let receive = exchange.getattr(intern!(py, "receive"))?;
         let send = exchange.getattr(intern!(py, "send"))?;
-        let coroutine = self
-            .run
-            .bind(py)
-            .call1((&self.app, scope, receive, send, &exchange))?;
+        let coroutine = self.run.bind(py).call1((&self.app, scope, receive, send, &exchange))?;
         let task = match &self.starter {
             Starter::Lazy(create_task) => create_task.bind(py).call1((coroutine,))?,
             Starter::Eager { task, arguments } => {
@@ -306,10 +286,7 @@ impl AsgiServer {
         if received == Received::Closed {
             // Only while finishing; the loop would call again and again.
             let fd = link.data().as_raw_fd();
-            self.shared
-                .event_loop
-                .bind(py)
-                .call_method1(intern!(py, "remove_reader"), (fd,))?;
+            self.shared.event_loop.bind(py).call_method1(intern!(py, "remove_reader"), (fd,))?;
         }
         self.shared.handle_batch(py)
     }

@@ -82,8 +82,8 @@ impl WebSocket {
         self.phase = Phase::Closed;
     }
 
-    /// Put together the next message from the pieces in the mailbox. Pieces of an unfinished message get their credit at
-    /// once, or a message longer than the window would never become complete.
+    /// Put together the next message from the pieces in the mailbox. Pieces of an unfinished message get
+    /// their credit at once, or a message longer than the window would never become complete.
     pub(crate) fn collect(&mut self, link: &Link, id: u64) {
         while self.message.is_none() && self.closed.is_none() {
             let piece = {
@@ -93,10 +93,7 @@ impl WebSocket {
                 };
                 match mailbox.pieces.pop_front() {
                     Some(piece) => piece,
-                    None if mailbox.cancelled => Piece::Close {
-                        code: code::ABNORMAL,
-                        reason: String::new(),
-                    },
+                    None if mailbox.cancelled => Piece::Close { code: code::ABNORMAL, reason: String::new() },
                     None => return,
                 }
             };
@@ -203,9 +200,9 @@ impl State {
             }
             (Phase::Open, "websocket.send") => self.send_message(message),
             (Phase::Open, "websocket.close") => self.send_close(message),
-            (Phase::Closed, kind) => Err(PyRuntimeError::new_err(format!(
-                "{kind:?} was sent after the WebSocket was closed"
-            ))),
+            (Phase::Closed, kind) => {
+                Err(PyRuntimeError::new_err(format!("{kind:?} was sent after the WebSocket was closed")))
+            }
             (_, kind) => Err(PyRuntimeError::new_err(format!(
                 "{kind:?} cannot be sent in the state of this WebSocket"
             ))),
@@ -225,11 +222,8 @@ impl State {
         let py = message.py();
         let mut head = event::head(message, 101)?;
         if let Some(subprotocol) = event::optional(message, intern!(py, "subprotocol"))? {
-            head.push(
-                b"sec-websocket-protocol",
-                subprotocol.extract::<String>()?.as_bytes(),
-            )
-            .map_err(|error| PyValueError::new_err(format!("subprotocol: {error}")))?;
+            head.push(b"sec-websocket-protocol", subprotocol.extract::<String>()?.as_bytes())
+                .map_err(|error| PyValueError::new_err(format!("subprotocol: {error}")))?;
         }
         if let Protocol::WebSocket(websocket) = &mut self.protocol {
             websocket.phase = Phase::Open;
@@ -250,16 +244,10 @@ impl State {
             }
             (None, Some(bytes)) => (event::bytes(&bytes, "a message")?.into_any(), false),
             _ => {
-                return Err(PyValueError::new_err(
-                    "websocket.send needs either \"text\" or \"bytes\"",
-                ));
+                return Err(PyValueError::new_err("websocket.send needs either \"text\" or \"bytes\""));
             }
         };
-        self.pending.push_back(Pending::Message {
-            data: data.unbind(),
-            start: 0,
-            text,
-        });
+        self.pending.push_back(Pending::Message { data: data.unbind(), start: 0, text });
         Ok(())
     }
 
@@ -268,17 +256,13 @@ impl State {
         let code = event::optional(message, intern!(py, "code"))?;
         let code = code.map_or(Ok(code::NORMAL), |code| code.extract())?;
         if matches!(code, code::NO_STATUS | code::ABNORMAL) || !(1000..5000).contains(&code) {
-            return Err(PyValueError::new_err(format!(
-                "{code} is not a close code an application may send"
-            )));
+            return Err(PyValueError::new_err(format!("{code} is not a close code an application may send")));
         }
         let reason = event::optional(message, intern!(py, "reason"))?;
         let reason: String = reason.map_or(Ok(String::new()), |reason| reason.extract())?;
         // A close frame holds 125 bytes, two of them the code (RFC 6455 section 5.5).
         if reason.len() > 123 {
-            return Err(PyValueError::new_err(
-                "the reason of a close is limited to 123 bytes",
-            ));
+            return Err(PyValueError::new_err("the reason of a close is limited to 123 bytes"));
         }
         self.pending.push_back(Pending::Close { code, reason });
         Ok(())

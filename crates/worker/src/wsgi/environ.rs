@@ -1,8 +1,8 @@
 //! The environ of a request: PEP 3333 "environ Variables" and RFC 3875 section 4.1.
 //!
-//! What never changes is in a base dictionary that is copied for each request. Header names with an underscore are
-//! dropped, because they would be indistinguishable from the same name with a hyphen, and so is `Proxy`, which many
-//! libraries take for a setting (CVE-2016-5385).
+//! What never changes is in a base dictionary that is copied for each request. Header names with an
+//! underscore are dropped, because they would be indistinguishable from the same name with a hyphen, and so
+//! is `Proxy`, which many libraries take for a setting (CVE-2016-5385).
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -37,8 +37,8 @@ pub(crate) struct EnvironMaker {
 }
 
 impl EnvironMaker {
-    /// `multithread`: more than one thread of this process runs the application. `no_input`: `wsgi.input` of requests
-    /// without a body.
+    /// `multithread`: more than one thread of this process runs the application. `no_input`: `wsgi.input` of
+    /// requests without a body.
     ///
     /// # Errors
     /// When Python does.
@@ -49,7 +49,8 @@ impl EnvironMaker {
         multithread: bool,
     ) -> PyResult<Self> {
         let base = PyDict::new(py);
-        // The keys that every request sets have their place too: replacing a value is cheaper than adding a key.
+        // The keys that every request sets have their place too: replacing a value is cheaper than adding a
+        // key.
         for key in PER_REQUEST {
             base.set_item(PyString::intern(py, key), "")?;
         }
@@ -96,19 +97,13 @@ impl EnvironMaker {
         if head.version == 10 {
             environ.set_item(intern!(py, "SERVER_PROTOCOL"), intern!(py, "HTTP/1.0"))?;
         }
-        environ.set_item(
-            intern!(py, "REMOTE_ADDR"),
-            self.client_host.get(py, head.client_host),
-        )?;
+        environ.set_item(intern!(py, "REMOTE_ADDR"), self.client_host.get(py, head.client_host))?;
         environ.set_item(intern!(py, "REMOTE_PORT"), number(py, head.client_port))?;
         environ.set_item(intern!(py, "wsgi.url_scheme"), scheme(py, head.scheme))?;
         if let Some(input) = input {
             environ.set_item(intern!(py, "wsgi.input"), input)?;
         }
-        environ.set_item(
-            intern!(py, "serpentry.request_id"),
-            PyString::new(py, head.request_id),
-        )?;
+        environ.set_item(intern!(py, "serpentry.request_id"), PyString::new(py, head.request_id))?;
         self.set_server(py, &environ, head, headers)?;
         self.set_headers(py, &environ, headers)?;
         if let Some(length) = head.content_length
@@ -132,13 +127,8 @@ impl EnvironMaker {
             (head.server_host, head.server_port)
         } else {
             let host = headers.iter().find(|header| header.name.as_bytes() == b"host");
-            let host = host
-                .and_then(|header| std::str::from_utf8(header.value).ok())
-                .unwrap_or_default();
-            match host
-                .rsplit_once(':')
-                .and_then(|(name, port)| Some((name, port.parse().ok()?)))
-            {
+            let host = host.and_then(|header| std::str::from_utf8(header.value).ok()).unwrap_or_default();
+            match host.rsplit_once(':').and_then(|(name, port)| Some((name, port.parse().ok()?))) {
                 Some(pair) => pair,
                 None => (host, default_port),
             }
@@ -182,7 +172,8 @@ impl EnvironMaker {
 /// A known header must have its own bit in `set_headers`.
 const _: () = assert!(wire::KNOWN_HEADERS.len() <= 64);
 
-/// Set a field, or append to the one that is there (RFC 9110 section 5.2; cookies as in RFC 6265 section 5.4).
+/// Set a field, or append to the one that is there (RFC 9110 section 5.2; cookies as in RFC 6265 section
+/// 5.4).
 fn join<'py>(
     environ: &Bound<'py, PyDict>,
     key: &Bound<'py, PyString>,

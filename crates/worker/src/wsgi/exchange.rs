@@ -31,19 +31,16 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     pub(crate) fn new(answer: Answer, link: &'static Link) -> Self {
-        Exchange {
-            link,
-            id: answer.id,
-            answer: Mutex::new(answer),
-        }
+        Exchange { link, id: answer.id, answer: Mutex::new(answer) }
     }
 
     pub(crate) fn answer(&self) -> std::sync::MutexGuard<'_, Answer> {
         lock(&self.answer)
     }
 
-    /// Send one piece, waiting for credit where needed. The end is marked when `end` says so, and also as soon as the
-    /// application's own Content-Length is reached: most frameworks state it, and so their response is one frame.
+    /// Send one piece, waiting for credit where needed. The end is marked when `end` says so, and also as
+    /// soon as the application's own Content-Length is reached: most frameworks state it, and so their
+    /// response is one frame.
     pub(crate) fn send(&self, py: Python<'_>, data: &[u8], end: bool) -> PyResult<Sent> {
         let (mut rest, end) = {
             let mut answer = self.answer();
@@ -163,10 +160,7 @@ pub(crate) fn piece<'a>(data: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
 fn head_of(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Head> {
     let mut head = head_with_status(status)?;
     let list = headers.cast::<PyList>().map_err(|_| {
-        PyTypeError::new_err(format!(
-            "headers must be a list of tuples, not {}",
-            type_name(headers)
-        ))
+        PyTypeError::new_err(format!("headers must be a list of tuples, not {}", type_name(headers)))
     })?;
     for field in list.iter() {
         let (name, value) = pair(&field)?;
@@ -179,37 +173,30 @@ fn head_of(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<He
 }
 
 fn type_name(object: &Bound<'_, PyAny>) -> String {
-    object
-        .get_type()
-        .name()
-        .map_or_else(|_| "that".to_owned(), |name| name.to_string())
+    object.get_type().name().map_or_else(|_| "that".to_owned(), |name| name.to_string())
 }
+
+/// Longest reason phrase in bytes; it shares a frame with the header fields.
+const LONGEST_REASON: usize = 1000;
 
 /// `"404 Gone fishing"` gives 404 and its phrase.
 fn head_with_status(status: &Bound<'_, PyAny>) -> PyResult<Head> {
     if !status.is_instance_of::<PyString>() {
         let kind = type_name(status);
-        return Err(PyTypeError::new_err(format!(
-            "status must be a str such as \"200 OK\", not {kind}"
-        )));
+        return Err(PyTypeError::new_err(format!("status must be a str such as \"200 OK\", not {kind}")));
     }
     let line = latin1_bytes(status)?;
     let plain = !line.iter().any(|byte| *byte < 0x20 || *byte == 0x7f);
-    let code = line
-        .split_first_chunk::<3>()
-        .filter(|(digits, _)| digits.iter().all(u8::is_ascii_digit));
+    let code = line.split_first_chunk::<3>().filter(|(digits, _)| digits.iter().all(u8::is_ascii_digit));
     let code = code.map(|(digits, rest)| {
-        (
-            digits
-                .iter()
-                .fold(0, |code, digit| code * 10 + u16::from(digit - b'0')),
-            rest,
-        )
+        (digits.iter().fold(0, |code, digit| code * 10 + u16::from(digit - b'0')), rest)
     });
     match code {
         // 1xx are interim responses: an application cannot end with one.
         Some((code @ 200.., [])) if plain => Ok(Head::new(code)),
-        Some((code @ 200.., [b' ', reason @ ..])) if plain => Ok(Head::new(code).with_reason(reason)),
+        Some((code @ 200.., [b' ', reason @ ..])) if plain && reason.len() <= LONGEST_REASON => {
+            Ok(Head::new(code).with_reason(reason))
+        }
         _ => Err(PyValueError::new_err(format!(
             "status {:?} is not three digits from 200, a space and a reason",
             String::from_utf8_lossy(&line)
@@ -219,10 +206,7 @@ fn head_with_status(status: &Bound<'_, PyAny>) -> PyResult<Head> {
 
 fn pair<'py>(field: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     let wrong = || {
-        PyTypeError::new_err(format!(
-            "each header must be a (name, value) tuple, not {}",
-            type_name(field)
-        ))
+        PyTypeError::new_err(format!("each header must be a (name, value) tuple, not {}", type_name(field)))
     };
     let tuple = field.cast::<PyTuple>().map_err(|_| wrong())?;
     if tuple.len() != 2 {
@@ -238,19 +222,13 @@ fn latin1_bytes<'a>(text: &'a Bound<'_, PyAny>) -> PyResult<Text<'a>> {
     let text = text
         .cast::<PyString>()
         .map_err(|_| {
-            PyTypeError::new_err(format!(
-                "header names and values must be str, not {}",
-                type_name(text)
-            ))
+            PyTypeError::new_err(format!("header names and values must be str, not {}", type_name(text)))
         })?
         .to_str()?;
     if text.is_ascii() {
         return Ok(Text::Borrowed(text.as_bytes()));
     }
-    let bytes: Option<Vec<u8>> = text
-        .chars()
-        .map(|char| u8::try_from(u32::from(char)).ok())
-        .collect();
+    let bytes: Option<Vec<u8>> = text.chars().map(|char| u8::try_from(u32::from(char)).ok()).collect();
     bytes
         .map(Text::Owned)
         .ok_or_else(|| PyValueError::new_err("header holds a character that is not latin-1"))

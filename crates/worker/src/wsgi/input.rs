@@ -1,7 +1,7 @@
 //! `wsgi.input`: the request body as a file (PEP 3333 "Input and Error Streams").
 //!
-//! Pieces arrive as the router sends them; credit goes back as the application reads, so a body that nobody reads is
-//! never buffered beyond the window. A body that ends too early is an error, never a short body.
+//! Pieces arrive as the router sends them; credit goes back as the application reads, so a body that nobody
+//! reads is never buffered beyond the window. A body that ends too early is an error, never a short body.
 
 use std::sync::Mutex;
 
@@ -57,14 +57,7 @@ pub(crate) struct Input {
 impl Input {
     /// `has_body` is false for a request without a body.
     pub(crate) fn new(link: &'static Link, id: u64, has_body: bool) -> Self {
-        Input {
-            link,
-            id,
-            buffer: Mutex::new(Buffer {
-                ended: !has_body,
-                ..Buffer::default()
-            }),
-        }
+        Input { link, id, buffer: Mutex::new(Buffer { ended: !has_body, ..Buffer::default() }) }
     }
 
     /// Return credit in steps, so that small pieces do not cost a frame each.
@@ -86,12 +79,8 @@ impl Input {
                 }
                 Ok(true)
             }
-            Next::Gone => Err(PyOSError::new_err(
-                "client disconnected before the end of the request body",
-            )),
-            Next::Late => Err(PyOSError::new_err(
-                "deadline of the request passed while its body was read",
-            )),
+            Next::Gone => Err(PyOSError::new_err("client disconnected before the end of the request body")),
+            Next::Late => Err(PyOSError::new_err("deadline of the request passed while its body was read")),
         }
     }
 
@@ -170,8 +159,7 @@ fn take_body(mailbox: &mut Mailbox) -> Option<Next> {
 
 /// A size argument of the file interface: absent, None and negative mean no limit.
 fn limit(size: Option<isize>) -> usize {
-    size.and_then(|size| usize::try_from(size).ok())
-        .unwrap_or(usize::MAX)
+    size.and_then(|size| usize::try_from(size).ok()).unwrap_or(usize::MAX)
 }
 
 fn line_end(unread: &[u8], limit: usize) -> Option<usize> {
@@ -196,9 +184,7 @@ impl Input {
     #[pyo3(signature = (size=None, /))]
     fn read1<'py>(&self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
         let limit = limit(size);
-        self.take(py, |unread| {
-            (!unread.is_empty() || limit == 0).then_some(unread.len().min(limit))
-        })
+        self.take(py, |unread| (!unread.is_empty() || limit == 0).then_some(unread.len().min(limit)))
     }
 
     /// readline(size=-1): up to and with the next line feed.
@@ -235,11 +221,7 @@ impl Input {
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let line = self.readline(py, None)?;
-        if line.as_bytes().is_empty() {
-            Err(PyStopIteration::new_err(()))
-        } else {
-            Ok(line)
-        }
+        if line.as_bytes().is_empty() { Err(PyStopIteration::new_err(())) } else { Ok(line) }
     }
 
     /// The body belongs to the host: an application that closes its view of it does no harm.

@@ -47,18 +47,18 @@ impl WsgiServer {
 
     /// The next request to run on this thread, or `None` when no more will come.
     ///
-    /// It is taken out of the queue only while Python is attached: a request that waits for the interpreter lock has not
-    /// started, and the steward can still give it back.
+    /// It is taken out of the queue only while Python is attached: a request that waits for the interpreter
+    /// lock has not started, and the steward can still give it back.
     fn next(&self, py: Python<'_>, runner: &Runner) -> PyResult<Option<Request>> {
         let mut claims = 0;
         loop {
             let queued = {
                 let mut inbox = self.link.inbox();
                 inbox.claims -= std::mem::take(&mut claims);
-                inbox.queue.pop_front()
+                // Under the same lock, so that an interrupt finds the request either queued or running.
+                inbox.queue.pop_front().inspect(|request| runner.begin(request.id))
             };
             if let Some(request) = queued {
-                runner.begin(request.id);
                 if self.link.outbox().is_due() {
                     py.detach(|| self.link.flush(true));
                 }
@@ -99,9 +99,7 @@ impl WsgiServer {
                 .has(flag::HAS_BODY)
                 .then(|| Bound::new(py, Input::new(self.link, id, true)))
                 .transpose()?;
-            let environ = self
-                .environs
-                .make(py, &head, headers, input.as_ref().map(Bound::as_any))?;
+            let environ = self.environs.make(py, &head, headers, input.as_ref().map(Bound::as_any))?;
             let answer = unstarted.take().expect("it is taken once");
             let exchange = Bound::new(py, Exchange::new(answer, self.link))?;
             let start_response = exchange.getattr(intern!(py, "start_response"))?;
@@ -235,11 +233,7 @@ fn end(py: Python<'_>, exchange: &Exchange) -> PyResult<Sent> {
         let answer = exchange.answer();
         answer.ended() || answer.falls_short(0)
     };
-    if complete {
-        Ok(Sent::All)
-    } else {
-        exchange.send(py, &[], true)
-    }
+    if complete { Ok(Sent::All) } else { exchange.send(py, &[], true) }
 }
 
 #[pymethods]
