@@ -122,19 +122,19 @@ impl TestContext {
 pub(crate) fn python() -> &'static Path {
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
     FOUND.get_or_init(|| {
-        let new_enough = "import sys; sys.exit(sys.version_info < (3, 10))";
         std::iter::once(PathBuf::from("python3"))
             .chain(pyenv_pythons().into_iter().rev())
-            .find(|python| succeeds(python, new_enough))
-            .map(|python| executable_of(&python))
+            .find_map(|python| executable_if(&python, "sys.version_info >= (3, 10)"))
             .expect("no CPython 3.10 or newer, neither as python3 in PATH nor in pyenv")
     })
 }
 
 /// An interpreter that is too old to be served, if this machine has one.
 pub(crate) fn old_python() -> Option<PathBuf> {
-    let old = "import sys; sys.exit(not (3, 0) <= sys.version_info < (3, 10))";
-    pyenv_pythons().into_iter().rev().find(|python| succeeds(python, old))
+    pyenv_pythons()
+        .into_iter()
+        .rev()
+        .find_map(|python| executable_if(&python, "(3, 0) <= sys.version_info < (3, 10)"))
 }
 
 /// Every interpreter that pyenv has, oldest name first.
@@ -154,16 +154,13 @@ fn pyenv_pythons() -> Vec<PathBuf> {
     found
 }
 
-fn succeeds(python: &Path, code: &str) -> bool {
-    let status = Command::new(python).args(["-c", code]).stderr(Stdio::null()).status();
-    status.is_ok_and(|status| status.success())
-}
-
-/// The interpreter behind a wrapper such as pyenv's, which costs a shell per start.
-fn executable_of(python: &Path) -> PathBuf {
-    let code = "import sys; print(sys.executable)";
-    let output = Command::new(python).args(["-c", code]).output().unwrap();
-    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+/// The executable behind `python` (which may be a wrapper such as pyenv's, that costs a shell per start) if `condition`
+/// holds there.
+fn executable_if(python: &Path, condition: &str) -> Option<PathBuf> {
+    let code = format!("import sys; print(sys.executable if {condition} else '')");
+    let output = Command::new(python).args(["-c", &code]).output().ok()?;
+    let path = String::from_utf8(output.stdout).ok()?;
+    (output.status.success() && !path.trim().is_empty()).then(|| PathBuf::from(path.trim()))
 }
 
 /// Why a test, or a part of one, was not run. Said on standard error, where the test runners show it.

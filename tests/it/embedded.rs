@@ -111,20 +111,21 @@ fn a_damaged_copy_is_repaired() {
     finished.serves(&folders);
     let folder = installed(&cache.join("serpentry/ext"));
     let good = FILES.map(|name| fs::read(folder.join(name)).unwrap());
-    for name in FILES {
+    // Cut, changed, missing: one file each.
+    for (index, (name, content)) in FILES.iter().zip(&good).enumerate() {
         let path = folder.join(name);
-        let content = fs::read(&path).unwrap();
-        let mut changed = content.clone();
-        changed[content.len() / 2] ^= 1;
-        for damage in [Some(&content[..100]), Some(&changed[..]), None] {
-            fs::remove_file(&path).unwrap();
-            if let Some(damage) = damage {
-                fs::write(&path, damage).unwrap();
-            }
-            finished.serves(&folders);
-            assert_eq!(installed(&cache.join("serpentry/ext")), folder);
-            assert!(fs::read(&path).unwrap() == content, "{name} was not repaired");
+        fs::remove_file(&path).unwrap();
+        let mut damaged = content.clone();
+        match index {
+            0 => damaged.truncate(100),
+            _ => damaged[content.len() / 2] ^= 1,
         }
+        if index < 2 {
+            fs::write(&path, damaged).unwrap();
+        }
+        finished.serves(&folders);
+        assert_eq!(installed(&cache.join("serpentry/ext")), folder);
+        assert!(fs::read(&path).unwrap() == *content, "{name} was not repaired");
     }
     assert!(FILES.map(|name| fs::read(folder.join(name)).unwrap()) == good);
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
@@ -178,7 +178,7 @@ impl Drop for Program {
     fn drop(&mut self) {
         let workers = children(self.pid);
         // After a failed assertion the lock may be poisoned; the processes must go all the same.
-        let state = self.shared.state.lock().unwrap_or_else(|error| error.into_inner());
+        let state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.status.is_none() {
             let _ = kill_process(to_pid(self.pid), Signal::KILL);
             for worker in workers {
@@ -222,7 +222,7 @@ fn reap(shared: &Arc<Shared>, mut child: Child) {
         let pid = to_pid(child.id());
         // An interrupted wait is tried again.
         while waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).is_err() {}
-        let mut state = shared.state.lock().unwrap_or_else(|error| error.into_inner());
+        let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.status = child.wait().ok();
         shared.changed.notify_all();
     });

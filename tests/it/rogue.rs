@@ -14,26 +14,21 @@ type Case = (&'static str, u16, &'static str);
 
 const ATTACKS: &[Case] = &[
     ("garbage", 502, "is larger than the limit of 393216"),
-    ("text", 502, "is larger than the limit of 393216"),
     ("oversize", 502, "frame of 393217 bytes is larger than the limit of 393216"),
     ("oversize-at-most", 502, "frame of 4294967295 bytes is larger than the limit of 393216"),
     ("reserved", 502, "reserved bytes of the frame header are not zero"),
     ("unknown-kind", 502, "unknown frame kind 99 on this link"),
-    ("kind-zero", 502, "unknown frame kind 0 on this link"),
     ("not-its-kind", 502, "unknown frame kind 1 on this link"),
     ("control-on-data", 502, "unknown frame kind 32 on this link"),
     ("bad-flags", 502, "flags 0x80 are not valid for frame kind 7"),
-    ("truncated", 502, "frame kind 3 ends in the middle of a field"),
     ("trailing", 502, "frame kind 3 has bytes after its last field"),
     ("lying-count", 502, "frame kind 5 ends in the middle of a field"),
     ("unknown-request", 502, "a frame for request 999999, which this worker does not hold"),
     ("somebody-elses-request", 502, "a frame for request 1, which this worker does not hold"),
-    ("request-zero", 502, "a frame for request 0, which this worker does not hold"),
     ("body-before-head", 502, "lost after"),
     ("message-before-handshake", 502, "lost after"),
     ("done-twice", 200, "a frame for request 2, which this worker does not hold"),
     ("control-garbage", 502, "is larger than the limit of 393216"),
-    ("control-oversize", 502, "frame of 393217 bytes is larger than the limit of 393216"),
     ("control-unknown-kind", 502, "unknown frame kind 99 on this link"),
     ("data-on-control", 502, "flags 0x03 are not valid for frame kind 5"),
     ("control-text", 502, "frame kind 39 holds a field that is out of range or not text"),
@@ -171,23 +166,8 @@ fn a_flood_of_started_frames_does_not_disturb_others() {
 }
 
 #[test]
-fn a_flood_of_credit_does_not_disturb_others() {
-    flood("credit");
-}
-
-#[test]
 fn a_flood_of_stacks_does_not_disturb_others() {
     flood("stack");
-}
-
-#[test]
-fn a_flood_of_returned_requests_does_not_disturb_others() {
-    flood("reclaimed");
-}
-
-#[test]
-fn a_flood_of_returned_requests_that_it_never_had_does_not_disturb_others() {
-    flood("reclaimed-unknown");
 }
 
 #[test]
@@ -200,7 +180,7 @@ fn a_flood_of_boot_failures_does_not_disturb_others() {
 #[test]
 fn what_nobody_can_see_ends_at_the_deadline() {
     let mut failures = Vec::new();
-    for name in ["half-then-hang", "announce-then-hang", "control-close"] {
+    for name in ["half-then-hang", "control-close"] {
         let ctx = TestContext::new();
         let siege = Siege::lay(&ctx, &["--timeout", "1s"]);
         assert_eq!(http::get(&siege.address, "/").status, 200);

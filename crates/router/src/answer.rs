@@ -1,6 +1,7 @@
 //! Answers that the host makes itself, when no application can or may answer.
 
-use crate::http::response::{AppFault, HostFields, ResponseEncoder, standard_reason};
+use crate::http::reason::standard_reason;
+use crate::http::response::{AppFault, HostFields, ResponseEncoder};
 
 /// Why the host answers in the application's place. The letter and number are the incident code of the design's
 /// catalogue (section 7); requests that were never valid have none.

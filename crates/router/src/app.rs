@@ -110,7 +110,9 @@ impl App {
             }
             let now = *now.get_or_insert_with(Instant::now);
             let Some(link) = self.find_worker(now) else {
-                self.tick_needed.notify_one();
+                if self.links.borrow().iter().any(|link| link.may_stall()) {
+                    self.tick_needed.notify_one();
+                }
                 return;
             };
             let Some(exchange) = self.queue.borrow_mut().pop_front() else {
@@ -280,7 +282,7 @@ impl App {
     /// sleeps while no worker holds more than it works on.
     pub(crate) async fn tick(self: Rc<Self>) {
         loop {
-            if !self.links.borrow().iter().any(|link| link.may_stall()) {
+            while !self.links.borrow().iter().any(|link| link.may_stall()) {
                 self.tick_needed.notified().await;
             }
             tokio::time::sleep(TICK).await;

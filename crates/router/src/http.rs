@@ -6,6 +6,7 @@
 pub(crate) mod chunked;
 pub(crate) mod date;
 pub(crate) mod head;
+pub(crate) mod reason;
 pub(crate) mod response;
 pub(crate) mod scan;
 pub(crate) mod target;

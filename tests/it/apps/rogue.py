@@ -41,26 +41,21 @@ def hello(version=1, slots=1):
 # What is written, and to which link.
 WRITES = {
     "garbage": (DATA, bytes(range(255, -1, -1)) * 40),
-    "text": (DATA, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
     "oversize": (DATA, frame(BODY, length=LARGEST + 1)),
     "oversize-at-most": (DATA, frame(BODY, length=0xFFFFFFFF)),
     "reserved": (DATA, frame(CREDIT, payload=bytes(4), reserved=1)),
     "unknown-kind": (DATA, frame(99)),
-    "kind-zero": (DATA, bytes(16)),
     "not-its-kind": (DATA, frame(1)),
     "control-on-data": (DATA, hello()),
     "bad-flags": (DATA, frame(STARTED, flags=0x80)),
-    "truncated": (DATA, frame(CREDIT, payload=b"\0")),
     "trailing": (DATA, frame(CREDIT, payload=bytes(9))),
     "lying-count": (DATA, frame(RESPONSE, 3, OWN, struct.pack("<HIH", 200, 0, 0xFFFF))),
     "unknown-request": (DATA, response(NOBODY)),
     "somebody-elses-request": (DATA, response(OTHER)),
-    "request-zero": (DATA, frame(DONE, request=0)),
     "body-before-head": (DATA, frame(BODY, payload=b"early")),
     "message-before-handshake": (DATA, frame(MESSAGE, flags=1, payload=b"early")),
     "done-twice": (DATA, response(OWN) + frame(DONE)),
     "control-garbage": (CONTROL, b"\xff" * 4096),
-    "control-oversize": (CONTROL, frame(STACK, length=LARGEST + 1)),
     "control-unknown-kind": (CONTROL, frame(99, request=0)),
     "data-on-control": (CONTROL, response(OWN)),
     "control-text": (CONTROL, frame(STACK, payload=text(b"\xff\xfe"))),
@@ -74,11 +69,8 @@ WRITES = {
 # Valid frames without end.
 FLOODS = {
     "started": (DATA, frame(STARTED)),
-    "credit": (DATA, frame(CREDIT, payload=bytes(4))),
     "stack": (CONTROL, frame(STACK, payload=text(b"here"))),
     "boot-failed": (CONTROL, frame(BOOT_FAILED, 0, 0, text(b"no") + text(b"a traceback"))),
-    "reclaimed": (CONTROL, frame(RECLAIMED, request=0)),
-    "reclaimed-unknown": (CONTROL, frame(RECLAIMED, 0, 0, struct.pack("<Q", NOBODY) * 100)),
 }
 
 
@@ -116,7 +108,6 @@ CALLS = {
     "control-shut-down-writing": lambda: (shut_down(CONTROL, socket.SHUT_WR), threading.Event().wait()),
     "control-close": lambda: (os.close(CONTROL), threading.Event().wait()),
     "half-then-hang": lambda: (write(DATA, frame(BODY)[:10]), threading.Event().wait()),
-    "announce-then-hang": lambda: (write(DATA, frame(BODY, length=LARGEST)), threading.Event().wait()),
 }
 
 
