@@ -155,6 +155,7 @@ type Unsafe = (&'static str, fn(&Path), bool);
 const UNSAFE: &[Unsafe] = &[
     ("writable by everybody", |folder| mode(folder, 0o777), false),
     ("writable by the group", |folder| mode(folder, 0o775), false),
+    ("writable by those outside the group", |folder| mode(folder, 0o757), false),
     ("its parent is writable by everybody", |folder| mode(folder.parent().unwrap(), 0o777), false),
     ("a link to another folder", link, false),
     ("a file", file, false),

@@ -27,7 +27,7 @@ use crate::http::head::{self, Framing, Head, Websocket};
 use crate::http::response::{self, HostFields, ResponseEncoder};
 use crate::http::scan::HeadScanner;
 use crate::stream::{Ends, Incoming, Stream};
-use crate::submit::{self, BodyForm, RESPONSE_WINDOW};
+use crate::submit::{self, BodyForm};
 use crate::upload::Body;
 use crate::watchdog::{Expired, Watchdog};
 use crate::websocket;
@@ -194,7 +194,7 @@ impl Connection {
 
     fn submit(&self, head: &Head<'_, '_>, body: &BodyForm<'_>) -> (Rc<Exchange>, Option<access_log::Entry>) {
         let (submission, log) = submit::prepare(&self.app, &self.ends, head, body);
-        let exchange = Exchange::new(submission, Rc::clone(&self.app.core), RESPONSE_WINDOW);
+        let exchange = Exchange::new(submission, Rc::clone(&self.app.core));
         self.app.submit(&exchange);
         (exchange, log)
     }

@@ -56,6 +56,8 @@ pub(crate) enum Step {
 pub(crate) struct Submission {
     pub(crate) id: u64,
     pub(crate) request_id: Box<str>,
+    /// Response bytes the worker may send without credit; the head says the same.
+    pub(crate) window: u32,
     /// The encoded Request frame, followed by the Body frames if the body is small and complete.
     pub(crate) handover: Vec<u8>,
     pub(crate) body: BodyPlan,
@@ -104,8 +106,8 @@ struct State {
 }
 
 impl Exchange {
-    pub(crate) fn new(submission: Submission, core: Rc<Core>, window: u32) -> Rc<Self> {
-        let Submission { id, request_id, handover, body, repeatable, form, encoder } = submission;
+    pub(crate) fn new(submission: Submission, core: Rc<Core>) -> Rc<Self> {
+        let Submission { id, request_id, window, handover, body, repeatable, form, encoder } = submission;
         Rc::new(Exchange {
             id,
             request_id,

@@ -15,9 +15,17 @@ use crate::http::response::{self, ResponseEncoder};
 use crate::http::target::percent_decode;
 use crate::stream::Ends;
 
-/// Response bytes a worker may send before the client has read any: large enough that a typical page never holds a
-/// worker for a slow client, small enough that a thousand of them fit in memory.
-pub(crate) const RESPONSE_WINDOW: u32 = 512 * 1024;
+/// Response bytes a worker may send before the client has read any: enough that a typical page never holds a worker for a
+/// slow client while there are few clients, and less when there are many, so that all of them together stay near
+/// [`RESPONSE_MEMORY`].
+const LARGEST_WINDOW: usize = 512 * 1024;
+const SMALLEST_WINDOW: usize = 64 * 1024;
+const RESPONSE_MEMORY: usize = 64 * 1024 * 1024;
+
+fn response_window(connections: usize) -> u32 {
+    let share = RESPONSE_MEMORY / connections.max(1);
+    u32::try_from(share.clamp(SMALLEST_WINDOW, LARGEST_WINDOW)).unwrap_or(u32::MAX)
+}
 
 /// Longest request id accepted from a client.
 const REQUEST_ID_LIMIT: usize = 128;
@@ -62,6 +70,7 @@ pub(crate) fn prepare(
         (BodyForm::Streamed, Framing::Length(length)) => Some(length),
         _ => None,
     };
+    let window = response_window(app.core.connections.get());
     let wire_head = RequestHead {
         method: head.method,
         version: head.version,
@@ -76,7 +85,7 @@ pub(crate) fn prepare(
         server_port: ends.server.1,
         request_id: &request_id,
         content_length,
-        window: RESPONSE_WINDOW,
+        window,
     };
 
     let is_websocket = matches!(head.websocket, Websocket::Key(_));
@@ -118,6 +127,7 @@ pub(crate) fn prepare(
     };
     let submission = Submission {
         id,
+        window,
         request_id,
         handover,
         body: match body {
@@ -231,6 +241,14 @@ mod tests {
         ] {
             assert_eq!(without_root(path.as_bytes(), root), expect.as_bytes(), "{path} below {root:?}");
         }
+    }
+
+    #[test]
+    fn shares_response_memory_between_connections() {
+        assert_eq!(response_window(1), 512 * 1024);
+        assert_eq!(response_window(256), 256 * 1024);
+        assert_eq!(response_window(1024), 64 * 1024);
+        assert_eq!(response_window(100_000), 64 * 1024);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use router::{Command, Router};
 use supervisor::{Action, Notice, Supervisor, WorkerId};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -71,6 +71,7 @@ enum Reminder {
 enum Happening {
     Fate(Fate),
     News(router::Event),
+    RouterGone,
     Signal(SignalKind),
     FilesChanged,
     Time,
@@ -108,7 +109,7 @@ impl Driver {
             let happening = tokio::select! {
                 biased;
                 Some(fate) = self.fates.1.recv() => Happening::Fate(fate),
-                Some(event) = self.news.recv() => Happening::News(event),
+                event = self.news.recv() => event.map_or(Happening::RouterGone, Happening::News),
                 kind = signals.next() => Happening::Signal(kind),
                 Some(()) = changes.recv() => Happening::FilesChanged,
                 () = tokio::time::sleep_until(deadline.into()) => Happening::Time,
@@ -116,6 +117,7 @@ impl Driver {
             let ended = match happening {
                 Happening::Fate(fate) => self.on_fate(fate).await,
                 Happening::News(event) => self.on_news(event).await,
+                Happening::RouterGone => bail!("the router ended unexpectedly; this is a defect of serpentry"),
                 Happening::Signal(kind) => self.on_signal(kind).await,
                 Happening::FilesChanged => {
                     say::info(format_args!("files changed, reloading"));

@@ -78,14 +78,18 @@ fn sound_lines() -> impl Strategy<Value = Vec<String>> {
     let name = "X-[A-Za-z0-9!#$%&'*+.^_`|~-]{1,12}";
     let length = select(&["", "Content-Length: 12", "Transfer-Encoding: chunked"][..]);
     let fields = vec((name, "[ -~]{0,20}").prop_map(|(name, value)| format!("{name}: {value}")), 0..5);
-    (fields, length, any::<Index>(), any::<Index>()).prop_map(|(mut fields, length, at, host_at)| {
-        if !length.is_empty() {
-            fields.insert(at.index(fields.len() + 1), length.to_owned());
-        }
-        fields.insert(host_at.index(fields.len() + 1), "Host: a".to_owned());
-        fields.insert(0, "POST /path HTTP/1.1".to_owned());
-        fields
-    })
+    let connection = vec(select(&["close", "Keep-Alive, x", "TE", "upgrade"][..]), 0..3);
+    (fields, connection, length, any::<Index>(), any::<Index>()).prop_map(
+        |(mut fields, connection, length, at, host_at)| {
+            fields.extend(connection.iter().map(|value| format!("Connection: {value}")));
+            if !length.is_empty() {
+                fields.insert(at.index(fields.len() + 1), length.to_owned());
+            }
+            fields.insert(host_at.index(fields.len() + 1), "Host: a".to_owned());
+            fields.insert(0, "POST /path HTTP/1.1".to_owned());
+            fields
+        },
+    )
 }
 
 fn accepts(head: &[u8]) -> bool {
