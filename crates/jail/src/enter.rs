@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::io::{self, Read as _, Write as _};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
@@ -43,7 +43,7 @@ fn run(socket: &mut UnixStream) -> Result<Infallible, Failure> {
     let (plan, descriptors) = receive(socket).map_err(|error| failure(Step::Receive, &error, ""))?;
     die_with_parent(plan.parent).map_err(|error| failure(Step::DieWithParent, &error, ""))?;
     setsid().map_err(|error| failure(Step::Session, &error.into(), ""))?;
-    place(descriptors).map_err(|error| failure(Step::Descriptors, &error, ""))?;
+    place(descriptors).and_then(close_the_rest).map_err(|error| failure(Step::Descriptors, &error, ""))?;
     let directory = plan.directory.display().to_string();
     std::env::set_current_dir(&plan.directory)
         .map_err(|error| failure(Step::Directory, &error, &directory))?;
@@ -95,8 +95,8 @@ fn die_with_parent(parent: u32) -> io::Result<()> {
     if alive { Ok(()) } else { Err(io::Error::other("it is gone")) }
 }
 
-/// Move the descriptors to [`FIRST_FD`] and up, without close-on-exec.
-fn place(descriptors: Vec<OwnedFd>) -> io::Result<()> {
+/// Move the descriptors to [`FIRST_FD`] and up, without close-on-exec; the number after the last.
+fn place(descriptors: Vec<OwnedFd>) -> io::Result<i32> {
     // Out of the way first: one may sit where another belongs.
     let parked: Vec<OwnedFd> = descriptors
         .iter()
@@ -113,6 +113,25 @@ fn place(descriptors: Vec<OwnedFd>) -> io::Result<()> {
         result.map_err(|error| {
             io::Error::other(format!("descriptor {raw} from {}: {error}", fd.as_raw_fd()))
         })?;
+    }
+    Ok(FIRST_FD + i32::try_from(parked.len()).map_err(io::Error::other)?)
+}
+
+/// Whatever this program was started with (sockets for `--bind fd://N`, a shell's extra descriptors) is not the
+/// application's: everything from `first` on is closed by exec. The kernel's list is read, since the numbers may be sparse.
+fn close_the_rest(first: i32) -> io::Result<()> {
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let name = entry?.file_name();
+        let Some(number) = name.to_str().and_then(|name| name.parse().ok()).filter(|number| *number >= first)
+        else {
+            continue;
+        };
+        // SAFETY: borrowed for this call only; if the number is no longer open (the list's own descriptor), it fails.
+        let fd = unsafe { BorrowedFd::borrow_raw(number) };
+        match rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::CLOEXEC) {
+            Ok(()) | Err(rustix::io::Errno::BADF) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(())
 }

@@ -232,8 +232,15 @@ impl Writer {
                 self.dropped.fetch_add(batch.lines().count() as u64, Ordering::Relaxed);
             }
             batch.clear();
-            if reopen && let Ok(output) = Output::open(&self.target) {
-                self.output = output;
+            if reopen {
+                match Output::open(&self.target) {
+                    Ok(output) => self.output = output,
+                    Err(error) => {
+                        eprintln!(
+                            "serpentry: access log: cannot reopen it, the old file is still used: {error}"
+                        );
+                    }
+                }
             }
             let dropped = self.dropped.swap(0, Ordering::Relaxed);
             if dropped > 0 {

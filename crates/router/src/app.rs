@@ -260,7 +260,7 @@ impl App {
                 if self.settings.request_timeout.is_some_and(|limit| age >= limit) {
                     let exchange = Rc::clone(exchange);
                     exchange.fail(Problem::DEADLINE);
-                    held.interrupted = Some(Interrupted { at: now, request: exchange.describe() });
+                    held.interrupted = Some(Interrupted { at: now, request: Some(exchange.describe()) });
                     held.exchange = None;
                     overdue.push(*id);
                 }

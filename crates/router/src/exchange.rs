@@ -63,6 +63,8 @@ pub(crate) struct Submission {
     pub(crate) body: BodyPlan,
     /// Running it twice does no harm (RFC 9110 section 9.2.2).
     pub(crate) repeatable: bool,
+    /// The client asked for a WebSocket.
+    pub(crate) websocket: bool,
     pub(crate) form: Form,
     pub(crate) encoder: ResponseEncoder,
 }
@@ -74,6 +76,8 @@ pub(crate) struct Exchange {
     pub(crate) arrived: Instant,
     pub(crate) body: BodyPlan,
     repeatable: bool,
+    /// The client asked for a WebSocket.
+    websocket: bool,
     form: Form,
     core: Rc<Core>,
     /// How often it was handed to a worker that then died.
@@ -107,13 +111,15 @@ struct State {
 
 impl Exchange {
     pub(crate) fn new(submission: Submission, core: Rc<Core>) -> Rc<Self> {
-        let Submission { id, request_id, window, handover, body, repeatable, form, encoder } = submission;
+        let Submission { id, request_id, window, handover, body, repeatable, websocket, form, encoder } =
+            submission;
         Rc::new(Exchange {
             id,
             request_id,
             arrived: Instant::now(),
             body,
             repeatable,
+            websocket,
             form,
             core,
             attempts: Cell::new(0),
@@ -189,7 +195,7 @@ impl Exchange {
     ) -> Result<(), AppFault> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        if head.status == 101 && !state.has_begun() && !end {
+        if head.status == 101 && self.websocket && !state.has_begun() && !end {
             state.websocket = true;
             let fields = head.headers().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
             state.messages.push_back(Step::Accepted { fields });
@@ -204,7 +210,7 @@ impl Exchange {
         if (end && unread_body) || self.core.stopping.get() {
             state.encoder.close_after();
         }
-        state.count(body)?;
+        state.count(length(body))?;
         let host = HostFields { date: &self.core.clock.http_date(), request_id: &self.request_id };
         let status = (head.status, head.reason);
         state.encoder.head(&mut state.output, status, head.headers(), (body, end), host)?;
@@ -216,7 +222,7 @@ impl Exchange {
     pub(crate) fn respond_body(&self, data: &[u8], end: bool) -> Result<(), AppFault> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        state.count(data)?;
+        state.count(length(data))?;
         state.encoder.body(&mut state.output, data, end)?;
         state.wake();
         Ok(())
@@ -228,7 +234,7 @@ impl Exchange {
         if !state.websocket {
             return Err(AppFault::Order);
         }
-        state.count(data)?;
+        state.count(wire::message_cost(data.len()))?;
         state.messages.push_back(Step::Message { data: Bytes::copy_from_slice(data), text, end });
         state.wake();
         Ok(())
@@ -342,7 +348,7 @@ impl Exchange {
     /// Bytes of WebSocket messages taken by the connection, see [`Exchange::grant`].
     pub(crate) fn grant_message(&self, bytes: usize) {
         self.state.borrow_mut().received = 0;
-        self.grant(u32::try_from(bytes).unwrap_or(u32::MAX));
+        self.grant(wire::message_cost(bytes));
     }
 
     /// The connection has passed on the whole body.
@@ -374,16 +380,20 @@ impl Exchange {
     }
 }
 
+/// Pieces are never longer than a frame.
+fn length(data: &[u8]) -> u32 {
+    u32::try_from(data.len()).unwrap_or(u32::MAX)
+}
+
 impl State {
     fn has_begun(&self) -> bool {
         self.encoder.has_begun() || self.websocket
     }
 
     /// Account for response bytes; a worker that sends more than it has credit for is broken.
-    fn count(&mut self, data: &[u8]) -> Result<(), AppFault> {
-        let length = u32::try_from(data.len()).map_err(|_| AppFault::Order)?;
-        self.window -= i64::from(length);
-        self.received = self.received.saturating_add(length);
+    fn count(&mut self, cost: u32) -> Result<(), AppFault> {
+        self.window -= i64::from(cost);
+        self.received = self.received.saturating_add(cost);
         if self.window < 0 { Err(AppFault::Window) } else { Ok(()) }
     }
 

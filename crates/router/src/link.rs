@@ -56,8 +56,8 @@ pub(crate) struct Held {
 #[derive(Debug)]
 pub(crate) struct Interrupted {
     pub(crate) at: Instant,
-    /// For people: id, method and path.
-    pub(crate) request: String,
+    /// For people: id, method and path; taken when the stack is reported.
+    pub(crate) request: Option<String>,
 }
 
 #[derive(Debug)]
@@ -79,6 +79,8 @@ pub(crate) struct Link {
     suspect_until: Cell<Option<Instant>>,
     data: Outbox,
     control: Outbox,
+    /// Ends the tasks that read from the worker, and with them the sockets.
+    pub(crate) closed: Notify,
 }
 
 /// What has been asked of a silent worker since its last sign of life.
@@ -112,6 +114,7 @@ impl Link {
             suspect_until: Cell::new(None),
             data: Outbox::default(),
             control: Outbox::default(),
+            closed: Notify::new(),
         })
     }
 
@@ -253,6 +256,7 @@ impl Link {
         self.phase.set(Phase::Closed);
         self.data.filled.notify_one();
         self.control.filled.notify_one();
+        self.closed.notify_waiters();
     }
 }
 
@@ -267,9 +271,21 @@ impl Outbox {
     }
 }
 
-/// Wait for bytes from a worker and take them. False at the end of the stream.
-pub(crate) async fn read_some(stream: &mut OwnedReadHalf, buffer: &mut FrameBuffer) -> io::Result<bool> {
-    let count = stream.read(buffer.space()).await?;
+/// Wait for bytes from a worker and take them. False at the end of the stream,
+/// or when the link is closed from our side.
+pub(crate) async fn read_some(
+    link: &Link,
+    stream: &mut OwnedReadHalf,
+    buffer: &mut FrameBuffer,
+) -> io::Result<bool> {
+    if link.phase.get() == Phase::Closed {
+        return Ok(false);
+    }
+    let count = tokio::select! {
+        biased;
+        count = stream.read(buffer.space()) => count?,
+        () = link.closed.notified() => 0,
+    };
     buffer.filled(count);
-    Ok(count > 0)
+    Ok(count > 0 && link.phase.get() != Phase::Closed)
 }

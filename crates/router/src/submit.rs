@@ -136,6 +136,7 @@ pub(crate) fn prepare(
             BodyForm::Streamed => BodyPlan::Streamed,
         },
         repeatable,
+        websocket: is_websocket,
         form: Form::from_accept(field(head, "accept")),
         encoder: ResponseEncoder::new(exchange),
     };

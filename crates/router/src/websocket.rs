@@ -204,12 +204,13 @@ impl Session<'_> {
     fn pass_on(&mut self, data: &[u8], text: bool) {
         let Some(link) = self.exchange.link() else { return };
         let id = self.exchange.id;
-        self.credit -= data.len() as i64;
         let mut pieces = data.chunks(wire::MAX_CHUNK).peekable();
         if pieces.peek().is_none() {
+            self.credit -= i64::from(wire::message_cost(0));
             link.send(&ToWorker::Message { id, data: b"", text, end: true });
         }
         while let Some(data) = pieces.next() {
+            self.credit -= i64::from(wire::message_cost(data.len()));
             link.send(&ToWorker::Message { id, data, text, end: pieces.peek().is_none() });
         }
     }

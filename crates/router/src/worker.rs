@@ -2,7 +2,7 @@
 
 use std::io;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
@@ -12,10 +12,13 @@ use crate::answer::Problem;
 use crate::app::App;
 use crate::event::{Event, Worker};
 use crate::http::response::AppFault;
-use crate::link::{Interrupted, Link, Phase, read_some};
+use crate::link::{Link, Phase, read_some};
 
 /// Most bytes of a traceback or stack that are passed on; the rest is cut.
 const TEXT_LIMIT: usize = 16 * 1024;
+
+/// How long after its control link a worker's data link may stay open.
+const CONTROL_GRACE: Duration = Duration::from_millis(500);
 
 /// Why a worker must go.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +62,7 @@ async fn read_data(app: Rc<App>, link: Rc<Link>, mut stream: OwnedReadHalf) {
     let mut buffer = FrameBuffer::default();
     let offence = loop {
         // An error here is a reset: the worker is gone, as at the end of the stream.
-        if !read_some(&mut stream, &mut buffer).await.unwrap_or(false) || link.phase.get() == Phase::Closed {
+        if !read_some(&link, &mut stream, &mut buffer).await.unwrap_or(false) {
             break None;
         }
         if let Err(offence) = handle_batch(&app, &link, &mut buffer) {
@@ -78,15 +81,22 @@ async fn read_data(app: Rc<App>, link: Rc<Link>, mut stream: OwnedReadHalf) {
 async fn read_control(app: Rc<App>, link: Rc<Link>, mut stream: OwnedReadHalf) {
     let mut buffer = FrameBuffer::default();
     loop {
-        if !read_some(&mut stream, &mut buffer).await.unwrap_or(false) || link.phase.get() == Phase::Closed {
-            // The data link closes as well, and its reader knows what was answered before that.
-            return;
+        if !read_some(&link, &mut stream, &mut buffer).await.unwrap_or(false) {
+            break;
         }
         if let Err(offence) = handle_control(&app, &link, &mut buffer) {
             app.detach(&link);
             app.report(Event::Misbehaved { worker: link.worker, reason: offence.to_string() });
             return;
         }
+    }
+    // A worker that ends closes its data link too, whose reader knows what was answered before. One that closes only
+    // this link can no longer be told anything.
+    tokio::time::sleep(CONTROL_GRACE).await;
+    if link.phase.get() != Phase::Closed {
+        app.detach(&link);
+        let reason = "it closed its control link".to_owned();
+        app.report(Event::Misbehaved { worker: link.worker, reason });
     }
 }
 
@@ -186,7 +196,8 @@ fn handle_control(app: &App, link: &Rc<Link>, buffer: &mut FrameBuffer) -> Resul
                 if hello.version != wire::VERSION {
                     return Err(Offence::Version(hello.version));
                 }
-                if link.phase.get() != Phase::Booting || hello.slots == 0 || hello.slots > 65_536 {
+                let first = link.phase.get() == Phase::Booting && link.slots.get() == 0;
+                if !first || hello.slots == 0 || hello.slots > 65_536 {
                     return Err(Offence::Order);
                 }
                 link.slots.set(hello.slots as usize);
@@ -203,14 +214,20 @@ fn handle_control(app: &App, link: &Rc<Link>, buffer: &mut FrameBuffer) -> Resul
                 app.report(Event::Ready { worker });
             }
             ControlFromWorker::BootFailed(failure) => {
+                // Said once, before Ready; the link has nothing to do any more, and the supervisor ends the worker.
+                if link.phase.get() != Phase::Booting {
+                    return Err(Offence::Order);
+                }
+                link.phase.set(Phase::Draining);
                 let (message, traceback) = (cut(failure.message), cut(failure.traceback));
                 app.report(Event::BootFailed { worker, message, traceback });
             }
             ControlFromWorker::Reclaimed(ids) => app.reclaimed(link, ids),
             ControlFromWorker::Stack { id, text } => {
-                let held = link.held.borrow();
-                let interrupted = held.get(&id).and_then(|held| held.interrupted.as_ref());
-                if let Some(Interrupted { request, .. }) = interrupted {
+                let mut held = link.held.borrow_mut();
+                let interrupted = held.get_mut(&id).and_then(|held| held.interrupted.as_mut());
+                // Once for each interrupted request, whatever the worker sends.
+                if let Some(request) = interrupted.and_then(|interrupted| interrupted.request.take()) {
                     let text =
                         format!("request {request} passed its deadline while it was here:\n{}", cut(text));
                     app.report(Event::Notice { text });

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use router::{Command, Router};
-use supervisor::{Action, Notice, Supervisor, WorkerId};
+use supervisor::{Action, Notice, Supervisor, WorkerId, WorkerState};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -107,17 +107,20 @@ impl Driver {
         loop {
             let deadline = self.next_deadline();
             let happening = tokio::select! {
+                // The operator and the clock come first: no flood of news may keep them waiting.
                 biased;
+                kind = signals.next() => Happening::Signal(kind),
+                () = tokio::time::sleep_until(deadline.into()) => Happening::Time,
                 Some(fate) = self.fates.1.recv() => Happening::Fate(fate),
                 event = self.news.recv() => event.map_or(Happening::RouterGone, Happening::News),
-                kind = signals.next() => Happening::Signal(kind),
                 Some(()) = changes.recv() => Happening::FilesChanged,
-                () = tokio::time::sleep_until(deadline.into()) => Happening::Time,
             };
             let ended = match happening {
                 Happening::Fate(fate) => self.on_fate(fate).await,
                 Happening::News(event) => self.on_news(event).await,
-                Happening::RouterGone => bail!("the router ended unexpectedly; this is a defect of serpentry"),
+                Happening::RouterGone => {
+                    bail!("the router ended unexpectedly; this is a defect of serpentry")
+                }
                 Happening::Signal(kind) => self.on_signal(kind).await,
                 Happening::FilesChanged => {
                     say::info(format_args!("files changed, reloading"));
@@ -336,11 +339,14 @@ impl Driver {
     }
 
     fn announce_ready(&self) {
-        let pids: Vec<String> = self
-            .supervisor
-            .status()
+        let status = self.supervisor.status();
+        let serves = |worker: &&supervisor::WorkerStatus| {
+            worker.generation == status.generation && worker.state == WorkerState::Ready
+        };
+        let pids: Vec<String> = status
             .workers
             .iter()
+            .filter(serves)
             .filter_map(|worker| worker.pid)
             .map(|pid| pid.to_string())
             .collect();

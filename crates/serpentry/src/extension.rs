@@ -70,17 +70,30 @@ fn install() -> anyhow::Result<PathBuf> {
         }
         let fresh = fresh.keep();
         fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755))?;
-        if fs::rename(&fresh, &folder).is_err() {
-            // Another process was faster, or a damaged copy is in the way: replace it.
-            if !is_complete(&folder) {
-                fs::remove_dir_all(&folder)?;
-                fs::rename(&fresh, &folder)?;
-            } else {
-                fs::remove_dir_all(&fresh)?;
-            }
-        }
+        put_in_place(&fresh, &folder)?;
     }
     Ok(folder)
+}
+
+/// Rename `fresh` to `folder`. Other processes may do the same at this moment; whoever comes second is content with what it
+/// finds if that is complete, and moves a damaged copy out of the way otherwise.
+fn put_in_place(fresh: &Path, folder: &Path) -> io::Result<()> {
+    const TRIES: usize = 10;
+    let mut outcome = Ok(());
+    for attempt in 0..TRIES {
+        outcome = fs::rename(fresh, folder);
+        if outcome.is_ok() {
+            return Ok(());
+        }
+        if is_complete(folder) {
+            return fs::remove_dir_all(fresh);
+        }
+        let damaged = fresh.with_extension(format!("damaged{attempt}"));
+        if fs::rename(folder, &damaged).is_ok() {
+            fs::remove_dir_all(&damaged)?;
+        }
+    }
+    outcome
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -1,7 +1,9 @@
 //! The application's interpreter: which one, and whether we can serve it.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
@@ -13,6 +15,9 @@ pub(crate) struct Interpreter {
     /// The y of 3.y.
     pub(crate) minor: u32,
 }
+
+/// How long an interpreter may take to say what it is.
+const PROBE_TIME: Duration = Duration::from_secs(10);
 
 const PROBE: &str = "import json, sys, sysconfig; print(json.dumps([sys.implementation.name, \
                      list(sys.version_info[:2]), bool(sysconfig.get_config_var('Py_GIL_DISABLED'))]))";
@@ -57,16 +62,35 @@ fn search(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&paths).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
-fn probe(path: &Path) -> anyhow::Result<(u32, u32)> {
-    let shown = path.display();
-    let output = Command::new(path)
+/// What the interpreter prints, within [`PROBE_TIME`].
+fn answer_of(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut child = Command::new(path)
         .args(["-I", "-S", "-c", PROBE])
         .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot run the interpreter {shown}"))?;
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let until = Instant::now() + PROBE_TIME;
+    while child.try_wait()?.is_none() {
+        if Instant::now() >= until {
+            child.kill()?;
+            child.wait()?;
+            bail!("it did not answer within {} s", PROBE_TIME.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    // The answer of a Python fits in the pipe; more than that is not one.
+    let mut answer = Vec::new();
+    child.stdout.take().map(|stdout| stdout.take(4096).read_to_end(&mut answer)).transpose()?;
+    Ok(answer)
+}
+
+fn probe(path: &Path) -> anyhow::Result<(u32, u32)> {
+    let shown = path.display();
+    let answer = answer_of(path).with_context(|| format!("cannot run the interpreter {shown}"))?;
     let not_python =
         || format!("{shown} is not a Python interpreter: it did not answer what every Python answers");
-    let answer: Value = serde_json::from_slice(&output.stdout).with_context(not_python)?;
+    let answer: Value = serde_json::from_slice(&answer).with_context(not_python)?;
     let number = |index: usize| answer[1][index].as_u64().and_then(|number| u32::try_from(number).ok());
     let (Some(name), Some(major), Some(minor)) = (answer[0].as_str(), number(0), number(1)) else {
         bail!(not_python());

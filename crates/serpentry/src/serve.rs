@@ -113,7 +113,8 @@ fn bind(address: &str) -> anyhow::Result<Listener> {
         return Ok(Listener::Tcp(jail::listener_from_fd(fd)?));
     }
     // ":8000" means all interfaces, "example.org" alone port 8000.
-    let full = match address.rsplit_once(':') {
+    let bare_ipv6 = address.matches(':').count() > 1 && !address.starts_with('[');
+    let full = match address.rsplit_once(':').filter(|_| !bare_ipv6) {
         Some(("", port)) => format!("0.0.0.0:{port}"),
         Some((_, port)) if port.parse::<u16>().is_ok() => address.to_owned(),
         _ if address.contains(':') && !address.starts_with('[') => {

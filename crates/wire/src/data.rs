@@ -13,6 +13,15 @@ use crate::{WireError, flag};
 /// How many bytes of a request body the router may send before the worker gives credit.
 pub const REQUEST_WINDOW: u32 = 256 * 1024;
 
+/// What a WebSocket message frame costs of a window: its bytes, but at least this, so that empty messages are not free.
+pub const MESSAGE_COST: u32 = 64;
+
+/// Credit that a Message frame of `length` bytes uses up.
+#[must_use]
+pub fn message_cost(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX).max(MESSAGE_COST)
+}
+
 pub(crate) mod kind {
     pub(crate) const REQUEST: u8 = 1;
     pub(crate) const BODY: u8 = 2;

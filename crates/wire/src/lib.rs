@@ -23,7 +23,7 @@ mod headers;
 mod request;
 
 pub use control::{BootFailure, ControlFromWorker, ControlToWorker, Hello, Interface};
-pub use data::{FromWorker, REQUEST_WINDOW, ResponseHead, ToWorker};
+pub use data::{FromWorker, MESSAGE_COST, REQUEST_WINDOW, ResponseHead, ToWorker, message_cost};
 pub use frame::{FRAME_HEADER, Frame, FrameBuffer, MAX_PAYLOAD, put_frame, set_flag};
 pub use headers::{Header, HeaderList, KNOWN_HEADERS, Name, known_header};
 pub use request::{RequestHead, RequestWriter};

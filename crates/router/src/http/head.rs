@@ -113,11 +113,13 @@ struct Seen<'b> {
     repeated_length: bool,
     repeated_encoding: bool,
     expect: Option<&'b [u8]>,
+    repeated_expect: bool,
     close: bool,
     keep_alive: bool,
     connection_upgrade: bool,
     upgrade_websocket: bool,
-    websocket_version_13: bool,
+    websocket_version: Option<&'b [u8]>,
+    repeated_websocket: bool,
     websocket_key: Option<&'b [u8]>,
 }
 
@@ -147,7 +149,7 @@ pub(crate) fn parse<'h, 'b>(bytes: &'b [u8], space: &'h mut FieldSpace<'b>) -> R
     }
     let framing = framing(version, &seen)?;
     let expect_continue = match seen.expect {
-        Some(value) if value.eq_ignore_ascii_case(b"100-continue") => version == 11,
+        Some(value) if value.eq_ignore_ascii_case(b"100-continue") && !seen.repeated_expect => version == 11,
         Some(_) => return Err(Reject::Expectation),
         None => false,
     };
@@ -162,8 +164,11 @@ pub(crate) fn parse<'h, 'b>(bytes: &'b [u8], space: &'h mut FieldSpace<'b>) -> R
 }
 
 fn websocket<'b>(seen: &Seen<'b>) -> Websocket<'b> {
-    if !seen.websocket_version_13 {
+    if seen.websocket_version != Some(b"13") {
         return Websocket::BadVersion;
+    }
+    if seen.repeated_websocket {
+        return Websocket::BadKey;
     }
     // 16 bytes in base64.
     let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
@@ -203,7 +208,9 @@ fn gather<'b>(fields: &[httparse::Header<'b>]) -> Result<Seen<'b>, Reject> {
                 seen.hosts += 1;
                 seen.host = Some(value);
             }
-            6 if name.eq_ignore_ascii_case("expect") => seen.expect = Some(value),
+            6 if name.eq_ignore_ascii_case("expect") => {
+                seen.repeated_expect |= seen.expect.replace(value).is_some();
+            }
             7 if name.eq_ignore_ascii_case("upgrade") => {
                 seen.upgrade_websocket |= list_has(value, b"websocket");
             }
@@ -218,9 +225,11 @@ fn gather<'b>(fields: &[httparse::Header<'b>]) -> Result<Seen<'b>, Reject> {
             17 if name.eq_ignore_ascii_case("transfer-encoding") => {
                 seen.repeated_encoding |= seen.transfer_encoding.replace(value).is_some();
             }
-            17 if name.eq_ignore_ascii_case("sec-websocket-key") => seen.websocket_key = Some(value),
+            17 if name.eq_ignore_ascii_case("sec-websocket-key") => {
+                seen.repeated_websocket |= seen.websocket_key.replace(value).is_some();
+            }
             21 if name.eq_ignore_ascii_case("sec-websocket-version") => {
-                seen.websocket_version_13 = value == b"13";
+                seen.repeated_websocket |= seen.websocket_version.replace(value).is_some();
             }
             _ => {}
         }
@@ -311,6 +320,8 @@ mod tests {
             ("X: a\x01b", Reject::Malformed),
             ("no colon", Reject::Malformed),
             ("Expect: a miracle", Reject::Expectation),
+            ("Expect: a miracle\nExpect: 100-continue", Reject::Expectation),
+            ("Expect: 100-continue\nExpect: 100-continue", Reject::Expectation),
         ] {
             check(&format!("{post}{fields}"), Err(expect));
         }
@@ -370,6 +381,11 @@ mod tests {
             ("Version: 13", "Version: 8", Websocket::BadVersion),
             ("Sec-WebSocket-Version: 13\r\n", "", Websocket::BadVersion),
             (key, "short", Websocket::BadKey),
+            (
+                "Sec-WebSocket-Version: 13",
+                "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Version: 13",
+                Websocket::BadKey,
+            ),
             (key, "dGhlIHNhbXBsZSBub25jZQ!!", Websocket::BadKey),
         ] {
             let changed = full.replacen(from, to, 1);

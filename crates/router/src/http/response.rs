@@ -110,6 +110,9 @@ impl ResponseEncoder {
         (body, end): (&[u8], bool),
         host: HostFields<'_>,
     ) -> Result<(), AppFault> {
+        if self.framing.is_some() {
+            return Err(AppFault::Order);
+        }
         let start = out.len();
         let result = self.try_head(out, (status, reason), headers, (body, end), host);
         if result.is_err() {
@@ -128,9 +131,6 @@ impl ResponseEncoder {
         (body, end): (&[u8], bool),
         host: HostFields<'_>,
     ) -> Result<(), AppFault> {
-        if self.framing.is_some() {
-            return Err(AppFault::Order);
-        }
         if !(200..=999).contains(&status) {
             return Err(AppFault::Status(status));
         }
@@ -181,6 +181,11 @@ impl ResponseEncoder {
             } else if !bodiless && self.exchange.version == 11 {
                 out.extend_from_slice(b"transfer-encoding: chunked\r\n");
             }
+            return BodyFraming::Nothing;
+        }
+        if status == 205 {
+            // RFC 9110 section 15.3.6: the client resets its form and expects nothing.
+            put_length(out, 0);
             return BodyFraming::Nothing;
         }
         if let Some(stated) = stated.or(whole) {
@@ -397,6 +402,7 @@ mod tests {
             "HTTP/1.1 204 No Content\n\n",
             true,
         );
+        check(&Case { status: 205, ..PLAIN }, "HTTP/1.1 205 Reset Content\ncontent-length: 0\n\n", true);
         check(&Case { status: 304, ..PLAIN }, "HTTP/1.1 304 Not Modified\n\n", true);
         let stated = Case { status: 304, fields: &[("content-length", "9")], ..PLAIN };
         check(&stated, "HTTP/1.1 304 Not Modified\ncontent-length: 9\n\n", true);
@@ -442,6 +448,19 @@ mod tests {
         let mut finished = start("3");
         finished.body(&mut Vec::new(), b"", true).unwrap();
         assert_eq!(finished.body(&mut Vec::new(), b"x", true), Err(AppFault::Order));
+    }
+
+    #[test]
+    fn a_second_head_is_an_error_that_changes_nothing() {
+        let mut encoder = ResponseEncoder::new(Exchange { version: 11, head: false, keep_alive: true });
+        let mut out = Vec::new();
+        let mut head =
+            |out: &mut Vec<u8>| encoder.head(out, (200, b""), std::iter::empty(), (b"hel", false), HOST);
+        head(&mut out).unwrap();
+        let before = out.clone();
+        assert_eq!(head(&mut out), Err(AppFault::Order));
+        assert_eq!(out, before);
+        assert!(encoder.has_begun(), "no other answer may follow");
     }
 
     #[test]

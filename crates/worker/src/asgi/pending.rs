@@ -5,7 +5,7 @@
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
-use wire::{FromWorker, MAX_CHUNK};
+use wire::{FromWorker, MAX_CHUNK, MESSAGE_COST, message_cost};
 
 use super::exchange::{Protocol, State};
 use crate::answer::Answer;
@@ -69,18 +69,18 @@ fn message_bytes<'a>(data: &'a Bound<'_, PyAny>) -> &'a [u8] {
     data.cast::<PyString>().ok().and_then(|text| text.to_str().ok()).unwrap_or_default().as_bytes()
 }
 
-/// Send as much of a message as the credit allows; `None` if that is nothing although there is something.
+/// Send as much of a message as the credit allows; `None` if that is nothing.
 fn put_message(answer: &mut Answer, data: &[u8], text: bool) -> Option<usize> {
     let mut taken = 0;
     loop {
         let rest = &data[taken..];
-        let allowed = rest.len().min(MAX_CHUNK).min(usize::try_from(answer.credit).unwrap_or(usize::MAX));
-        if allowed == 0 && !rest.is_empty() {
+        if answer.credit < u64::from(MESSAGE_COST) {
             return (taken > 0).then_some(taken);
         }
+        let allowed = rest.len().min(MAX_CHUNK).min(usize::try_from(answer.credit).unwrap_or(usize::MAX));
         let end = allowed == rest.len();
         answer.link.post(&FromWorker::Message { id: answer.id, data: &rest[..allowed], text, end });
-        answer.credit -= allowed as u64;
+        answer.credit -= u64::from(message_cost(allowed));
         taken += allowed;
         if end {
             return Some(taken);

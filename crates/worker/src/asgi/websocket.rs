@@ -4,7 +4,7 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
-use wire::FromWorker;
+use wire::{FromWorker, message_cost};
 
 use super::event;
 use super::exchange::{ClientDisconnected, Protocol, State};
@@ -45,7 +45,7 @@ pub(crate) struct WebSocket {
     /// Pieces of an incomplete message.
     parts: Vec<u8>,
     /// A complete message: payload, text, bytes to give credit for when it is taken.
-    message: Option<(Vec<u8>, bool, usize)>,
+    message: Option<(Vec<u8>, bool, u32)>,
     /// How the connection ended.
     closed: Option<(u16, String)>,
 }
@@ -110,17 +110,12 @@ impl WebSocket {
             return self.close(link, id, code::TOO_BIG, "message too big");
         }
         self.parts.extend_from_slice(data);
+        let cost = message_cost(data.len());
         if end {
-            self.message = Some((std::mem::take(&mut self.parts), text, data.len()));
+            self.message = Some((std::mem::take(&mut self.parts), text, cost));
         } else {
-            give_credit(link, id, data.len());
+            link.outbox().push_credit(id, cost);
         }
-    }
-}
-
-fn give_credit(link: &Link, id: u64, bytes: usize) {
-    if let Ok(bytes @ 1..) = u32::try_from(bytes) {
-        link.outbox().push_credit(id, bytes);
     }
 }
 
@@ -145,7 +140,7 @@ impl State {
         }
         if let Some((data, text, owed)) = websocket.message.take() {
             if !self.finished {
-                give_credit(link, id, owed);
+                link.outbox().push_credit(id, owed);
             }
             event.set_item(kind, intern!(py, "websocket.receive"))?;
             if !text {
