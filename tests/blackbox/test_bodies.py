@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 
 import pytest
-from conftest import Running
+from conftest import Launcher, Running
+from load import in_background
 from rawhttp import Connection, request_bytes
 from servers import memory, reset_peak
 
@@ -111,3 +113,24 @@ def test_several_big_bodies_at_once(server: Running, bounded: None) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(upload, range(4))) == [{"size": 25 * MIB, "sha256": digest_of(25 * MIB)}] * 4
+
+
+@pytest.mark.asgi
+@pytest.mark.serpentry_only
+def test_upload_to_a_blocked_loop_survives_its_replacement(launch: Launcher) -> None:
+    """The worker cannot start the request and is replaced meanwhile: the next one must get the body from the start."""
+    size = 4 * 65536
+    server = launch("bodies:asgi", interface="asgi", mode="asyncio", workers=1)
+    blocked = in_background(server.address, "/block?size=1")
+    server.wait_for_event("blocking")
+    with server.connect(timeout=30) as connection:
+        connection.send(request_bytes("POST", "/", {"Content-Length": str(size)}))
+        first, *rest = pieces(size)
+        connection.send(first)
+        server.signal(signal.SIGHUP)
+        server.wait_for_log("reload done")
+        for piece in rest:
+            connection.send(piece)
+        response = connection.read_response()
+    assert json.loads(response.body) == {"size": size, "sha256": digest_of(size)}
+    assert blocked.result(15).status == 200

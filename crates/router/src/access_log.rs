@@ -2,7 +2,7 @@
 //! between them is bounded; when the disk cannot keep up, lines are dropped and counted, and requests go on.
 
 use std::cell::Cell;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -32,6 +32,15 @@ pub enum LogFormat {
 pub enum LogTarget {
     Stdout,
     File(PathBuf),
+}
+
+impl fmt::Display for LogTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LogTarget::Stdout => f.write_str("standard output"),
+            LogTarget::File(path) => write!(f, "{}", path.display()),
+        }
+    }
 }
 
 /// What is logged about a request. Texts come from the client and are escaped here.
@@ -236,8 +245,9 @@ impl Writer {
                 match Output::open(&self.target) {
                     Ok(output) => self.output = output,
                     Err(error) => {
+                        let target = &self.target;
                         eprintln!(
-                            "serpentry: access log: cannot reopen it, the old file is still used: {error}"
+                            "serpentry: access log: cannot reopen {target}, the old file is still used: {error}"
                         );
                     }
                 }

@@ -217,9 +217,13 @@ impl App {
                 continue;
             };
             let Some(exchange) = held.exchange else { continue };
-            exchange.released();
-            if !exchange.is_over() {
+            if exchange.is_over() {
+                exchange.released();
+            } else if exchange.taken_back() {
                 self.queue.borrow_mut().push_front(exchange);
+            } else {
+                // Only a worker that lies gives back what it has begun.
+                exchange.fail(Problem::WORKER_DIED);
             }
         }
         self.finish_if_drained(link);

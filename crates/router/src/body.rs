@@ -9,9 +9,6 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use crate::http::chunked::{ChunkedDecoder, Piece};
 use crate::http::head::{Framing, Reject};
 
-/// A stored body up to this size stays in memory; a larger one goes to an unlinked file in the temporary directory.
-const MEMORY_LIMIT: usize = 1024 * 1024;
-
 /// What is wrong with a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum BodyError {
@@ -52,34 +49,37 @@ impl BodyReader {
 
     /// Take the next piece of at most `most` bytes off `buffer`; `None` when it holds no more of this body.
     pub(crate) fn take(&mut self, buffer: &mut BytesMut, most: usize) -> Result<Option<Bytes>, BodyError> {
-        let piece = match &mut self.framing {
-            Decoder::Finished => return Ok(None),
-            Decoder::Length(remaining) => {
-                let length = usize::try_from(*remaining).unwrap_or(usize::MAX).min(buffer.len()).min(most);
-                *remaining -= length as u64;
-                if *remaining == 0 {
-                    self.framing = Decoder::Finished;
-                }
-                buffer.split_to(length).freeze()
-            }
-            Decoder::Chunked(decoder) => {
-                let window = &buffer[..buffer.len().min(most)];
-                let mut rest = window;
-                let piece = decoder.decode(&mut rest).map_err(BodyError::Malformed)?;
-                let data = match piece {
-                    Piece::Data(data) => Bytes::copy_from_slice(data),
-                    Piece::NeedMore => Bytes::new(),
-                    Piece::End => {
+        let piece = loop {
+            match &mut self.framing {
+                Decoder::Finished => return Ok(None),
+                Decoder::Length(remaining) => {
+                    let length =
+                        usize::try_from(*remaining).unwrap_or(usize::MAX).min(buffer.len()).min(most);
+                    *remaining -= length as u64;
+                    if *remaining == 0 {
                         self.framing = Decoder::Finished;
-                        Bytes::new()
                     }
-                };
-                let used = window.len() - rest.len();
-                buffer.advance(used);
-                if data.is_empty() && used > 0 && !self.is_finished() {
-                    return self.take(buffer, most);
+                    break buffer.split_to(length).freeze();
                 }
-                data
+                Decoder::Chunked(decoder) => {
+                    let window = &buffer[..buffer.len().min(most)];
+                    let mut rest = window;
+                    let piece = decoder.decode(&mut rest).map_err(BodyError::Malformed)?;
+                    let used = window.len() - rest.len();
+                    let data = match piece {
+                        Piece::Data(data) => Bytes::copy_from_slice(data),
+                        Piece::NeedMore | Piece::End => Bytes::new(),
+                    };
+                    let ended = piece == Piece::End;
+                    buffer.advance(used);
+                    if ended {
+                        self.framing = Decoder::Finished;
+                    }
+                    // Chunk sizes and the like may fill the whole window and leave more behind it.
+                    if !data.is_empty() || ended || used == 0 {
+                        break data;
+                    }
+                }
             }
         };
         self.received += piece.len() as u64;
@@ -93,18 +93,26 @@ impl BodyReader {
 /// A body that is collected before the request is handed over, and that can be read more than once.
 #[derive(Debug)]
 pub(crate) enum StoredBody {
-    Memory(BytesMut),
-    File { file: File, length: u64 },
+    /// Up to `limit` bytes; more goes to an unlinked file in the temporary directory.
+    Memory {
+        bytes: BytesMut,
+        limit: usize,
+    },
+    File {
+        file: File,
+        length: u64,
+    },
 }
 
 impl StoredBody {
-    pub(crate) fn new() -> Self {
-        StoredBody::Memory(BytesMut::new())
+    /// `limit`: most bytes to keep in memory.
+    pub(crate) fn new(limit: usize) -> Self {
+        StoredBody::Memory { bytes: BytesMut::new(), limit }
     }
 
     pub(crate) fn len(&self) -> u64 {
         match self {
-            StoredBody::Memory(bytes) => bytes.len() as u64,
+            StoredBody::Memory { bytes, .. } => bytes.len() as u64,
             StoredBody::File { length, .. } => *length,
         }
     }
@@ -113,11 +121,11 @@ impl StoredBody {
     /// [`StoredBody::will_block`].
     pub(crate) fn append(&mut self, data: &[u8]) -> io::Result<()> {
         match self {
-            StoredBody::Memory(bytes) if bytes.len() + data.len() <= MEMORY_LIMIT => {
+            StoredBody::Memory { bytes, limit } if bytes.len() + data.len() <= *limit => {
                 bytes.extend_from_slice(data);
                 Ok(())
             }
-            StoredBody::Memory(bytes) => {
+            StoredBody::Memory { bytes, .. } => {
                 let mut file = tempfile::tempfile()?;
                 file.write_all(bytes)?;
                 file.write_all(data)?;
@@ -135,7 +143,7 @@ impl StoredBody {
     /// Appending so many bytes will touch a disk.
     pub(crate) fn will_block(&self, more: usize) -> bool {
         match self {
-            StoredBody::Memory(bytes) => bytes.len() + more > MEMORY_LIMIT,
+            StoredBody::Memory { bytes, limit } => bytes.len() + more > *limit,
             StoredBody::File { .. } => true,
         }
     }
@@ -143,7 +151,7 @@ impl StoredBody {
     /// Read up to `most` bytes from `offset`. Blocks if it is a file.
     pub(crate) fn read_at(&mut self, offset: u64, most: usize) -> io::Result<Vec<u8>> {
         match self {
-            StoredBody::Memory(bytes) => {
+            StoredBody::Memory { bytes, .. } => {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
                 let end = (start + most).min(bytes.len());
                 Ok(bytes[start..end].to_vec())
@@ -161,6 +169,8 @@ impl StoredBody {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MEMORY_LIMIT: usize = 1024 * 1024;
 
     fn collect(
         framing: Framing,
@@ -206,7 +216,7 @@ mod tests {
     fn stores_small_bodies_in_memory_and_large_ones_in_a_file() {
         for size in [10, MEMORY_LIMIT, MEMORY_LIMIT + 1, 3 * MEMORY_LIMIT + 7] {
             let data: Vec<u8> = (0..size).map(|index| (index % 251) as u8).collect();
-            let mut stored = StoredBody::new();
+            let mut stored = StoredBody::new(MEMORY_LIMIT);
             for piece in data.chunks(100_000) {
                 stored.append(piece).unwrap();
             }

@@ -40,6 +40,12 @@ const INLINE_BODY: u64 = 64 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
+/// Connections over the limit that are told so at the same time; more are closed without a word.
+const MOST_REFUSALS: usize = 64;
+
+/// Empty lines before a request line that are passed over.
+const EMPTY_LINES: usize = 4;
+
 /// The connection is of no further use.
 #[derive(Debug)]
 pub(crate) struct Gone;
@@ -82,18 +88,23 @@ enum Start {
 /// Serve one connection until it ends.
 pub(crate) async fn serve(app: Rc<App>, stream: Stream, ends: Ends) {
     let core = Rc::clone(&app.core);
-    core.connections.set(core.connections.get() + 1);
-    let over_limit = core.connections.get() > app.settings.connections;
+    let admitted = core.connections.get() < app.settings.connections;
+    let counter = if admitted { &core.connections } else { &core.refusals };
+    let others = counter.get();
+    if !admitted && others >= MOST_REFUSALS {
+        return;
+    }
+    counter.set(others + 1);
     let watchdog = core.watchdogs.register();
     let mut connection = Connection { app, incoming: Incoming::new(stream), watchdog, ends, used: false };
-    if over_limit {
+    if !admitted {
         // Boxed: rare, and its state need not be part of every connection's memory.
         Box::pin(connection.refuse(Problem::TOO_MANY_CONNECTIONS)).await;
     } else {
         while connection.serve_one().await.is_ok() {}
     }
     drop(connection);
-    core.connections.set(core.connections.get() - 1);
+    counter.set(counter.get() - 1);
 }
 
 impl Connection {
@@ -158,10 +169,15 @@ impl Connection {
     async fn read_head(&mut self) -> Result<Result<usize, Problem>, Gone> {
         let mut scanner = HeadScanner::default();
         let mut started: Option<Instant> = None;
+        let mut empty_lines = 0;
         loop {
             // RFC 9112 section 2.2: ignore an empty line before the request line.
             while self.incoming.buffer.starts_with(b"\r\n") {
                 self.incoming.buffer.advance(2);
+                empty_lines += 1;
+                if empty_lines > EMPTY_LINES {
+                    return Ok(Err(Problem::refused(head::Reject::Malformed)));
+                }
             }
             if !self.incoming.buffer.is_empty() && self.incoming.buffer[..] != b"\r"[..] {
                 match scanner.find_end(&self.incoming.buffer, self.app.settings.header_size) {
@@ -219,7 +235,7 @@ impl Connection {
             Ok(stored) => stored,
             Err(problem) => return self.refuse_and_end(problem).await,
         };
-        if let StoredBody::Memory(bytes) = &stored
+        if let StoredBody::Memory { bytes, .. } = &stored
             && bytes.len() <= wire::REQUEST_WINDOW as usize
         {
             let (exchange, log) = self.submit_head(head, &BodyForm::Inline(bytes))?;

@@ -14,8 +14,10 @@ pub(crate) struct Core {
     pub(crate) access_log: Option<AccessLog>,
     /// No new connections; finish what is under way and close.
     pub(crate) stopping: Cell<bool>,
-    /// Open client connections.
+    /// Open client connections, without those that are being refused.
     pub(crate) connections: Cell<usize>,
+    /// Connections over the limit that are being told so.
+    pub(crate) refusals: Cell<usize>,
     next_id: Cell<u64>,
     random: Cell<u64>,
 }
@@ -28,6 +30,7 @@ impl Core {
             access_log,
             stopping: Cell::new(false),
             connections: Cell::new(0),
+            refusals: Cell::new(0),
             next_id: Cell::new(1),
             random: Cell::new(seed),
         }

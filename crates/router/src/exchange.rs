@@ -82,6 +82,7 @@ pub(crate) struct Exchange {
     core: Rc<Core>,
     /// How often it was handed to a worker that then died.
     attempts: Cell<u8>,
+    handovers: Cell<u32>,
     state: RefCell<State>,
 }
 
@@ -123,6 +124,7 @@ impl Exchange {
             form,
             core,
             attempts: Cell::new(0),
+            handovers: Cell::new(0),
             state: RefCell::new(State {
                 handover,
                 link: None,
@@ -154,18 +156,39 @@ impl Exchange {
         state.handed_at = Some(Instant::now());
         state.worker = link.worker;
         state.link = Some(Rc::clone(link));
-        if self.body != BodyPlan::Complete {
+        self.handovers.set(self.handovers.get() + 1);
+        if self.body == BodyPlan::Stored {
             state.body_credit = wire::REQUEST_WINDOW;
             state.body_restart = true;
             state.wake();
         }
     }
 
-    /// Its worker will send nothing more about it: it gave the request back, or has finished with it.
+    /// The application runs now. Until here the worker may give the request back, so a body that can be sent only once
+    /// has to wait for this.
+    pub(crate) fn started(&self) {
+        if self.body == BodyPlan::Streamed {
+            self.body_credit(wire::REQUEST_WINDOW);
+        }
+    }
+
+    /// How often it was handed to a worker: what was meant for one must not reach the next.
+    pub(crate) fn handovers(&self) -> u32 {
+        self.handovers.get()
+    }
+
+    /// Its worker has finished with it and will send nothing more about it.
     pub(crate) fn released(&self) {
+        self.state.borrow_mut().link = None;
+    }
+
+    /// Its worker gave it back. True if it can be handed to another.
+    pub(crate) fn taken_back(&self) -> bool {
         let mut state = self.state.borrow_mut();
         state.link = None;
         state.handed_at = None;
+        let body_is_gone = self.body == BodyPlan::Streamed && state.fed_once;
+        !state.has_begun() && !body_is_gone
     }
 
     /// The worker died. True when the request goes back to the queue; otherwise it has been answered or cut.
@@ -243,7 +266,7 @@ impl Exchange {
     /// The application closed the WebSocket.
     pub(crate) fn closed(&self, code: u16, reason: &str) -> Result<(), AppFault> {
         let mut state = self.state.borrow_mut();
-        if !state.websocket {
+        if !state.websocket || state.websocket_closed {
             return Err(AppFault::Order);
         }
         state.websocket_closed = true;

@@ -117,7 +117,7 @@ async fn run(start: Start, mut orders: mpsc::Receiver<Command>, news: mpsc::Send
                 let now = Instant::now();
                 core.sweep(now);
                 app.sweep(now);
-                if core.stopping.get() && core.connections.get() == 0 && !idle_reported {
+                if core.stopping.get() && core.connections.get() + core.refusals.get() == 0 && !idle_reported {
                     idle_reported = true;
                     app.report(Event::Idle);
                 }

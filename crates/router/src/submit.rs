@@ -95,7 +95,8 @@ pub(crate) fn prepare(
     let has_body = !matches!(body, BodyForm::Inline([]));
     let flags = bit(has_body, flag::HAS_BODY)
         | bit(is_websocket, flag::WEBSOCKET)
-        | bit(!repeatable, flag::ACK_START);
+        // A streamed body is sent only once the application runs, or it could not be given back.
+        | bit(!repeatable || matches!(body, BodyForm::Streamed), flag::ACK_START);
     let id = app.core.next_id();
     let mut handover = Vec::with_capacity(512);
     let mut writer = RequestWriter::new(&mut handover, id, flags, &wire_head);

@@ -1,6 +1,7 @@
 //! Request bodies on their way from the client to a worker: stored first, or streamed as the application takes them.
 
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use wire::ToWorker;
 
@@ -10,6 +11,18 @@ use crate::connection::{Connection, Gone};
 use crate::exchange::Exchange;
 use crate::http::head::Reject;
 use crate::watchdog::Expired;
+
+/// A body that is stored must arrive at this rate on average, in bytes per second: one byte now and then is an attack.
+const SLOWEST_UPLOAD: u64 = 1024;
+
+/// A stored body up to this size stays in memory, while there are few clients; the rest goes to a file.
+const LARGEST_IN_MEMORY: usize = 1024 * 1024;
+const SMALLEST_IN_MEMORY: usize = 64 * 1024;
+const BODY_MEMORY: usize = 64 * 1024 * 1024;
+
+fn memory_share(connections: usize) -> usize {
+    (BODY_MEMORY / connections.max(1)).clamp(SMALLEST_IN_MEMORY, LARGEST_IN_MEMORY)
+}
 
 /// How much of the next requests is read while one is being answered.
 const READ_AHEAD: usize = 64 * 1024;
@@ -47,7 +60,8 @@ impl Connection {
         &mut self,
         reader: &mut BodyReader,
     ) -> Result<Result<StoredBody, Problem>, Gone> {
-        let mut stored = StoredBody::new();
+        let mut stored = StoredBody::new(memory_share(self.app.core.connections.get()));
+        let began = Instant::now();
         loop {
             loop {
                 let piece = match reader.take(&mut self.incoming.buffer, wire::MAX_CHUNK) {
@@ -79,6 +93,10 @@ impl Connection {
                 return Err(Gone);
             }
             let limit = self.app.settings.body_timeout;
+            let slowest = limit + Duration::from_secs(stored.len() / SLOWEST_UPLOAD);
+            if began.elapsed() > slowest {
+                return Ok(Err(Problem::SLOW_BODY));
+            }
             match self.watchdog.guard(limit, self.incoming.read()).await {
                 Ok(result) => result?,
                 Err(Expired) => return Ok(Err(Problem::SLOW_BODY)),
@@ -97,7 +115,7 @@ impl Connection {
         match body {
             Body::Complete => {}
             Body::Streamed { credit, expect_continue, .. } => {
-                *credit += new_credit;
+                *credit = credit.saturating_add(new_credit).min(4 * wire::REQUEST_WINDOW);
                 if std::mem::take(expect_continue) && self.incoming.buffer.is_empty() {
                     self.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
                 }
@@ -107,6 +125,7 @@ impl Connection {
                 if restart {
                     *position = 0;
                 }
+                let handover = exchange.handovers();
                 let mut left = new_credit as usize;
                 while left > 0 && *position < stored.len() {
                     let most = left.min(wire::MAX_CHUNK);
@@ -118,9 +137,9 @@ impl Connection {
                     *position += data.len() as u64;
                     left -= data.len().min(left);
                     let end = *position == stored.len();
-                    let Some(link) = exchange.link() else {
-                        return Ok(());
-                    };
+                    // While this task paused, the worker may have died and another have got the request: it will ask itself.
+                    let same = exchange.handovers() == handover;
+                    let Some(link) = exchange.link().filter(|_| same) else { return Ok(()) };
                     link.send(&ToWorker::Body { id: exchange.id, data: &data, end });
                     // One piece at a time: other connections want the router too.
                     tokio::task::yield_now().await;

@@ -26,6 +26,11 @@ use crate::watchdog::Expired;
 /// A client that has been silent for this long is sent a ping; after the same time without any answer it is gone.
 const PING_AFTER: Duration = Duration::from_secs(20);
 
+/// Incomplete messages of all clients together shall not need much more than this: with many clients, each may send only
+/// smaller messages, but always of the second size.
+const MESSAGE_MEMORY: usize = 512 * 1024 * 1024;
+const SMALLEST_MESSAGE_LIMIT: usize = 1024 * 1024;
+
 /// How long the closing handshake may take.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
 
@@ -49,7 +54,8 @@ pub(crate) async fn run(
     let head = opening(accept, fields).ok_or(Gone)?;
     connection.write_all(&head).await?;
     let early = connection.incoming.buffer.split().to_vec();
-    let limit = Some(connection.app.settings.message_size);
+    let share = MESSAGE_MEMORY / connection.app.core.connections.get().max(1);
+    let limit = Some(share.max(SMALLEST_MESSAGE_LIMIT).min(connection.app.settings.message_size));
     let config = WebSocketConfig::default().max_message_size(limit).max_frame_size(limit);
     let io = Io(&connection.incoming.stream);
     let mut socket = WebSocketStream::from_partially_read(io, early, Role::Server, Some(config)).await;
@@ -99,20 +105,23 @@ impl Session<'_> {
     async fn carry(&mut self, socket: &mut WebSocketStream<Io<'_>>) -> Option<CloseFrame> {
         let mut pinged = false;
         loop {
+            if self.connection.app.core.stopping.get() {
+                self.tell_app(1012, "the server is stopping");
+                return Some(frame(1012, "the server is stopping"));
+            }
             let take_client = self.credit > 0;
             let next = poll_fn(|ctx| self.poll(ctx, socket, take_client));
             let event = match self.connection.watchdog.guard_idle(PING_AFTER, next).await {
                 Ok(event) => event,
-                Err(Expired) if self.connection.app.core.stopping.get() => {
-                    self.tell_app(1012, "the server is stopping");
-                    return Some(frame(1012, "the server is stopping"));
-                }
-                Err(Expired) if pinged => {
+                // The top of the loop closes it.
+                Err(Expired) if self.connection.app.core.stopping.get() => continue,
+                Err(Expired) if pinged && take_client => {
                     self.tell_app(1006, "");
-                    return None;
+                    return Some(frame(1011, "no answer to a ping"));
                 }
                 Err(Expired) => {
-                    pinged = true;
+                    // While the application takes nothing, the client is not listened to, its pong included.
+                    pinged = take_client;
                     self.send(socket, Message::Ping(Bytes::new())).await.ok()?;
                     continue;
                 }

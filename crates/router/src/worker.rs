@@ -130,10 +130,15 @@ fn handle(app: &App, link: &Rc<Link>, message: FromWorker<'_>) -> Result<bool, O
         | FromWorker::Close { id, .. } => id,
     };
     let exchange = {
-        let mut held = link.held.borrow_mut();
-        let held = held.get_mut(&id).ok_or(Offence::UnknownRequest(id))?;
-        held.started = true;
-        held.exchange.clone()
+        let mut held_requests = link.held.borrow_mut();
+        let held = held_requests.get_mut(&id).ok_or(Offence::UnknownRequest(id))?;
+        let first = !std::mem::replace(&mut held.started, true);
+        let exchange = held.exchange.clone();
+        drop(held_requests);
+        if let Some(exchange) = exchange.as_ref().filter(|_| first) {
+            exchange.started();
+        }
+        exchange
     };
     let finished = match message {
         FromWorker::Response { done, .. }

@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import time
 from urllib.parse import parse_qs
+
+from notes import note
 
 PIECE = bytes(range(256)) * 256  # 64 KiB
 
@@ -36,6 +39,9 @@ async def asgi(scope, receive, send):
     if scope["type"] != "http":
         raise RuntimeError("HTTP only")
     query = scope["query_string"].decode()
+    if scope["path"] == "/block":
+        note("blocking")
+        time.sleep(1.5)  # what an event loop must never do, and what programs do all the same
     if scope["method"] == "GET":
         size = wanted(query)
         headers = [(b"content-length", b"%d" % size)] if "known" in query else []
