@@ -139,7 +139,8 @@ impl App {
             slots: link.slots.get(),
             silent: now.saturating_duration_since(link.last_progress()),
         });
-        dispatch::choose(candidates, self.service.get()).map(|index| Rc::clone(&links[index]))
+        dispatch::choose(candidates, self.service.get(), self.queue.borrow().len())
+            .map(|index| Rc::clone(&links[index]))
     }
 
     /// A worker finished `done` requests in `busy` time over its slots.
@@ -295,7 +296,11 @@ impl App {
                 let elsewhere = self.links.borrow().iter().any(|other| {
                     !Rc::ptr_eq(other, link) && other.has_free_slot(now) && !other.is_stalled(now)
                 });
-                link.nudge(elsewhere);
+                // With nowhere else to go, only answers that it holds back are of interest, and those it sends soon.
+                let patience = self.service.get().patience(TICK);
+                if elsewhere || now.saturating_duration_since(link.last_progress()) >= patience {
+                    link.nudge(elsewhere);
+                }
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Taking requests and running the application on them.
 
+use std::time::{Duration, Instant};
+
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
@@ -13,6 +15,9 @@ use crate::failure::{Failure, Reporter};
 use crate::inbox::Request;
 use crate::interrupt::Runner;
 use crate::link::{Link, WaitFor, broken};
+
+/// A request that takes longer than this costs more than the system call that sends the answers before it.
+const WORTH_A_WRITE: Duration = Duration::from_micros(30);
 
 /// One WSGI application and the threads that serve it.
 #[pyclass(frozen, module = "serpentry_worker")]
@@ -49,17 +54,25 @@ impl WsgiServer {
     ///
     /// It is taken out of the queue only while Python is attached: a request that waits for the interpreter
     /// lock has not started, and the steward can still give it back.
-    fn next(&self, py: Python<'_>, runner: &Runner) -> PyResult<Option<Request>> {
+    ///
+    /// `previous`: how long the request before it took. If that was long enough to be worth a write of its own, the
+    /// last request at hand is not begun before the answers are on their way: the router sends more meanwhile.
+    fn next(&self, py: Python<'_>, runner: &Runner, previous: Duration) -> PyResult<Option<Request>> {
         let mut claims = 0;
         loop {
-            let queued = {
+            let (queued, last) = {
                 let mut inbox = self.link.inbox();
                 inbox.claims -= std::mem::take(&mut claims);
                 // Under the same lock, so that an interrupt finds the request either queued or running.
-                inbox.queue.pop_front().inspect(|request| runner.begin(request.id))
+                let queued = inbox.queue.pop_front().inspect(|request| runner.begin(request.id));
+                (queued, inbox.queue.is_empty())
             };
             if let Some(request) = queued {
-                if self.link.outbox().is_due() {
+                let due = {
+                    let outbox = self.link.outbox();
+                    outbox.is_due() || (last && previous > WORTH_A_WRITE && !outbox.is_empty())
+                };
+                if due {
                     py.detach(|| self.link.flush(true));
                 }
                 return Ok(Some(request));
@@ -242,8 +255,11 @@ impl WsgiServer {
     fn serve(&self, py: Python<'_>, index: usize) -> PyResult<()> {
         let runner = &self.runners[index];
         runner.attach_here();
-        while let Some(request) = self.next(py, runner)? {
+        let mut previous = Duration::ZERO;
+        while let Some(request) = self.next(py, runner, previous)? {
+            let began = Instant::now();
             self.run(py, runner, &request);
+            previous = began.elapsed();
         }
         py.detach(|| self.link.flush(true));
         Ok(())
