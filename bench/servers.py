@@ -73,6 +73,13 @@ def granian(app: App, port: int, workers: int) -> list[str]:
     return [*command, "--log-level", "warning", app.module + ":app"]
 
 
+def granian_defaults(app: App, port: int, workers: int) -> list[str]:
+    """The same without the tuning of its blocking threads, as most people start it."""
+    command = granian(app, port, workers)
+    at = command.index("--blocking-threads")
+    return command[:at] + command[at + 2 :]
+
+
 def gunicorn(worker_class: str, *extra: str) -> Callable[[App, int, int], list[str]]:
     def command(app: App, port: int, workers: int) -> list[str]:
         command = ["gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", str(workers), *extra]
@@ -113,6 +120,7 @@ BIN = environment.VENV / "bin"
 SERVERS = {
     "serpentry": Server(serpentry, ("wsgi", "asgi"), str(environment.SERPENTRY)),
     "granian": Server(granian, ("wsgi", "asgi"), str(BIN / "granian")),
+    "granian defaults": Server(granian_defaults, ("wsgi",), str(BIN / "granian")),
     "fastpysgi": Server(fastpysgi, ("wsgi", "asgi"), str(BIN / "fastpysgi")),
     "bjoern": Server(bjoern, ("wsgi",), "bjoern"),
     "uwsgi": Server(uwsgi, ("wsgi",), str(BIN / "uwsgi")),
