@@ -53,6 +53,9 @@ fn worker() -> anyhow::Result<()> {
                 // No interpreter is needed to build against the stable ABI, and libpython must not be linked.
                 ("PYO3_NO_PYTHON", "1".as_ref()),
                 ("PYO3_BUILD_EXTENSION_MODULE", "1".as_ref()),
+                // It travels inside the program, which reads it whole at every start: no line tables.
+                ("CARGO_PROFILE_RELEASE_DEBUG", "none".as_ref()),
+                ("CARGO_PROFILE_RELEASE_STRIP", "symbols".as_ref()),
             ],
         )?;
         install(
