@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -95,6 +96,19 @@ fn common_and_combined_lines_have_their_form() {
     }
 }
 
+/// Wait until the log has that many lines.
+fn wait_for_lines(path: &Path, count: usize) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let written = fs::read(path).unwrap().iter().filter(|byte| **byte == b'\n').count();
+        if written >= count {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{written} of {count} lines in {}", path.display());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn rotation_loses_and_repeats_no_line() {
     let ctx = TestContext::new();
@@ -114,6 +128,8 @@ fn rotation_loses_and_repeats_no_line() {
         files.push(old);
         // Written to the old file, under its new name, until the signal is obeyed.
         (0..5).for_each(|_| request());
+        // A line is written some time after its answer: wait, or the last ones may go to the next file.
+        wait_for_lines(files.last().unwrap(), 25);
         program.signal(Signal::USR1);
         // Nothing says when it was obeyed but the new file itself; requests go on in the meantime, a few hundred at most.
         let mut left = 500;
