@@ -57,6 +57,12 @@ def throughput_lines(apps: dict) -> list[dict]:
         lines.append(
             ratio_line(f"{label}: requests/s over Granian's", ratios.get("granian", {}).get("rate"), must)
         )
+    for label in ("hello WSGI", "hello ASGI"):
+        # Whether the budget can be met at all on this machine.
+        ceiling = apps.get(label, {}).get("ceiling_over_granian")
+        if ceiling:
+            what = f"{label}: a constant answer without Python, over Granian's"
+            lines.append({**line(what, "no must", spread_text(ceiling), True), "verdict": "-"})
     wsgi, asgi = apps.get("hello WSGI", {}), apps.get("hello ASGI", {})
     lines.append(best_peer_line("hello WSGI", wsgi, None, 1.0))
     lines.append(best_peer_line("hello ASGI", asgi, 1.0, 2.0))

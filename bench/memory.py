@@ -37,8 +37,8 @@ def run(repetitions: int, connections: int, only: list[str]) -> dict:
     }
     for interface in ("wsgi", "asgi"):
         app = servers.APPS[f"hello {interface.upper()}"]
-        for name in servers.for_interface(interface):
-            if not only or name in only:
+        for name in servers.for_app(app):
+            if servers.SERVERS[name].peer and (not only or name in only):
                 guarded(
                     result, f"{name} {interface}", functools.partial(trees, name, app, repetitions), "trees"
                 )

@@ -39,6 +39,8 @@ class Server:
     command: Callable[[App, int, int], list[str]]  # (application, port, workers)
     interfaces: tuple[str, ...]
     program: str  # must exist for the server to be measured
+    modules: tuple[str, ...] = ()  # measured with these applications only; all when empty
+    peer: bool = True  # something one could use instead
 
 
 APPS = {
@@ -103,6 +105,10 @@ def bjoern(app: App, port: int, workers: int) -> list[str]:
     return ["python", str(environment.APPS / "run_bjoern.py"), app.module, str(port)]
 
 
+def ceiling(app: App, port: int, workers: int) -> list[str]:
+    return [str(environment.CEILING), str(port)]
+
+
 def uwsgi(app: App, port: int, workers: int) -> list[str]:
     command = ["uwsgi", "--http-socket", f"127.0.0.1:{port}", "--module", app.module + ":app", "--need-app"]
     command += [
@@ -123,6 +129,9 @@ SERVERS = {
     "granian defaults": Server(granian_defaults, ("wsgi",), str(BIN / "granian")),
     "fastpysgi": Server(fastpysgi, ("wsgi", "asgi"), str(BIN / "fastpysgi")),
     "bjoern": Server(bjoern, ("wsgi",), "bjoern"),
+    "no Python at all": Server(
+        ceiling, ("wsgi", "asgi"), str(environment.CEILING), ("hello_wsgi", "hello_asgi"), peer=False
+    ),
     "uwsgi": Server(uwsgi, ("wsgi",), str(BIN / "uwsgi")),
     "uvicorn": Server(uvicorn, ("asgi",), str(BIN / "uvicorn")),
     "gunicorn asgi": Server(gunicorn("asgi"), ("asgi",), str(BIN / "gunicorn")),
@@ -141,8 +150,13 @@ def available(name: str) -> bool:
     return environment.imports("bjoern")
 
 
-def for_interface(interface: str) -> list[str]:
-    return [name for name, server in SERVERS.items() if interface in server.interfaces and available(name)]
+def for_app(app: App) -> list[str]:
+    """The servers that can be measured with an application."""
+    return [
+        name
+        for name, server in SERVERS.items()
+        if app.interface in server.interfaces and app.module in (server.modules or [app.module]) and available(name)
+    ]
 
 
 def free_port() -> int:

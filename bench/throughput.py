@@ -102,7 +102,7 @@ def run(rounds: int, seconds: int, warm: int, seed: int, pin: bool, only: list[s
         for label, app in servers.APPS.items():
             if not environment.imports(app.module):
                 continue
-            names = [name for name in servers.for_interface(app.interface) if not only or name in only]
+            names = [name for name in servers.for_app(app) if not only or name in only]
             order.shuffle(names)
             for name in names:
                 notes: list[str] = []
@@ -144,8 +144,21 @@ def summarize(by_server: dict[str, list[dict | None]]) -> dict:
                 key: spread([mine[key] / theirs[key] for mine, theirs in pairs if theirs[key]])
                 for key in ("rate", "p99_us")
             }
-    peers = {name: row["rate"] for name, row in medians.items() if name != "serpentry"}
-    return {"servers": medians, "ratios": ratios, "best_peer": max(peers, key=peers.get) if peers else None}
+    peers = {
+        name: row["rate"]
+        for name, row in medians.items()
+        if name != "serpentry" and servers.SERVERS[name].peer
+    }
+    best_peer = max(peers, key=peers.get) if peers else None
+    ceiling = ratio_of(by_server, "no Python at all", "granian")
+    return {"servers": medians, "ratios": ratios, "best_peer": best_peer, "ceiling_over_granian": ceiling}
+
+
+def ratio_of(by_server: dict[str, list[dict | None]], one: str, other: str) -> list[float] | None:
+    """The rate of one server over another's, within rounds."""
+    pairs = zip(by_server.get(one, []), by_server.get(other, []), strict=False)
+    ratios = [mine["rate"] / theirs["rate"] for mine, theirs in pairs if mine and theirs]
+    return spread(ratios) if ratios else None
 
 
 def spread(values: list[float]) -> list[float]:
