@@ -20,6 +20,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Host one application.
     Serve(Box<ServeArguments>),
+    /// Look at a project and write serpentry.toml.
+    Init(InitArguments),
 }
 
 /// Kind of application.
@@ -192,6 +194,29 @@ pub(crate) struct ServeArguments {
     /// What is said on standard error
     #[arg(long, value_enum, default_value_t = Level::Info)]
     pub(crate) log_level: Level,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArguments {
+    /// The project's directory; nothing in it is run
+    #[arg(default_value = ".")]
+    pub(crate) directory: PathBuf,
+
+    /// The file to write [default: serpentry.toml in the directory]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Write to standard output instead, as if to that file
+    #[arg(long)]
+    pub(crate) print: bool,
+
+    /// Overwrite the file if there is one
+    #[arg(long, conflicts_with = "print")]
+    pub(crate) force: bool,
+
+    /// Carry over this configuration of NGINX Unit (JSON) instead of looking at the files
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Option<PathBuf>,
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -4,6 +4,7 @@ mod cli;
 mod driver;
 mod exit;
 mod extension;
+mod init;
 mod interpreter;
 mod process;
 mod say;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let result = match cli.command {
         cli::Command::Serve(arguments) => serve::run(&arguments),
+        cli::Command::Init(arguments) => init::run(&arguments),
     };
     match result {
         Ok(status) => status,
