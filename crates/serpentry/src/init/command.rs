@@ -207,11 +207,6 @@ fn carry_flag(
     } else {
         (value.text.as_str(), variables)
     };
-    if meaning == Meaning::Port && (text == "$PORT" || text == "${PORT}") {
-        let found = Found { name, text, place, remark: "" };
-        meaning::apply(Meaning::Bind, &found, draft, app);
-        return;
-    }
     let found = Found { name, text, place, remark: &remark };
     if !meaning::apply(meaning, &found, draft, app) {
         app.table.note(format!("{place}: {name} {text}: the value is not known here, or was not understood"));

@@ -82,6 +82,8 @@ pub(super) fn apply(meaning: Meaning, found: &Found<'_>, draft: &mut Draft, app:
     match meaning {
         Meaning::Bind => return bind(found, draft),
         Meaning::Host => draft.host.set(HOST, Value::Text(text.to_owned()), from),
+        // Followed, not copied: see `bind`.
+        Meaning::Port if text.starts_with('$') => draft.host.set(PORT, Value::Text(text.to_owned()), place),
         Meaning::Port => draft.host.set(PORT, Value::Text(text.to_owned()), from),
         Meaning::UnixSocket => return bind(&Found { text: &format!("unix:{text}"), ..*found }, draft),
         Meaning::Descriptor => return bind(&Found { text: &format!("fd://{text}"), ..*found }, draft),
@@ -220,7 +222,7 @@ fn bind(found: &Found<'_>, draft: &mut Draft) -> bool {
     if text.contains("$PORT") || text.contains("${PORT}") || text == "PORT" {
         // Exactly what is listened on by default when the environment has PORT.
         draft.host.remove("listen");
-        draft.host.note(format!("{place}: listens on $PORT; here too, if the environment has PORT"));
+        draft.host.note(format!("{}: listens on $PORT; here too, if the environment has PORT", found.place));
         return true;
     }
     for scheme in ["tcp://", "http://"] {
@@ -261,7 +263,7 @@ pub(super) fn tcp(text: &str) -> Option<String> {
     let port: u16 = port.parse().ok()?;
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
-    if !bare.chars().all(legal) {
+    if bare != "*" && !bare.chars().all(legal) {
         return None;
     }
     match bare {
