@@ -242,7 +242,10 @@ impl Conflicts<'_, '_> {
             let name = key.rsplit('.').next().unwrap_or(key);
             draft = draft.related(span, format!("`{name}`"));
         }
-        self.reader.report_missing(draft);
+        match severity {
+            Severity::Error => self.reader.report(draft),
+            Severity::Warning => self.reader.report_missing(draft),
+        }
     }
 
     fn in_file(&self, key: &str) -> bool {

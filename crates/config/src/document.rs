@@ -110,7 +110,9 @@ fn unknown_table(
 
 /// `[defaults]`: the keys of an application but its routes, which no two applications can have in common.
 fn read_defaults(table: &DeTable<'_>, reader: &mut Reader<'_>) -> Layer {
+    reader.table = "defaults".to_owned();
     let mut layer = section::read(&APP, table, reader);
+    reader.table = "apps.NAME".to_owned();
     if layer.entries.remove("routes").is_some() {
         let span = table.iter().find(|(key, _)| key.get_ref() == "routes").map(|(key, _)| key.span());
         let draft = Draft::error(span.unwrap_or(0..0), "`routes` cannot be a default");
@@ -152,7 +154,9 @@ fn read_apps(table: &DeTable<'_>, document: &mut Document, reader: &mut Reader<'
             };
             reader.report(Draft::error(key.span(), message).hint(hint));
         }
+        reader.table = format!("apps.{}", name.escape_debug());
         let layer = section::read(&APP, inner, reader);
+        reader.table = "apps.NAME".to_owned();
         document.apps.push(RawApp { name: name.to_owned(), span: key.span(), layer });
     }
 }

@@ -19,12 +19,12 @@ mod names;
 mod origin;
 mod parse;
 pub mod plan;
-//mod print;
+mod print;
 mod read;
-//pub mod reference;
+pub mod reference;
 mod render;
 mod resolve;
-//pub mod schema;
+pub mod schema;
 mod section;
 mod show;
 mod source;
@@ -45,6 +45,7 @@ pub use plan::{
     AccessLogFormat, App, Concurrency, Egress, EventLoop, Host, HostPattern, Interface, Lifespan, Limits,
     LogLevel, Plan, Rate, Route, RouteOverride, Tenancy, Workers,
 };
+pub use print::print;
 
 /// What the file's meaning depends on besides its text.
 #[derive(Debug, Clone, Default)]
@@ -77,7 +78,7 @@ pub fn load(bytes: &[u8], path: &str, environment: &Environment) -> Result<Resol
     let mut all = Diagnostics::new(Arc::clone(&source));
     let tree = parse::parse(&source, &mut all);
     let broken: HashSet<usize> = tree.broken;
-    let mut reader = read::Reader { source: &source, all: &mut all, broken: &broken };
+    let mut reader = read::Reader::new(&source, &mut all, &broken);
     let document = document::read(&tree.root, &mut reader);
     let (plan, origins) = resolve::resolve(&document, environment, &source, &mut reader);
     conflict::check(&plan, &origins, &document, &mut reader);

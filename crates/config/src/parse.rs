@@ -17,6 +17,9 @@ pub const LARGEST_FILE: usize = 4 << 20;
 /// Above this only the first mistake of grammar is reported: a parser that goes on after each needs memory for each.
 const RECOVERED: usize = 256 << 10;
 
+/// What the parser says of the lines behind a list that is not closed.
+const ARRAY: &str = "between array elements";
+
 /// The readable part of a file.
 pub(crate) struct Tree<'i> {
     pub(crate) root: DeTable<'i>,
@@ -68,6 +71,11 @@ pub(crate) fn parse<'i>(source: &'i Source, all: &mut Diagnostics) -> Tree<'i> {
         let span = error.span().unwrap_or(0..0);
         // Looking for the other place costs a walk through the file: only for those that can be shown.
         let last = source.line(span.end.saturating_sub(1).max(span.start));
+        // A list that is not closed makes a mistake of every line behind it.
+        if error.message().contains(ARRAY) && broken.contains(&(source.line(span.start) - 1)) {
+            broken.insert(last);
+            continue;
+        }
         // One per line: what follows on a line that is broken already is mostly an echo.
         if broken.insert(source.line(span.start)) {
             let search = broken.len() <= SHOWN;
@@ -95,6 +103,7 @@ fn explain(source: &Source, message: &str, span: Span, search: bool) -> Draft {
         _ if message.contains("quoted") || message.contains("literal string") => {
             "texts stand in double quotes"
         }
+        _ if message.contains(ARRAY) => "is a closing bracket missing in the list above?",
         _ if message.contains("newline") => "one setting per line; is a quote or bracket missing?",
         _ => "see https://toml.io for the syntax",
     };

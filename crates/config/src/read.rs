@@ -21,6 +21,7 @@ use crate::table::{Kind, LIMITS, OVERRIDES, Setting};
 use crate::value::Value;
 
 pub(crate) use text::wrong_proxy;
+pub(crate) use workers::MOST as MOST_WORKERS;
 
 /// Where mistakes are reported to.
 pub(crate) struct Reader<'a> {
@@ -28,9 +29,20 @@ pub(crate) struct Reader<'a> {
     pub(crate) all: &'a mut Diagnostics,
     /// Lines with mistakes of grammar.
     pub(crate) broken: &'a HashSet<usize>,
+    /// The table that is being read, as it stands in the file in place of "apps.NAME".
+    pub(crate) table: String,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub(crate) fn new(source: &'a Source, all: &'a mut Diagnostics, broken: &'a HashSet<usize>) -> Self {
+        Self { source, all, broken, table: "apps.NAME".to_owned() }
+    }
+
+    /// A text of ours with the name of the table that is being read.
+    pub(crate) fn named(&self, text: &str) -> String {
+        text.replace("apps.NAME", &self.table)
+    }
+
     /// Report a mistake, unless the line is broken anyway: then it is not what somebody wrote.
     pub(crate) fn report(&mut self, draft: Draft) {
         let broken = |span: &std::ops::Range<usize>| self.broken.contains(&self.source.line(span.start));
@@ -103,7 +115,8 @@ pub(crate) fn value(
             DeValue::Array(list) => Some(Value::Overrides(section::overrides(&OVERRIDES, list, reader))),
             _ => {
                 let draft = Draft::error(value.span(), format!("`{name}` must be a list of tables"));
-                reader.report(draft.hint("begin each with [[apps.NAME.overrides]], in double brackets"));
+                let hint = reader.named("begin each with [[apps.NAME.overrides]], in double brackets");
+                reader.report(draft.hint(hint));
                 None
             }
         },

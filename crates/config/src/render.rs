@@ -104,7 +104,14 @@ fn piece<'a>(
     let end = source.text.ceil_char_boundary(location.span.start + AROUND).min(line.end).max(start);
     let whole = start..end;
     let mark = kind.span(within(&location.span, &whole)).label(label.map(printable));
-    Snippet::source(&source.text[whole]).line_start(location.line).fold(true).annotation(mark).into()
+    // The column of a line that was cut would be wrong.
+    let path = (start == line.start).then_some(source.path.as_str());
+    Snippet::source(&source.text[whole])
+        .path(path)
+        .line_start(location.line)
+        .fold(true)
+        .annotation(mark)
+        .into()
 }
 
 /// A span relative to a part of the text, cut to it.

@@ -114,14 +114,14 @@ fn unknown(
     let near = suggest::nearest(name, section.settings.iter().map(|setting| setting.name)).and_then(here);
 
     let hint = if let Some((other, _)) = elsewhere(name) {
-        format!("`{name}` belongs in {}", other.title)
+        format!("`{name}` belongs in {}", reader.named(other.title))
     } else if let Some(meant) = habit.and_then(here).or(near) {
         layer.misspelt.push(meant);
         format!("did you mean `{meant}`?")
     } else if let Some((other, meant)) =
         habit.or_else(|| suggest::nearest(name, all_names())).and_then(elsewhere)
     {
-        format!("did you mean `{meant}` in {}?", other.title)
+        format!("did you mean `{meant}` in {}?", reader.named(other.title))
     } else {
         // A misspelling beyond recognition, but only one setting has values like this.
         let callable =
@@ -129,8 +129,10 @@ fn unknown(
         layer.misspelt.extend(here("app").filter(|_| callable));
         known(section)
     };
-    let draft =
-        Draft::error(key.span(), format!("unknown key `{}` in {}", name.escape_debug(), section.title));
+    let draft = Draft::error(
+        key.span(),
+        format!("unknown key `{}` in {}", name.escape_debug(), reader.named(section.title)),
+    );
     reader.report(draft.hint(hint));
 }
 

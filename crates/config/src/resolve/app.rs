@@ -83,6 +83,10 @@ fn variables(layers: &mut Layers<'_>, own: &Layer, defaults: &Layer) -> Vec<(Str
     // Only for the note where they come from.
     let _: Vec<(String, String)> = layers.get("env");
     let of = |layer: &Layer| layer.said::<Vec<(String, String)>>("env").unwrap_or_default();
+    if own.entries.contains_key("env") && defaults.entries.contains_key("env") {
+        let span = own.entries.get("env").map(|entry| entry.span.clone());
+        layers.note("env", Origin::Derived("from the application and [defaults]"), span);
+    }
     let merged: BTreeMap<String, String> = of(defaults).into_iter().chain(of(own)).collect();
     merged.into_iter().collect()
 }

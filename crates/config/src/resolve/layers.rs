@@ -109,7 +109,7 @@ fn constants(section: &'static Section, tenancy: Tenancy) -> BuiltIn {
         let source = std::sync::Arc::new(Source::new("built in", text.to_owned()));
         let mut all = Diagnostics::new(std::sync::Arc::clone(&source));
         let broken = std::collections::HashSet::new();
-        let mut reader = Reader { source: &source, all: &mut all, broken: &broken };
+        let mut reader = Reader::new(&source, &mut all, &broken);
         Some((setting.name, read::value(setting, &value, &mut reader)?))
     };
     section.settings.iter().filter_map(read).collect()
