@@ -31,11 +31,16 @@ pub(crate) struct Reader<'a> {
     pub(crate) broken: &'a HashSet<usize>,
     /// The table that is being read, as it stands in the file in place of "apps.NAME".
     pub(crate) table: String,
+    /// Unknown keys that may still be compared with all known ones: that is work, and only so many are shown.
+    pub(crate) comparisons: usize,
 }
+
+/// Most unknown keys for which the one that was meant is looked for.
+const COMPARISONS: usize = 500;
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(source: &'a Source, all: &'a mut Diagnostics, broken: &'a HashSet<usize>) -> Self {
-        Self { source, all, broken, table: "apps.NAME".to_owned() }
+        Self { source, all, broken, table: "apps.NAME".to_owned(), comparisons: COMPARISONS }
     }
 
     /// A text of ours with the name of the table that is being read.

@@ -47,7 +47,9 @@ fn one(source: &Source, diagnostic: &Diagnostic, renderer: &Renderer) -> String 
     if let Some(hint) = &diagnostic.hint {
         elements.push(Level::HELP.message(printable(hint)).into());
     }
-    renderer.render(&[title.elements(elements)])
+    let text = renderer.render(&[title.elements(elements)]);
+    // A piece of a line that was cut comes without a name, and the line where that would stand is empty.
+    text.lines().filter(|line| line.trim() != ":::").collect::<Vec<_>>().join("\n")
 }
 
 /// The quoted lines: one piece if the places are near each other, else one piece each.
@@ -69,8 +71,12 @@ fn snippets<'a>(
     let wide = (first..=last).any(|line| source.line_span(line).len() > 2 * AROUND);
     if wide {
         // The mark would be far beyond the screen: only the piece of the line around it.
+        // It says the column itself, unless the line is cut only at its end.
+        let cut = location.span.start.saturating_sub(AROUND) > source.line_span(location.line).start;
         let origin = Origin::path(source.path.as_str()).line(location.line).char_column(location.column);
-        elements.push(origin.into());
+        if cut {
+            elements.push(origin.into());
+        }
         elements.push(piece(source, location, AnnotationKind::Primary, None));
         apart = diagnostic.related.iter().collect();
     } else {

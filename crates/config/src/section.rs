@@ -102,6 +102,15 @@ fn unknown(
     reader: &mut Reader<'_>,
 ) {
     let name = key.get_ref().as_ref();
+    let draft = Draft::error(
+        key.span(),
+        format!("unknown key `{}` in {}", name.escape_debug(), reader.named(section.title)),
+    );
+    if reader.comparisons == 0 {
+        reader.report(draft);
+        return;
+    }
+    reader.comparisons -= 1;
     let here = |wanted: &str| section.setting(wanted).map(|setting| setting.name);
     let elsewhere = |wanted: &str| {
         [&LIMITS, &APP, &HOST]
@@ -129,10 +138,6 @@ fn unknown(
         layer.misspelt.extend(here("app").filter(|_| callable));
         known(section)
     };
-    let draft = Draft::error(
-        key.span(),
-        format!("unknown key `{}` in {}", name.escape_debug(), reader.named(section.title)),
-    );
     reader.report(draft.hint(hint));
 }
 

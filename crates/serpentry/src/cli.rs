@@ -20,6 +20,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Host one application.
     Serve(Box<ServeArguments>),
+
+    /// Show all that is wrong with a configuration file.
+    #[command(after_long_help = keys())]
+    Check(CheckArguments),
 }
 
 /// Kind of application.
@@ -192,6 +196,33 @@ pub(crate) struct ServeArguments {
     /// What is said on standard error
     #[arg(long, value_enum, default_value_t = Level::Info)]
     pub(crate) log_level: Level,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArguments {
+    /// The configuration
+    #[arg(value_name = "FILE", default_value = "serpentry.toml")]
+    pub(crate) file: PathBuf,
+
+    /// Print the problems as JSON on standard output
+    #[arg(long, conflicts_with = "print")]
+    pub(crate) json: bool,
+
+    /// Print what every setting comes to, and where it came from
+    #[arg(long)]
+    pub(crate) print: bool,
+
+    /// Print the JSON Schema of the file, for editors
+    #[arg(long, conflicts_with_all = ["json", "print", "file"])]
+    pub(crate) schema: bool,
+}
+
+/// What can be in a configuration.
+fn keys() -> String {
+    format!(
+        "Keys of the file, with their defaults (docs/configuration.md says more):\n\n{}",
+        config::reference::summary()
+    )
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -1,11 +1,14 @@
 //! The application's interpreter: which one, and whether we can serve it.
 
 use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
 /// A CPython that can run our extension.
@@ -19,6 +22,9 @@ pub(crate) struct Interpreter {
 /// How long an interpreter may take to say what it is.
 const PROBE_TIME: Duration = Duration::from_secs(10);
 
+/// Bytes of its answer that are read.
+const ANSWER_SIZE: u64 = 4096;
+
 const PROBE: &str = "import json, sys, sysconfig; print(json.dumps([sys.implementation.name, \
                      list(sys.version_info[:2]), bool(sysconfig.get_config_var('Py_GIL_DISABLED'))]))";
 
@@ -28,15 +34,32 @@ const PROBE: &str = "import json, sys, sysconfig; print(json.dumps([sys.implemen
 /// # Errors
 /// When there is none, or it is not a CPython that we can serve; the text says which and what to do.
 pub(crate) fn find(chosen: Option<&Path>, directory: &Path) -> anyhow::Result<Interpreter> {
-    let path = match chosen {
-        Some(path) => directory_or_search(path, directory)?,
-        None => [".venv/bin/python", "venv/bin/python"]
-            .iter()
-            .map(|venv| directory.join(venv))
-            .find(|path| path.exists())
-            .or_else(|| search("python3"))
-            .context("no Python found: there is no .venv in the application's directory and no python3 in PATH; use --python")?,
-    };
+    let none = "no Python found: there is no .venv in the application's directory and no python3 in PATH; use --python";
+    let path = locate(chosen, directory)?.context(none)?;
+    ask(path)
+}
+
+/// Where the interpreter of [`find`] is, without running it; `None` if nothing was chosen and there is none.
+///
+/// # Errors
+/// When there is nothing at the path that was chosen.
+pub(crate) fn locate(chosen: Option<&Path>, directory: &Path) -> anyhow::Result<Option<PathBuf>> {
+    match chosen {
+        Some(path) => directory_or_search(path, directory).map(Some),
+        None => {
+            let virtual_environments = [".venv/bin/python", "venv/bin/python"];
+            let found =
+                virtual_environments.iter().map(|venv| directory.join(venv)).find(|path| path.exists());
+            Ok(found.or_else(|| search("python3")))
+        }
+    }
+}
+
+/// Run the interpreter to see what it is.
+///
+/// # Errors
+/// When it is not a CPython that we can serve.
+pub(crate) fn ask(path: PathBuf) -> anyhow::Result<Interpreter> {
     let (major, minor) = probe(&path)?;
     if (major, minor) < (3, 10) {
         bail!("{} is Python {major}.{minor}; 3.10 or newer is needed", path.display());
@@ -62,27 +85,42 @@ fn search(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&paths).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
-/// What the interpreter prints, within [`PROBE_TIME`].
+/// What the interpreter prints, within [`PROBE_TIME`]. Whatever it is, it cannot hold us: not by running on, not by printing
+/// without end, and not by leaving somebody behind who holds its output.
 fn answer_of(path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut child = Command::new(path)
         .args(["-I", "-S", "-c", PROBE])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
+        // A group of its own, so that it ends with everything it started.
+        .process_group(0)
         .spawn()?;
-    let until = Instant::now() + PROBE_TIME;
-    while child.try_wait()?.is_none() {
-        if Instant::now() >= until {
-            child.kill()?;
-            child.wait()?;
-            bail!("it did not answer within {} s", PROBE_TIME.as_secs());
-        }
-        std::thread::sleep(Duration::from_millis(2));
+    let (sender, receiver) = sync_channel(1);
+    if let Some(stdout) = child.stdout.take() {
+        // The answer of a Python is far shorter; more than that is not one.
+        std::thread::spawn(move || {
+            let mut answer = Vec::new();
+            let read = stdout.take(ANSWER_SIZE).read_to_end(&mut answer);
+            // Nobody listens any more after the deadline.
+            let _ = sender.send(read.map(|_| answer));
+        });
     }
-    // The answer of a Python fits in the pipe; more than that is not one.
-    let mut answer = Vec::new();
-    child.stdout.take().map(|stdout| stdout.take(4096).read_to_end(&mut answer)).transpose()?;
-    Ok(answer)
+    let answer = receiver.recv_timeout(PROBE_TIME);
+    end(&mut child);
+    match answer {
+        Ok(answer) => Ok(answer?),
+        Err(_) => bail!("it did not answer within {} s", PROBE_TIME.as_secs()),
+    }
+}
+
+/// End a process and its group, and reap it. Not reaped before, so the number is still its own.
+fn end(child: &mut Child) {
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        // An answer may come before the end; then it is gone already, or has nothing left to do.
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    let _ = child.wait();
 }
 
 fn probe(path: &Path) -> anyhow::Result<(u32, u32)> {

@@ -12,6 +12,9 @@ use crate::source::Span;
 use crate::table::Setting;
 use crate::value::Value;
 
+/// Most routes of one application.
+const MOST_ROUTES: usize = 1_000;
+
 /// Longest host name: RFC 1035, section 2.3.4.
 const LONGEST_HOST: usize = 253;
 
@@ -31,6 +34,12 @@ pub(super) fn list(
         }
         return wrong_type(setting, value, "a list of routes", reader);
     };
+    if let Some(first) = items.get(MOST_ROUTES) {
+        let message = format!("an application has at most {MOST_ROUTES} routes; here are {}", items.len());
+        let hint = "join some with a wildcard such as *.example.com";
+        reader.report(Draft::error(first.span(), message).hint(hint));
+        return None;
+    }
     let mut found: Vec<(Route, Span)> = Vec::new();
     let mut seen = std::collections::HashMap::new();
     let mut complete = true;
