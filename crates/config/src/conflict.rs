@@ -128,12 +128,18 @@ fn times(app: &App, host: &Host, conflicts: &mut Conflicts<'_, '_>) {
             let keys = ["limits.request_timeout", "limits.queue_timeout"];
             conflicts.report(Severity::Warning, &keys, message, hint);
         }
-        first_byte(limits.first_byte_timeout, whole, "limits.first_byte_timeout", conflicts);
+        if let Some(first) = limits.first_byte_timeout.filter(|first| *first > whole) {
+            let keys = ["limits.first_byte_timeout", "limits.request_timeout"];
+            conflicts.report(Severity::Warning, &keys, too_late(first, whole), NEVER_COUNTS);
+        }
     }
     for over in &app.overrides {
         let whole = over.request_timeout.unwrap_or(limits.request_timeout);
-        if let (Some(Some(_)), Some(whole)) = (over.first_byte_timeout, whole) {
-            first_byte(over.first_byte_timeout.flatten(), whole, "overrides", conflicts);
+        if let (Some(Some(first)), Some(whole)) = (over.first_byte_timeout, whole)
+            && first > whole
+        {
+            let message = format!("{} in the override for {}", too_late(first, whole), over.prefix);
+            conflicts.report(Severity::Warning, &["overrides"], message, NEVER_COUNTS);
         }
     }
     if app.graceful_timeout > host.graceful_timeout {
@@ -147,15 +153,14 @@ fn times(app: &App, host: &Host, conflicts: &mut Conflicts<'_, '_>) {
     }
 }
 
-fn first_byte(first: Option<Duration>, whole: Duration, key: &str, conflicts: &mut Conflicts<'_, '_>) {
-    let Some(first) = first.filter(|first| *first > whole) else { return };
-    let message = format!(
+const NEVER_COUNTS: &str = "it never counts: set it below `request_timeout`, or leave it out";
+
+fn too_late(first: Duration, whole: Duration) -> String {
+    format!(
         "`first_byte_timeout` is {}, longer than `request_timeout`, which is {}",
         show_duration(first),
         show_duration(whole)
-    );
-    let hint = "it never counts: set it below `request_timeout`, or leave it out";
-    conflicts.report(Severity::Warning, &[key, "limits.request_timeout"], message, hint);
+    )
 }
 
 fn counts(app: &App, host: &Host, conflicts: &mut Conflicts<'_, '_>) {
@@ -174,7 +179,7 @@ fn counts(app: &App, host: &Host, conflicts: &mut Conflicts<'_, '_>) {
             "a short queue, such as 10, evens out bursts",
         );
     }
-    if limits.connections > host.connections {
+    if limits.connections > host.connections && conflicts.in_file("limits.connections") {
         let message = format!(
             "`connections` is {}, more than the whole host has, which is {}",
             limits.connections, host.connections

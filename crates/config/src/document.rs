@@ -10,7 +10,7 @@ use crate::read::Reader;
 use crate::section::{self, Layer};
 use crate::source::Span;
 use crate::suggest;
-use crate::table::{APP, HOST};
+use crate::table::{APP, HOST, LIMITS};
 
 /// Most applications of one host.
 pub(crate) const MOST_APPS: usize = 10_000;
@@ -90,6 +90,11 @@ fn unknown_table(
         )
     } else if APP.setting(name).is_some() || name == "limits" {
         (format!("`{name}` stands outside of any application"), "write [apps.NAME] above it".to_owned())
+    } else if LIMITS.setting(name).is_some() {
+        (
+            format!("`{name}` stands outside of any application"),
+            "write [apps.NAME.limits] above it".to_owned(),
+        )
     } else if HOST.setting(name).is_some() {
         (format!("`{name}` stands outside of any table"), "write [host] above it".to_owned())
     } else if value.get_ref().is_table() {

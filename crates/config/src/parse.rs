@@ -17,6 +17,9 @@ pub const LARGEST_FILE: usize = 4 << 20;
 /// Above this only the first mistake of grammar is reported: a parser that goes on after each needs memory for each.
 const RECOVERED: usize = 256 << 10;
 
+/// What the parser says of a key that is there twice.
+const DUPLICATE: &str = "duplicate key";
+
 /// What the parser says of the lines behind a list that is not closed.
 const ARRAY: &str = "between array elements";
 
@@ -82,20 +85,33 @@ pub(crate) fn parse<'i>(source: &'i Source, all: &mut Diagnostics) -> Tree<'i> {
             all.add(explain(source, error.message(), span, search));
         }
         broken.insert(last);
+        if error.message() != DUPLICATE {
+            broken.extend(behind(source, last));
+        }
     }
     Tree { root, broken }
 }
 
+/// The lines behind a table's header that is broken, up to the next: their keys are taken for those of another table.
+fn behind(source: &Source, header: usize) -> std::ops::Range<usize> {
+    let is_header = |line: usize| source.text[source.line_span(line)].trim_start().starts_with('[');
+    if !is_header(header) {
+        return header..header;
+    }
+    let last = source.line(source.text.len());
+    header + 1..(header + 1..=last).find(|line| is_header(*line)).unwrap_or(last + 1)
+}
+
 fn explain(source: &Source, message: &str, span: Span, search: bool) -> Draft {
-    if message == "duplicate key" {
+    if message == DUPLICATE {
         let key = source.text.get(span.clone()).unwrap_or_default();
         let first = if search { earlier(source, &span) } else { None };
-        let draft = Draft::error(span, format!("{key} is defined twice"));
+        let line = source.text[source.line_span(source.line(span.start))].trim();
+        let what = if line.starts_with('[') { line.split('#').next().unwrap_or(line).trim() } else { key };
+        let draft = Draft::error(span, format!("`{what}` is there twice"));
         return match first {
-            Some(first) => {
-                draft.related(first, "it was first defined here").hint("remove or rename one of them")
-            }
-            None => draft.hint("it was defined before, in another form; remove one of them"),
+            Some(first) => draft.related(first, "here first").hint("remove or rename one of them"),
+            None => draft.hint("it was there before, in another form; remove one of them"),
         };
     }
     let hint = match message {
@@ -104,6 +120,10 @@ fn explain(source: &Source, message: &str, span: Span, search: bool) -> Draft {
             "texts stand in double quotes"
         }
         _ if message.contains(ARRAY) => "is a closing bracket missing in the list above?",
+        _ if message.contains("basic string") => {
+            "is the quote at the end missing? a backslash is written twice"
+        }
+        _ if message.contains("unclosed table") => "a bracket is missing",
         _ if message.contains("newline") => "one setting per line; is a quote or bracket missing?",
         _ => "see https://toml.io for the syntax",
     };

@@ -63,7 +63,7 @@ fn snippets<'a>(
     let mut near = Vec::new();
     for related in &diagnostic.related {
         let distance = related.location.line.abs_diff(location.line);
-        if (1..=TOGETHER).contains(&distance) { near.push(related) } else { apart.push(related) }
+        if distance <= TOGETHER { near.push(related) } else { apart.push(related) }
     }
     let lines = near.iter().map(|related| related.location.line);
     let first = lines.clone().chain([location.line]).min().unwrap_or(location.line);

@@ -14,7 +14,7 @@ pub(crate) fn nearest<'a>(found: &str, names: impl IntoIterator<Item = &'a str>)
     let plain = |text: &str| text.to_lowercase().replace('-', "_");
     let wanted = plain(found);
     // In short names two wrong letters make another word.
-    let far = if wanted.chars().count() <= 3 { 1 } else { FAR };
+    let far = if wanted.chars().count() <= 4 { 1 } else { FAR };
     let near = |name: &'a str| {
         let distance = distance(&wanted, &plain(name));
         (distance <= far).then_some((distance, name))
@@ -66,6 +66,7 @@ mod tests {
             ("ap", Some("app")),
             ("evn", Some("env")),
             ("pool", None),
+            ("lopo", Some("loop")),
             ("x", None),
             ("", None),
             ("completely_different", None),

@@ -29,6 +29,10 @@ const SIZE: &[Unit] = &[
 /// In bits per second; eight of them make the byte per second that is counted in.
 const BITS: &[Unit] = &[("Gbit/s", 1_000_000_000), ("Mbit/s", 1_000_000), ("kbit/s", 1_000)];
 
+/// What somebody means who leaves out the "/s".
+const PER_SECOND: [&str; 10] =
+    ["TiB/s", "GiB/s", "MiB/s", "KiB/s", "TB/s", "GB/s", "MB/s", "kB/s", "B/s", "ops/s"];
+
 /// Largest number that is accepted, in smallest units: beyond it other programs and formats lose precision.
 const LARGEST: u64 = 1 << 53;
 
@@ -87,7 +91,10 @@ fn without_second<T>(text: &str) -> Result<T, Problem> {
     let (_, unit) = split(text)?;
     match unit {
         "" => Err(Problem::NoUnit),
-        _ => Err(Problem::Unit { found: unit.to_owned(), meant: None }),
+        _ => {
+            let meant = PER_SECOND.iter().find(|rate| rate.strip_suffix("/s") == Some(unit)).copied();
+            Err(Problem::Unit { found: unit.to_owned(), meant })
+        }
     }
 }
 
@@ -238,7 +245,7 @@ mod tests {
         }
         assert_eq!(rate("20MiB/s"), Ok(Rate::Bytes(20 << 20)));
         assert_eq!(rate("500ops/s"), Ok(Rate::Operations(500)));
-        assert_eq!(rate("20MiB"), Err(Problem::Unit { found: "MiB".to_owned(), meant: None }));
+        assert_eq!(rate("20MiB"), Err(Problem::Unit { found: "MiB".to_owned(), meant: Some("MiB/s") }));
         assert_eq!(bandwidth("100Mbit/s"), Ok(12_500_000));
         assert_eq!(bandwidth("1MiB/s"), Ok(1 << 20));
         assert_eq!(bandwidth("10"), Err(Problem::NoUnit));

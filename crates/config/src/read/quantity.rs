@@ -89,7 +89,7 @@ pub(super) fn size(
     none: Unlimited,
     reader: &mut Reader<'_>,
 ) -> Option<Value> {
-    let text = quantity_text(setting, value, "a size", "B", none, reader)?;
+    let text = quantity_text(setting, value, "a size", "MiB", none, reader)?;
     if none != Unlimited::Never && text == "none" {
         return Some(Value::Nothing);
     }
@@ -124,7 +124,7 @@ fn per_second(
     reader: &mut Reader<'_>,
     read: impl Fn(&str) -> Result<Option<Value>, Problem>,
 ) -> Option<Value> {
-    let text = quantity_text(setting, value, "a rate", "B/s", Unlimited::Word, reader)?;
+    let text = quantity_text(setting, value, "a rate", "MiB/s", Unlimited::Word, reader)?;
     if text == "none" {
         return Some(Value::Nothing);
     }
