@@ -15,6 +15,8 @@
 mod conflict;
 mod diagnostic;
 mod document;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod names;
 mod origin;
 mod parse;

@@ -33,8 +33,7 @@ pub(crate) struct Tree<'i> {
 /// The text of the file, or why it has none.
 pub(crate) fn text(bytes: &[u8], path: &str) -> Result<Arc<Source>, Diagnostics> {
     if bytes.len() > LARGEST_FILE {
-        let message =
-            format!("the file is too large: {} bytes, and at most {LARGEST_FILE} are read", bytes.len());
+        let message = format!("the file is larger than {} MiB, the most that is read", LARGEST_FILE >> 20);
         return Err(Diagnostics::of_file(path, &message, "is this the right file?"));
     }
     let refuse = |at: usize, end: usize, message: &str| {

@@ -1,7 +1,5 @@
 //! The table of settings against everything made from it: the committed documents, the schema, the reader, the printer.
 
-#![expect(clippy::unwrap_used, reason = "the whole binary is a test")]
-
 use std::fs;
 use std::path::Path;
 

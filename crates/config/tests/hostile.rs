@@ -33,7 +33,7 @@ fn noise(count: usize, alphabet: &[u8]) -> Vec<u8> {
 fn a_file_that_is_too_large_is_not_read() {
     let bytes: Vec<u8> = (0..=255).collect();
     let garbage = noise(5_000_000, &bytes);
-    assert_eq!(first(&garbage), "the file is too large: 5000000 bytes, and at most 4194304 are read");
+    assert_eq!(first(&garbage), "the file is larger than 4 MiB, the most that is read");
     assert_eq!(refused(&garbage).shown().len(), 1);
 }
 

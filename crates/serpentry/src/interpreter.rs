@@ -4,11 +4,11 @@ use std::io::Read as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::sync_channel;
-use std::time::Duration;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use serde_json::Value;
 
 /// A CPython that can run our extension.
@@ -21,6 +21,9 @@ pub(crate) struct Interpreter {
 
 /// How long an interpreter may take to say what it is.
 const PROBE_TIME: Duration = Duration::from_secs(10);
+
+/// Between two looks whether it is still there.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Bytes of its answer that are read.
 const ANSWER_SIZE: u64 = 4096;
@@ -85,9 +88,9 @@ fn search(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&paths).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
-/// What the interpreter prints, within [`PROBE_TIME`]. Whatever it is, it cannot hold us: not by running on, not by printing
+/// What the interpreter prints, within `time`. Whatever it is, it cannot hold us: not by running on, not by printing
 /// without end, and not by leaving somebody behind who holds its output.
-fn answer_of(path: &Path) -> anyhow::Result<Vec<u8>> {
+fn answer_of(path: &Path, time: Duration) -> anyhow::Result<Vec<u8>> {
     let mut child = Command::new(path)
         .args(["-I", "-S", "-c", PROBE])
         .stdin(Stdio::null())
@@ -106,26 +109,44 @@ fn answer_of(path: &Path) -> anyhow::Result<Vec<u8>> {
             let _ = sender.send(read.map(|_| answer));
         });
     }
-    let answer = receiver.recv_timeout(PROBE_TIME);
-    end(&mut child);
+    let until = Instant::now() + time;
+    let answer = loop {
+        match receiver.recv_timeout(LOOK) {
+            Err(RecvTimeoutError::Timeout) if Instant::now() < until && !has_ended(&child) => {}
+            // It is gone, but somebody still holds its output: without them, what it said is all.
+            Err(RecvTimeoutError::Timeout) if Instant::now() < until => {
+                kill(&child);
+                break receiver.recv_timeout(time);
+            }
+            answer => break answer,
+        }
+    };
+    kill(&child);
+    child.wait()?;
     match answer {
         Ok(answer) => Ok(answer?),
-        Err(_) => bail!("it did not answer within {} s", PROBE_TIME.as_secs()),
+        Err(_) => bail!("it did not answer within {} s", time.as_secs()),
     }
 }
 
-/// End a process and its group, and reap it. Not reaped before, so the number is still its own.
-fn end(child: &mut Child) {
+/// Whether a process has ended. It is not reaped, so that its number stays its own.
+fn has_ended(child: &Child) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    pid.is_none_or(|pid| !matches!(waitid(WaitId::Pid(pid), options), Ok(None)))
+}
+
+/// End a process that was not reaped and everything in its group. What is gone already needs no ending.
+fn kill(child: &Child) {
     if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        // An answer may come before the end; then it is gone already, or has nothing left to do.
         let _ = kill_process_group(group, Signal::KILL);
     }
-    let _ = child.wait();
 }
 
 fn probe(path: &Path) -> anyhow::Result<(u32, u32)> {
     let shown = path.display();
-    let answer = answer_of(path).with_context(|| format!("cannot run the interpreter {shown}"))?;
+    let answer =
+        answer_of(path, PROBE_TIME).with_context(|| format!("cannot run the interpreter {shown}"))?;
     let not_python =
         || format!("{shown} is not a Python interpreter: it did not answer what every Python answers");
     let answer: Value = serde_json::from_slice(&answer).with_context(not_python)?;
@@ -140,4 +161,36 @@ fn probe(path: &Path) -> anyhow::Result<(u32, u32)> {
         bail!("{shown} is a free-threaded build of Python {major}.{minor}; use an ordinary build");
     }
     Ok((major, minor))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn answer_to(script: &str, time: Duration) -> Result<String, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("python");
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let answer = answer_of(&path, time).map_err(|error| error.to_string())?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
+    /// Far longer than anything here takes.
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn nothing_that_is_no_interpreter_can_hold_us() {
+        assert_eq!(answer_to("echo yes", LONG), Ok("yes\n".to_owned()));
+        let hangs = answer_to("exec sleep 1000", Duration::from_millis(200));
+        assert_eq!(hangs, Err("it did not answer within 0 s".to_owned()));
+        // Somebody else holds the output, and would for a long time.
+        let begun = Instant::now();
+        assert_eq!(answer_to("sleep 1000 &\necho left", LONG), Ok("left\n".to_owned()));
+        let endless = answer_to("while :; do echo more; done", LONG).map(|text| text.len() as u64);
+        assert_eq!(endless, Ok(ANSWER_SIZE));
+        assert!(begun.elapsed() < LONG, "waited for what does not end");
+    }
 }
