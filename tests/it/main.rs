@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "the whole binary is a test")]
 
 mod access_log;
+mod check;
 mod command_line;
 mod context;
 mod embedded;

@@ -20,7 +20,12 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Host one application.
     Serve(Box<ServeArguments>),
-    /// Look at a project and write serpentry.toml.
+
+    /// Show all that is wrong with a configuration file.
+    #[command(after_long_help = keys())]
+    Check(CheckArguments),
+
+    /// Look at a project and write a configuration file.
     Init(InitArguments),
 }
 
@@ -217,6 +222,33 @@ pub(crate) struct InitArguments {
     /// Carry over this configuration of NGINX Unit (JSON) instead of looking at the files
     #[arg(long, value_name = "FILE")]
     pub(crate) from: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArguments {
+    /// The configuration
+    #[arg(value_name = "FILE", default_value = "serpentry.toml")]
+    pub(crate) file: PathBuf,
+
+    /// Print the problems as JSON on standard output
+    #[arg(long, conflicts_with = "print")]
+    pub(crate) json: bool,
+
+    /// Print what every setting comes to, and where it came from
+    #[arg(long)]
+    pub(crate) print: bool,
+
+    /// Print the JSON Schema of the file, for editors
+    #[arg(long, conflicts_with_all = ["json", "print", "file"])]
+    pub(crate) schema: bool,
+}
+
+/// What can be in a configuration.
+fn keys() -> String {
+    format!(
+        "Keys of the file, with their defaults (docs/configuration.md says more):\n\n{}",
+        config::reference::summary()
+    )
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -3,9 +3,12 @@
 use std::io;
 use std::process::ExitCode;
 
+use crate::load::Report;
+
 pub(crate) const FAILED: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 const PERMISSION: u8 = 77;
+pub(crate) const CONFIGURATION: u8 = 78;
 
 /// The user asked for something that makes no sense; nothing was started.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +20,8 @@ pub(crate) fn of(error: &anyhow::Error) -> ExitCode {
     let denied = |cause: &io::Error| cause.kind() == io::ErrorKind::PermissionDenied;
     if error.is::<Usage>() {
         USAGE.into()
+    } else if error.is::<Report>() {
+        CONFIGURATION.into()
     } else if error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(denied)) {
         PERMISSION.into()
     } else {

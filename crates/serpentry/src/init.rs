@@ -67,6 +67,9 @@ pub(crate) fn run(arguments: &InitArguments) -> anyhow::Result<ExitCode> {
     };
     let target = arguments.output.clone().unwrap_or_else(|| arguments.directory.join(FILE));
     let text = render::file(&draft, &directories(&draft, &root, &target)?);
+    if let Some(problem) = problem(&text, &target) {
+        say::warning(format_args!("what was found needs a correction by hand: {problem}"));
+    }
     for finding in draft.findings.iter().chain(&project.omitted()) {
         say::info(format_args!("{}", render::one_line(finding)));
     }
@@ -135,6 +138,18 @@ fn write(target: &Path, text: &str, force: bool) -> anyhow::Result<()> {
     }
 }
 
+/// What the configuration's own rules say against the text, if anything.
+fn problem(text: &str, target: &Path) -> Option<String> {
+    let environment = config::Environment {
+        directory: PathBuf::from("/"),
+        state_directory: None,
+        port: None,
+        forwarded_allow_ips: None,
+    };
+    let loaded = config::load(text.as_bytes(), &target.display().to_string(), &environment);
+    loaded.err().map(|diagnostics| diagnostics.render(false).trim_end().to_owned())
+}
+
 /// "a, b and c", shortened if there are many.
 fn listed(names: &[String]) -> String {
     match names {
@@ -147,6 +162,8 @@ fn listed(names: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -155,6 +172,144 @@ mod tests {
         assert_eq!(listed(&names[..1]), "a");
         assert_eq!(listed(&names[..3]), "a, b and c");
         assert_eq!(listed(&names), "a, b, c, d, e and 3 more");
+    }
+
+    /// What is written for a project with these files.
+    fn written(files: &[(&str, &str)]) -> Option<String> {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            std::fs::write(folder.path().join(path), text).unwrap();
+        }
+        let project = Project::open(folder.path()).unwrap();
+        let draft = choose::draft(&project, 2).ok()?;
+        let target = folder.path().join(FILE);
+        Some(render::file(&draft, &directories(&draft, folder.path(), &target).unwrap()))
+    }
+
+    fn accepted(text: &str) -> Result<(), TestCaseError> {
+        match problem(text, Path::new(FILE)) {
+            None => Ok(()),
+            Some(problem) => Err(TestCaseError::fail(format!("{problem}\n{text}"))),
+        }
+    }
+
+    /// Values that flags and settings of other servers may have, sensible and not.
+    fn value() -> impl Strategy<Value = String> {
+        let known = [
+            "0",
+            "1",
+            "4",
+            "-1",
+            "9999999",
+            "0.5",
+            "1e3",
+            "True",
+            "none",
+            "auto",
+            "uvloop",
+            "gthread",
+            "info",
+            "asgi",
+            "127.0.0.1:80",
+            ":80",
+            "[::1]:80",
+            "unix:",
+            "unix:/a b",
+            "fd://3",
+            "a_b:80",
+            "*",
+            "10.0.0.0/8",
+            "/",
+            "/a/",
+            "/a//b?",
+            "A=b",
+            "=b",
+            "a b=\u{e9}\\\"",
+            "src",
+            "..",
+            "a:b",
+            "a.b:c()",
+            "-",
+            "",
+            "$PORT",
+            "$X",
+            "\u{202e}#",
+            "a..b:80",
+            "-a:80",
+            "256.1.1.1:80",
+            "fd://99999",
+            "/../x",
+            "/%zz",
+            "/a b",
+        ];
+        proptest::sample::select(known.to_vec()).prop_map(str::to_owned)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        #[test]
+        fn whatever_a_command_line_says_is_accepted(
+            server in proptest::sample::select(servers::SERVERS.iter().collect::<Vec<_>>()),
+            flags in proptest::collection::vec((any::<proptest::sample::Index>(), value()), 0..8),
+        ) {
+            let names: Vec<&str> = server.flags.iter().flat_map(|flag| flag.names).copied().collect();
+            let mut line = format!("web: {} a:b", server.name);
+            for (index, value) in &flags {
+                let quoted = value.replace('\'', "'\\''");
+                let quoted = if value == "$PORT" { format!("\"{quoted}\"") } else { format!("'{quoted}'") };
+                line += &format!(" {} {quoted}", index.get(&names));
+            }
+            accepted(&written(&[("Procfile", &line)]).unwrap())?;
+        }
+
+        #[test]
+        fn whatever_gunicorn_is_told_is_accepted(
+            settings in proptest::collection::vec((any::<proptest::sample::Index>(), value()), 0..8),
+        ) {
+            let flags = servers::GUNICORN.flags;
+            let mut source = "wsgi_app = 'a:b'\n".to_owned();
+            for (index, value) in &settings {
+                let name = index.get(flags).names[0].trim_start_matches('-').replace('-', "_");
+                source += &format!("{name} = [{value:?}, 5]\n{name} = {value:?}\n");
+            }
+            if let Some(text) = written(&[("gunicorn.conf.py", &source)]) {
+                accepted(&text)?;
+            }
+        }
+
+        #[test]
+        fn whatever_unit_is_told_is_accepted(
+            values in proptest::collection::vec(value(), 12),
+            number in 0..3_000_u64,
+            prefix in any::<bool>(),
+        ) {
+            let json = serde_json::json!({
+                "listeners": {&values[0]: {"pass": "routes"}, &values[1]: {"pass": "applications/b", "client_ip": {"source": values[2]}}},
+                "routes": [
+                    {"match": {"host": values[3], "uri": values[4]}, "action": {"pass": "applications/a"}},
+                    {"match": {"uri": [values[5], values[6]]}, "action": {"pass": "applications/B"}},
+                ],
+                "applications": {
+                    "a": {"type": "python", "module": values[7], "processes": {"max": number, "spare": number / 2, "idle_timeout": number},
+                          "threads": number, "limits": {"timeout": number, "requests": number}, "prefix": if prefix { "/x" } else { "" }},
+                    "b": {"type": "python 3", "module": "m", "path": values[8], "home": values[9], "environment": {&values[10]: values[11]}},
+                    "B": {"type": "python", "module": "m", "processes": number, "working_directory": values[11]},
+                },
+                "settings": {"http": {"max_body_size": number, "idle_timeout": number, "body_read_timeout": number}},
+                "access_log": values[10],
+            });
+            accepted(&written(&[("unit.json", &json.to_string())]).unwrap())?;
+        }
+
+        #[test]
+        fn garbage_does_no_harm(text in r#"([a-z(){}=:.,'"\[\]\\ \n]|app = Flask\(|web: gunicorn |from |import |\PC){0,200}"#) {
+            for name in ["Procfile", "gunicorn.conf.py", "unit.json", "app.py", "manage.py", ".flaskenv", "pyproject.toml"] {
+                if let Some(text) = written(&[(name, &text), ("main.py", "from flask import Flask\napp = Flask(__name__)\n")]) {
+                    accepted(&text)?;
+                }
+            }
+        }
     }
 
     #[test]

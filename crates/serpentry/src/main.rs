@@ -1,11 +1,13 @@
 //! The program: reads the command line, wires the parts together, and turns what happened into an exit status.
 
+mod check;
 mod cli;
 mod driver;
 mod exit;
 mod extension;
 mod init;
 mod interpreter;
+mod load;
 mod process;
 mod say;
 mod serve;
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let result = match cli.command {
         cli::Command::Serve(arguments) => serve::run(&arguments),
+        cli::Command::Check(arguments) => check::run(&arguments),
         cli::Command::Init(arguments) => init::run(&arguments),
     };
     match result {

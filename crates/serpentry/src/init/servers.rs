@@ -6,6 +6,7 @@
 use super::meaning::Meaning::{self, *};
 
 /// A flag and what it means.
+#[derive(Debug)]
 pub(super) struct Flag {
     /// Every spelling, the long one first.
     pub(super) names: &'static [&'static str],
@@ -15,6 +16,7 @@ pub(super) struct Flag {
 }
 
 /// One server.
+#[derive(Debug)]
 pub(super) struct Server {
     /// The program, which is also the module of `python -m`, but for waitress.
     pub(super) name: &'static str,
