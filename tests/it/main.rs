@@ -12,6 +12,7 @@ mod command_line;
 mod context;
 mod embedded;
 mod http;
+mod init;
 mod interpreters;
 mod jail;
 mod listening;

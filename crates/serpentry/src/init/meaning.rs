@@ -212,8 +212,10 @@ pub(super) fn is_target(text: &str) -> bool {
             && !name.starts_with(|c: char| c.is_ascii_digit())
             && name.chars().all(|c| c == '_' || c.is_alphanumeric())
     };
-    let attribute = attribute.split('(').next().unwrap_or_default();
-    module.split('.').all(is_name) && attribute.split('.').all(is_name)
+    let call = attribute.split_once('(');
+    let closed = call.is_none_or(|(_, arguments)| arguments.ends_with(')'));
+    let attribute = call.map_or(attribute, |(name, _)| name);
+    closed && module.split('.').all(is_name) && attribute.split('.').all(is_name)
 }
 
 fn bind(found: &Found<'_>, draft: &mut Draft) -> bool {
@@ -593,7 +595,7 @@ mod tests {
         for target in ["a:b", "a.b:c.d", "a", "a:f()", "a:f('x')", "a:f(x=1)"] {
             assert!(is_target(target), "{target}");
         }
-        for other in ["", ":a", "a:", "a/b:c", "-a:b", "a:b-c", "1a:b", "a..b:c", "$A"] {
+        for other in ["", ":a", "a:", "a/b:c", "-a:b", "a:b-c", "1a:b", "a..b:c", "$A", "a:b():c"] {
             assert!(!is_target(other), "{other}");
         }
         let mut app = App::default();

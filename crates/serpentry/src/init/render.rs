@@ -58,7 +58,8 @@ pub(super) fn file(draft: &Draft, directories: &[String]) -> String {
 
 fn application(text: &mut String, app: &App, name: &str, directory: &str, single: bool) {
     let _ = writeln!(text, "[apps.{name}]");
-    line(text, "", "app", &quoted(&app.target), &app.reason);
+    comment(text, "# ", &app.reason);
+    line(text, "", "app", &quoted(&app.target), "");
     if app.factory {
         text.push_str("factory = true\n");
     }

@@ -182,7 +182,7 @@ fn rank(path: &str, callable: &Callable, kind: Kind) -> Option<(u8, u8, u8)> {
         (Kind::Unknown, true) => 3,
         (_, true) => 2,
     };
-    let proven = matches!(kind, Kind::Framework(_));
+    let proven = matches!(kind, Kind::Framework(_)) || (usual && matches!(kind, Kind::Wsgi | Kind::Asgi));
     (proven || file.is_some()).then(|| (class, file.unwrap_or(3), u8::from(!usual)))
 }
 
@@ -250,6 +250,8 @@ mod tests {
         assert_eq!(shown(&files), ["wsgi:app", "main:app", "tools.gui:app", "shop:create_app"]);
         assert_eq!(shown(&[("helper.py", "app = make()")]), [""; 0]);
         assert_eq!(shown(&[("run.py", "app = make()")]), ["run:app"]);
+        assert_eq!(shown(&[("hello.py", "def app(environ, start_response): pass")]), ["hello:app"]);
+        assert_eq!(shown(&[("hello.py", "def other(environ, start_response): pass")]), [""; 0]);
     }
 
     #[test]

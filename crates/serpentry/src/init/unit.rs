@@ -32,7 +32,7 @@ pub(super) struct Known {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Problem {
     #[error("it is not JSON: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(serde_json::Error),
     #[error("it is not a configuration of NGINX Unit: there are no \"applications\" in it")]
     NotUnit,
     #[error("none of its applications is a Python application")]
@@ -44,7 +44,7 @@ pub(super) enum Problem {
 /// # Errors
 /// When the file is not one of Unit, or holds no Python application.
 pub(super) fn read(source: &str, name: &str) -> Result<Draft, Problem> {
-    let mut json: Json = serde_json::from_str(source)?;
+    let mut json: Json = serde_json::from_str(source).map_err(Problem::Json)?;
     // What `GET /` of its control socket answers has the configuration inside.
     if let Some(inner) = json.get_mut("config") {
         json = inner.take();

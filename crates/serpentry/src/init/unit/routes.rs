@@ -35,7 +35,7 @@ pub(super) fn carry_over(json: &Json, name: &str, draft: &mut Draft, known: &mut
     tell_apart(name, draft, known);
 }
 
-/// No route may lead to two applications, and each needs one if there are several.
+/// No route may lead to two applications.
 fn tell_apart(name: &str, draft: &mut Draft, known: &mut [Known]) {
     let mut taken: Vec<String> = Vec::new();
     for known in &mut *known {
@@ -58,12 +58,6 @@ fn tell_apart(name: &str, draft: &mut Draft, known: &mut [Known]) {
     if let [known] = known {
         // All requests, as without a word.
         known.app.routes.retain(|(route, _)| route != "*");
-        return;
-    }
-    for known in known.iter_mut().filter(|known| known.app.routes.is_empty()) {
-        let host =
-            format!("{}.localhost", super::super::render::legal_name(&known.app.name).replace('_', "-"));
-        known.app.routes.push((host, "change this: no route of its own could be carried over".to_owned()));
     }
 }
 
@@ -261,6 +255,7 @@ fn route(way: &Way, prefix: &str) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::vet;
     use super::super::read;
     use super::*;
 
@@ -268,7 +263,8 @@ mod tests {
     fn routed(rest: &str) -> (Vec<Vec<(String, String)>>, Vec<String>) {
         let apps = r#""applications": {"a": {"type": "python", "module": "a"},
             "b": {"type": "python", "module": "b", "prefix": "/b"}}"#;
-        let draft = read(&format!("{{{apps}, {rest}}}"), "u").unwrap();
+        let mut draft = read(&format!("{{{apps}, {rest}}}"), "u").unwrap();
+        vet::draft(&mut draft);
         (draft.apps.iter().map(|app| app.routes.clone()).collect(), draft.host.notes)
     }
 
