@@ -4,6 +4,7 @@
 //! What other servers were told is carried over ([`procfile`], [`gunicorn`], [`unit`]); what cannot be becomes a comment. The
 //! choice between several candidates is in [`choose`], the text in [`render`].
 
+mod address;
 mod choose;
 mod command;
 mod django;

@@ -3,6 +3,7 @@
 //! A setting comes as text, from wherever it was read, and becomes a setting of ours, a note that says why not, or nothing if
 //! it makes no difference. Values out of our bounds become notes too, so that what is written is always accepted.
 
+use super::address;
 use super::draft::{App, Draft, Table, Value};
 
 /// What a setting of another server is about.
@@ -80,13 +81,13 @@ pub(super) fn apply(meaning: Meaning, found: &Found<'_>, draft: &mut Draft, app:
     let Found { name, text, place, .. } = *found;
     let from = from(found);
     match meaning {
-        Meaning::Bind => return bind(found, draft),
+        Meaning::Bind => return address::bind(found, draft),
         Meaning::Host => draft.host.set(HOST, Value::Text(text.to_owned()), from),
-        // Followed, not copied: see `bind`.
+        // Followed, not copied: see `address`.
         Meaning::Port if text.starts_with('$') => draft.host.set(PORT, Value::Text(text.to_owned()), place),
         Meaning::Port => draft.host.set(PORT, Value::Text(text.to_owned()), from),
-        Meaning::UnixSocket => return bind(&Found { text: &format!("unix:{text}"), ..*found }, draft),
-        Meaning::Descriptor => return bind(&Found { text: &format!("fd://{text}"), ..*found }, draft),
+        Meaning::UnixSocket => return address::bind(&Found { text: &format!("unix:{text}"), ..*found }, draft),
+        Meaning::Descriptor => return address::bind(&Found { text: &format!("fd://{text}"), ..*found }, draft),
         Meaning::Workers => return number(&mut app.table, "workers", found, 1, MOST),
         Meaning::Threads => return threads(found, app),
         Meaning::WorkerClass => worker_class(found, app),
@@ -140,7 +141,7 @@ pub(super) fn apply(meaning: Meaning, found: &Found<'_>, draft: &mut Draft, app:
 }
 
 /// Where a value is from, as a remark.
-fn from(found: &Found<'_>) -> String {
+pub(super) fn from(found: &Found<'_>) -> String {
     if found.remark.is_empty() {
         found.place.to_owned()
     } else {
@@ -175,7 +176,7 @@ pub(super) fn finish(draft: &mut Draft, app: &mut App, default_host: &str, defau
         draft.host.remove(PORT);
         let address = format!("{host}:{port}");
         let found = Found { name: "the address", text: &address, place: &place, remark: "" };
-        if !bind(&found, draft) {
+        if !address::bind(&found, draft) {
             draft.host.note(format!("{place}: the address {address} was not understood"));
         }
     }
@@ -216,65 +217,6 @@ pub(super) fn is_target(text: &str) -> bool {
     let closed = call.is_none_or(|(_, arguments)| arguments.ends_with(')'));
     let attribute = call.map_or(attribute, |(name, _)| name);
     closed && module.split('.').all(is_name) && attribute.split('.').all(is_name)
-}
-
-fn bind(found: &Found<'_>, draft: &mut Draft) -> bool {
-    let place = from(found);
-    let mut text = found.text.trim();
-    if text.contains("$PORT") || text.contains("${PORT}") || text == "PORT" {
-        // Exactly what is listened on by default when the environment has PORT.
-        draft.host.remove("listen");
-        draft.host.note(format!("{}: listens on $PORT; here too, if the environment has PORT", found.place));
-        return true;
-    }
-    for scheme in ["tcp://", "http://"] {
-        text = text.strip_prefix(scheme).unwrap_or(text);
-    }
-    if text.contains(['$', '`', '\0']) {
-        return false;
-    }
-    let address = if let Some(path) = text.strip_prefix("unix:") {
-        let path = path.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(path);
-        if path.is_empty() {
-            return false;
-        }
-        format!("unix:{path}")
-    } else if let Some(number) = text.strip_prefix("fd://") {
-        if number.parse::<u16>().is_err() {
-            return false;
-        }
-        text.to_owned()
-    } else {
-        match tcp(text) {
-            Some(address) => address,
-            None => return false,
-        }
-    };
-    let followed = if found.remark.contains("PORT") { "; leave this out to follow PORT" } else { "" };
-    draft.host.add("listen", address, &(place + followed));
-    true
-}
-
-/// `HOST:PORT` from `HOST:PORT`, `:PORT`, `*:PORT` or a port alone.
-pub(super) fn tcp(text: &str) -> Option<String> {
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) => (host, port),
-        None if text.bytes().all(|byte| byte.is_ascii_digit()) => ("", text),
-        None => (text, "8000"),
-    };
-    let port: u16 = port.parse().ok()?;
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
-    if bare != "*" && !bare.chars().all(legal) {
-        return None;
-    }
-    match bare {
-        "" | "*" => Some(format!("0.0.0.0:{port}")),
-        _ if bare.contains(':') => {
-            bare.parse::<std::net::Ipv6Addr>().ok().map(|address| format!("[{address}]:{port}"))
-        }
-        _ => Some(format!("{bare}:{port}")),
-    }
 }
 
 fn number(table: &mut Table, key: &'static str, found: &Found<'_>, least: u64, most: u64) -> bool {
@@ -476,32 +418,6 @@ mod tests {
 
     fn text(text: &str) -> Value {
         Value::Text(text.to_owned())
-    }
-
-    #[test]
-    fn addresses_are_brought_into_our_form() {
-        let cases = [
-            ("127.0.0.1:9000", "127.0.0.1:9000"),
-            (":8000", "0.0.0.0:8000"),
-            ("*:8000", "0.0.0.0:8000"),
-            ("8000", "0.0.0.0:8000"),
-            ("localhost", "localhost:8000"),
-            ("[::]:80", "[::]:80"),
-            ("tcp://a:1", "a:1"),
-            ("unix:/run/a.sock", "unix:/run/a.sock"),
-            ("unix:///run/a.sock", "unix:/run/a.sock"),
-            ("fd://3", "fd://3"),
-        ];
-        for (found, expected) in cases {
-            let (understood, draft, _) = applied(Meaning::Bind, found);
-            assert!(understood, "{found}");
-            assert_eq!(draft.host.get("listen"), Some(&Value::Texts(vec![expected.to_owned()])), "{found}");
-        }
-        for bad in ["a:b", "a b:1", "unix:", "fd://x", "$X:80", "1:2:3:80", "a:99999", "\0:1"] {
-            assert!(!applied(Meaning::Bind, bad).0, "{bad}");
-        }
-        let (understood, draft, _) = applied(Meaning::Bind, "0.0.0.0:$PORT");
-        assert!(understood && draft.host.get("listen").is_none() && draft.host.notes[0].contains("$PORT"));
     }
 
     #[test]

@@ -6,8 +6,8 @@
 
 use serde_json::Value as Json;
 
+use super::super::address;
 use super::super::draft::Draft;
-use super::super::meaning;
 use super::{Known, no_counterpart, shown};
 
 /// How deep `pass` may lead from routes to routes: deeper ones go in a circle.
@@ -76,7 +76,7 @@ impl Walk<'_> {
 
     fn listener(&mut self, address: &str, listener: &Json) {
         let bound =
-            if address.starts_with("unix:") { Some(address.to_owned()) } else { meaning::tcp(address) };
+            if address.starts_with("unix:") { Some(address.to_owned()) } else { address::tcp(address) };
         match bound {
             Some(bound) => self.draft.host.add("listen", bound, &format!("{}: listeners", self.name)),
             None => self.note(&format!("listener {address}: the address was not understood")),
