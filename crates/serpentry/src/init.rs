@@ -22,6 +22,7 @@ mod scan;
 mod servers;
 mod shell;
 mod surroundings;
+mod target;
 mod unit;
 mod vet;
 

@@ -7,6 +7,7 @@ use super::draft::{App, Draft};
 use super::meaning::{self, Found, Meaning};
 use super::servers::{Flag, SERVERS, Server};
 use super::shell::Word;
+use super::target;
 
 /// A command that starts a server.
 pub(super) struct Command {
@@ -127,7 +128,7 @@ impl Command {
         while let Some(word) = words.next() {
             let text = word.text.as_str();
             if !text.starts_with('-') || text == "-" {
-                if !named && (app.target.is_empty() || meaning::is_target(text)) {
+                if !named && (app.target.is_empty() || target::is_target(text)) {
                     self.target(text, place, app);
                 } else {
                     app.table.note(format!("{place}: {text}: not understood"));
@@ -161,7 +162,7 @@ impl Command {
     }
 
     fn target(&self, text: &str, place: &str, app: &mut App) {
-        if !meaning::is_target(
+        if !target::is_target(
             text.strip_prefix("asgi:").or_else(|| text.strip_prefix("wsgi:")).unwrap_or(text),
         ) {
             app.table.note(format!("{place}: {text}: this is no module:attribute"));
@@ -169,7 +170,7 @@ impl Command {
         }
         let full =
             if text.contains(':') { text.to_owned() } else { format!("{text}:{}", self.server.attribute) };
-        meaning::set_target(app, &full);
+        target::set_target(app, &full);
     }
 
     /// `--name=value` and `-nvalue` as two.

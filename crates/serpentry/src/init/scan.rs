@@ -154,7 +154,7 @@ fn module_name(path: &str, root: &str) -> Option<String> {
     let inner = path.strip_prefix(root)?.trim_start_matches('/').strip_suffix(".py")?;
     let inner = if inner == "__init__" { "" } else { inner.strip_suffix("/__init__").unwrap_or(inner) };
     let name = inner.replace('/', ".");
-    super::meaning::is_target(&name).then_some(name)
+    super::target::is_target(&name).then_some(name)
 }
 
 /// A relative import's dotted name as an absolute one.

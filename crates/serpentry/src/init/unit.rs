@@ -10,6 +10,7 @@ use serde_json::{Map, Value as Json};
 use super::draft::{App, Draft, Value};
 use super::meaning::{self, Found, Meaning};
 use super::project::join;
+use super::target;
 
 type Object = Map<String, Json>;
 
@@ -107,7 +108,7 @@ fn one(path: &str, name: &str, options: &Object, place: &str) -> Known {
     let text = |key: &str| options.get(key).and_then(Json::as_str).unwrap_or_default();
     let callable = if text("callable").is_empty() { "application" } else { text("callable") };
     app.target = format!("{}:{callable}", text("module"));
-    if !meaning::is_target(&app.target) {
+    if !target::is_target(&app.target) {
         app.table
             .note(format!("{place}: module {:?} and callable {callable:?} are no names", text("module")));
         app.target = "unknown:application".to_owned();
