@@ -2,8 +2,6 @@
 //!
 //! After a change that is meant: `SERPENTRY_WRITE_CASES=1 cargo test -p config --test diagnostics`, then read the difference.
 
-#![expect(clippy::unwrap_used, reason = "the whole binary is a test")]
-
 use std::fs;
 use std::path::Path;
 
