@@ -75,6 +75,8 @@ fn one_mistake_gives_one_diagnostic() {
         "[apps.A]\napp = \"x:y\"",
         "[apps.a]\napp = \"x:y\"\n[apps.a.limits]\nmemory = \"1XB\"\nbody_size = \"2GiB\"",
         "[defaults.limits]\nmemory = \"1XB\"\nbody_size = \"2GiB\"\n[apps.a]\napp = \"x:y\"",
+        "[apps.a]\napp = \"x:y\"\ntenancy = \"isolated\"\nlimits = { memory = \"1XB\", body_size = \"2GiB\" }",
+        "[defaults.limits]\nprocesses = \"1\"\n[apps.a]\napp = \"x:y\"\nworkers = 200",
         "[apps.a]\napp = \"x:y\"\nworkers = { mni = 3, max = 2 }",
         "[apps.a]\napp = \"x:y\"\napp = \"x:y\"",
         "[apps.a]\napp = \"x:y\"\n[[apps.a.overrides]]\nprefx = \"/a\"\nbody_size = \"1MiB\"",
@@ -134,7 +136,7 @@ fn a_diagnostic_is_data() {
 
 #[test]
 fn no_control_character_reaches_the_terminal() {
-    let text = "[apps.a]\napp = \"x:y\"\n\"\\u001b[31mred\" = 1\nlog = \"\u{1b}[31m\"\nenv = { \"\\u0007=\" = \"x\" }\n";
+    let text = "[apps.a]\napp = \"x:y\"\n\"\\u001b[31mred\" = 1\nlog = \"\u{1b}[31m\"\nenv = { \"\\u0007=\" = \"x\" }\nroutes = \"\\u001b[31m\"\n";
     let shown = all(text.as_bytes()).render(false);
     assert!(shown.chars().all(|c| c == '\n' || !c.is_control()), "{shown:?}");
 }

@@ -43,6 +43,7 @@ fn what_is_not_text_is_said_once() {
     let location = all.shown()[0].location.clone().unwrap();
     assert_eq!((all.shown().len(), location.line, location.column), (1, 3, 3));
     let all = refused(b"[apps.a]\nap\0p = \"x:y\"\n");
+    assert_eq!(all.shown()[0].message, "there is a zero byte here, so this is not a text file");
     let location = all.shown()[0].location.clone().unwrap();
     assert_eq!((all.shown().len(), location.line, location.column), (1, 2, 3));
 }
