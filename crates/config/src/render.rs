@@ -1,5 +1,7 @@
 //! Diagnostics as text, in the form of the Rust compiler: place, line quoted and marked, what to do.
 
+use std::borrow::Cow;
+
 use annotate_snippets::{AnnotationKind, Element, Level, Origin, Renderer, Snippet};
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Location, Severity};
@@ -81,7 +83,7 @@ fn snippets<'a>(
         apart = diagnostic.related.iter().collect();
     } else {
         let whole = source.line_span(first).start..source.line_span(last).end;
-        let mut snippet = Snippet::source(&source.text[whole.clone()])
+        let mut snippet = Snippet::source(quotable(&source.text[whole.clone()]))
             .path(source.path.as_str())
             .line_start(first)
             .fold(true);
@@ -112,7 +114,7 @@ fn piece<'a>(
     let mark = kind.span(within(&location.span, &whole)).label(label.map(printable));
     // The column of a line that was cut would be wrong.
     let path = (start == line.start).then_some(source.path.as_str());
-    Snippet::source(&source.text[whole])
+    Snippet::source(quotable(&source.text[whole]))
         .path(path)
         .line_start(location.line)
         .fold(true)
@@ -125,6 +127,13 @@ fn within(span: &Span, whole: &Span) -> Span {
     let start = span.start.clamp(whole.start, whole.end) - whole.start;
     let end = span.end.clamp(whole.start, whole.end) - whole.start;
     start..end.max(start)
+}
+
+/// A part of the file as it can be shown. The renderer replaces the control characters of ASCII but not those of Latin-1, among
+/// them U+009B, which begins an escape sequence on some terminals. What replaces them has as many bytes, so that marks stay right.
+fn quotable(text: &str) -> Cow<'_, str> {
+    let latin = |c: char| ('\u{80}'..='\u{9f}').contains(&c);
+    if text.contains(latin) { Cow::Owned(text.replace(latin, "\u{a4}")) } else { Cow::Borrowed(text) }
 }
 
 /// Texts of the file inside our messages: no control characters, not endless.

@@ -1,7 +1,5 @@
 //! What a file means: layers, defaults by tenancy, the environment, paths, and where every value came from.
 
-#![expect(clippy::unwrap_used, reason = "the whole binary is a test")]
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
