@@ -60,9 +60,37 @@ pub(crate) struct Interrupted {
     pub(crate) request: Option<String>,
 }
 
+/// Slots in use by all workers of an application, now and at most.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge {
+    now: Cell<usize>,
+    peak: Cell<usize>,
+}
+
+impl Gauge {
+    pub(crate) fn now(&self) -> usize {
+        self.now.get()
+    }
+
+    /// The most since the last call.
+    pub(crate) fn take_peak(&self) -> usize {
+        self.peak.replace(self.now.get())
+    }
+
+    /// A worker's slots in use were `before` and are `after`.
+    fn moved(&self, before: usize, after: usize) {
+        let now = self.now.get() + after - before;
+        self.now.set(now);
+        self.peak.set(self.peak.get().max(now));
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) worker: u64,
+    pub(crate) attached: Instant,
+    /// The application's, shared by all its links.
+    busy: Rc<Gauge>,
     pub(crate) phase: Cell<Phase>,
     pub(crate) interface: Cell<Interface>,
     pub(crate) slots: Cell<usize>,
@@ -99,9 +127,11 @@ struct Outbox {
 }
 
 impl Link {
-    pub(crate) fn new(worker: u64, quota: Option<u64>) -> Rc<Self> {
+    pub(crate) fn new(worker: u64, quota: Option<u64>, busy: Rc<Gauge>) -> Rc<Self> {
         Rc::new(Link {
             worker,
+            attached: Instant::now(),
+            busy,
             phase: Cell::new(Phase::Booting),
             interface: Cell::new(Interface::Wsgi),
             slots: Cell::new(0),
@@ -119,20 +149,48 @@ impl Link {
     }
 
     /// Give `exchange` to the worker.
-    pub(crate) fn hand_over(self: &Rc<Self>, exchange: &Rc<Exchange>) {
+    pub(crate) fn hand_over(self: &Rc<Self>, exchange: &Rc<Exchange>, now: Instant) {
         let mut held = self.held.borrow_mut();
+        let before = held.len();
         if held.is_empty() {
-            self.progress.set(Instant::now());
+            self.progress.set(now);
         }
         if self.interface.get() == Interface::Asgi {
-            self.unstarted.borrow_mut().push_back((exchange.id, Instant::now()));
+            self.unstarted.borrow_mut().push_back((exchange.id, now));
         }
         held.insert(
             exchange.id,
             Held { exchange: Some(Rc::clone(exchange)), started: false, interrupted: None },
         );
+        self.busy.moved(self.in_use(before), self.in_use(held.len()));
         self.served.set(self.served.get() + 1);
-        self.data.append(|out| exchange.hand_over(self, out));
+        self.data.append(|out| exchange.hand_over(self, out, now));
+    }
+
+    /// Slots in use by so many requests: what is handed over ahead waits for one.
+    fn in_use(&self, held: usize) -> usize {
+        held.min(self.slots.get())
+    }
+
+    /// The worker does not hold this request any more.
+    pub(crate) fn take(&self, id: u64) -> Option<Held> {
+        let mut held = self.held.borrow_mut();
+        let before = held.len();
+        let taken = held.remove(&id);
+        self.busy.moved(self.in_use(before), self.in_use(held.len()));
+        taken
+    }
+
+    /// Nor any other.
+    pub(crate) fn take_all(&self) -> HashMap<u64, Held> {
+        let held = std::mem::take(&mut *self.held.borrow_mut());
+        self.busy.moved(self.in_use(held.len()), 0);
+        held
+    }
+
+    /// Do something with every request that somebody waits for.
+    pub(crate) fn each_held(&self, action: impl Fn(&Exchange)) {
+        self.held.borrow().values().filter_map(|held| held.exchange.as_deref()).for_each(action);
     }
 
     pub(crate) fn send(&self, message: &ToWorker<'_>) {

@@ -12,8 +12,8 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::Notify;
 
-use crate::app::App;
 use crate::connection;
+use crate::core::Core;
 use crate::stream::{Ends, Stream};
 
 /// Connections the kernel keeps while we are busy; gunicorn's and uvicorn's habit.
@@ -88,12 +88,12 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Accept connections until `stop` is notified; then the socket is closed.
-pub(crate) async fn accept_loop(app: Rc<App>, listener: Listener, stop: Rc<Notify>) -> io::Result<()> {
+pub(crate) async fn accept_loop(core: Rc<Core>, listener: Listener, stop: Rc<Notify>) -> io::Result<()> {
     match listener {
         Listener::Tcp(listener) => {
             listener.set_nonblocking(true)?;
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            while !app.core.stopping.get() {
+            while !core.stopping.get() {
                 let accepted = tokio::select! {
                     accepted = listener.accept() => accepted,
                     () = stop.notified() => break,
@@ -105,14 +105,14 @@ pub(crate) async fn accept_loop(app: Rc<App>, listener: Listener, stop: Rc<Notif
                 let _ = stream.set_nodelay(true);
                 let Ok(local) = stream.local_addr() else { continue };
                 let server = (local.ip().to_canonical().to_string().into(), local.port());
-                start(&app, Stream::Tcp(stream), Ends { client: Some(client), server });
+                start(&core, Stream::Tcp(stream), Ends { client: Some(client), server });
             }
         }
         Listener::Unix(listener, path) => {
             listener.set_nonblocking(true)?;
             let listener = tokio::net::UnixListener::from_std(listener)?;
             let server: (Rc<str>, u16) = (path.to_string_lossy().into(), 0);
-            while !app.core.stopping.get() {
+            while !core.stopping.get() {
                 let accepted = tokio::select! {
                     accepted = listener.accept() => accepted,
                     () = stop.notified() => break,
@@ -120,7 +120,7 @@ pub(crate) async fn accept_loop(app: Rc<App>, listener: Listener, stop: Rc<Notif
                 let Some((stream, _)) = accepted_or_pause(accepted).await else {
                     continue;
                 };
-                start(&app, Stream::Unix(stream), Ends { client: None, server: server.clone() });
+                start(&core, Stream::Unix(stream), Ends { client: None, server: server.clone() });
             }
             // Somebody else may have removed it.
             let _ = std::fs::remove_file(&path);
@@ -129,8 +129,8 @@ pub(crate) async fn accept_loop(app: Rc<App>, listener: Listener, stop: Rc<Notif
     Ok(())
 }
 
-fn start(app: &Rc<App>, stream: Stream, ends: Ends) {
-    tokio::task::spawn_local(connection::serve(Rc::clone(app), stream, ends));
+fn start(core: &Rc<Core>, stream: Stream, ends: Ends) {
+    tokio::task::spawn_local(connection::serve(Rc::clone(core), stream, ends));
 }
 
 /// accept(2) fails for reasons of one connection (go on) or for want of descriptors (wait, or spin).

@@ -54,8 +54,8 @@ pub(crate) async fn run(
     let head = opening(accept, fields).ok_or(Gone)?;
     connection.write_all(&head).await?;
     let early = connection.incoming.buffer.split().to_vec();
-    let share = MESSAGE_MEMORY / connection.app.core.connections.get().max(1);
-    let limit = Some(share.max(SMALLEST_MESSAGE_LIMIT).min(connection.app.settings.message_size));
+    let share = MESSAGE_MEMORY / connection.core.connections.get().max(1);
+    let limit = Some(share.max(SMALLEST_MESSAGE_LIMIT).min(connection.message_size()));
     let config = WebSocketConfig::default().max_message_size(limit).max_frame_size(limit);
     let io = Io(&connection.incoming.stream);
     let mut socket = WebSocketStream::from_partially_read(io, early, Role::Server, Some(config)).await;
@@ -105,7 +105,7 @@ impl Session<'_> {
     async fn carry(&mut self, socket: &mut WebSocketStream<Io<'_>>) -> Option<CloseFrame> {
         let mut pinged = false;
         loop {
-            if self.connection.app.core.stopping.get() {
+            if self.connection.core.stopping.get() {
                 self.tell_app(1012, "the server is stopping");
                 return Some(frame(1012, "the server is stopping"));
             }
@@ -114,7 +114,7 @@ impl Session<'_> {
             let event = match self.connection.watchdog.guard_idle(PING_AFTER, next).await {
                 Ok(event) => event,
                 // The top of the loop closes it.
-                Err(Expired) if self.connection.app.core.stopping.get() => continue,
+                Err(Expired) if self.connection.core.stopping.get() => continue,
                 Err(Expired) if pinged && take_client => {
                     self.tell_app(1006, "");
                     return Some(frame(1011, "no answer to a ping"));
@@ -136,9 +136,10 @@ impl Session<'_> {
                 Event::FromApp(Step::Message { data, text, end }) => {
                     self.exchange.grant_message(data.len());
                     self.assembled.extend_from_slice(&data);
-                    if self.assembled.len() > self.connection.app.settings.message_size {
+                    if self.assembled.len() > self.connection.message_size() {
                         return Some(frame(1011, "message too large"));
                     }
+                    self.connection.count_out(data.len());
                     if end {
                         let message = self.message(text)?;
                         self.send(socket, message).await.ok()?;
@@ -146,6 +147,10 @@ impl Session<'_> {
                 }
                 Event::FromApp(Step::FeedBody { credit, .. }) => self.credit += i64::from(credit),
                 Event::FromApp(Step::Closed { code, reason }) => return Some(frame(code, &reason)),
+                Event::FromApp(Step::GoingAway) => {
+                    self.tell_app(1012, "the application is being removed");
+                    return Some(frame(1012, "the application is being removed"));
+                }
                 Event::FromApp(Step::Cut | Step::Accepted { .. } | Step::Write { .. }) => {
                     return Some(frame(1011, ""));
                 }
@@ -185,7 +190,7 @@ impl Session<'_> {
             Some(Ok(Message::Binary(data))) => self.pass_on(&data, false),
             // tungstenite has queued the pong.
             Some(Ok(Message::Ping(_))) => {
-                let limit = self.connection.app.settings.body_timeout;
+                let limit = self.connection.body_timeout();
                 if !matches!(self.connection.watchdog.guard(limit, socket.flush()).await, Ok(Ok(()))) {
                     return Some(None);
                 }
@@ -212,6 +217,7 @@ impl Session<'_> {
 
     fn pass_on(&mut self, data: &[u8], text: bool) {
         let Some(link) = self.exchange.link() else { return };
+        self.connection.count_in(data.len());
         let id = self.exchange.id;
         let mut pieces = data.chunks(wire::MAX_CHUNK).peekable();
         if pieces.peek().is_none() {
@@ -231,7 +237,7 @@ impl Session<'_> {
     }
 
     async fn send(&self, socket: &mut WebSocketStream<Io<'_>>, message: Message) -> Result<(), Gone> {
-        let limit = self.connection.app.settings.body_timeout;
+        let limit = self.connection.body_timeout();
         let closed = |_| Gone;
         let mut message = Some(message);
         let send = async {

@@ -26,6 +26,9 @@ const DETACH_GRACE: Duration = Duration::from_millis(50);
 /// After everything was killed, how long to wait for processes that the kernel does not let go of.
 const KILL_GRACE: Duration = Duration::from_secs(5);
 
+/// The router's number of the one application.
+pub(crate) const APP: router::App = 0;
+
 #[derive(Debug)]
 pub(crate) struct Options {
     pub(crate) graceful_timeout: Duration,
@@ -202,8 +205,12 @@ impl Driver {
             router::Event::QuotaReached { worker } => To::QuotaReached { worker: WorkerId(worker) },
             router::Event::Hung { worker } => To::Hung { worker: WorkerId(worker) },
             router::Event::Drained { worker } => To::Drained { worker: WorkerId(worker) },
-            router::Event::Notice { text } => {
+            router::Event::Notice { text, .. } => {
                 say::warning(format_args!("{}", text.trim_end()));
+                return None;
+            }
+            // The number of workers is fixed, and the application stays.
+            router::Event::Demand { .. } | router::Event::Load { .. } | router::Event::AppGone { .. } => {
                 return None;
             }
             router::Event::Idle => To::Stop,
@@ -326,7 +333,7 @@ impl Driver {
             Ok(process::Started { pid, data, control }) => {
                 say::debug(format_args!("worker {worker} is process {pid}"));
                 self.processes.insert(worker, Process { pid, link_closed: false });
-                self.tell(Command::Attach { worker: worker.0, data, control, quota }).await;
+                self.tell(Command::Attach { app: APP, worker: worker.0, data, control, quota }).await;
                 supervisor::Event::Spawned { worker, pid }
             }
             Err(error) => supervisor::Event::SpawnFailed { worker, error: format!("{error:#}") },

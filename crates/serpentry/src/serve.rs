@@ -18,6 +18,9 @@ use crate::{interpreter, say};
 /// How long an interrupted request may take to stop before its worker is given up.
 const INTERRUPT_GRACE: Duration = Duration::from_secs(2);
 
+/// Share of the requests that may be run again after the death of a worker.
+const RETRY_BUDGET: f64 = 0.1;
+
 /// Requests at a time in one event loop.
 const ASYNC_SLOTS: u32 = 1000;
 
@@ -53,9 +56,15 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
         settings: worker_settings(arguments),
     };
     let seed = seed();
-    let router =
-        router::start(router::Start { settings: router_settings(arguments)?, listeners, access_log, seed })
-            .context("cannot start the router")?;
+    let router = router::start(router::Start {
+        host: host_settings(arguments)?,
+        apps: vec![(driver::APP, arguments.app.clone(), router_settings(arguments)?)],
+        routes: router::RouteTable::single(driver::APP),
+        listeners,
+        access_log,
+        seed,
+    })
+    .context("cannot start the router")?;
     let supervisor = supervisor::Supervisor::new(supervisor_settings(arguments), seed);
     let options = driver::Options { graceful_timeout: arguments.graceful_timeout, watch: arguments.reload };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -166,13 +175,25 @@ mod clap_name {
     }
 }
 
+fn host_settings(arguments: &ServeArguments) -> anyhow::Result<router::HostSettings> {
+    Ok(router::HostSettings {
+        connections: arguments.connections,
+        header_timeout: arguments.header_timeout,
+        keepalive_timeout: arguments.keep_alive,
+        body_timeout: arguments.body_timeout,
+        header_size: usize::try_from(arguments.max_header)?,
+        trusted_proxies: arguments.forwarded_allow_ips.clone(),
+    })
+}
+
 fn router_settings(arguments: &ServeArguments) -> anyhow::Result<router::Settings> {
     Ok(router::Settings {
         queue: arguments.queue,
         queue_timeout: arguments.queue_timeout,
+        start_patience: arguments.start_timeout,
         request_timeout: Some(arguments.timeout).filter(|timeout| !timeout.is_zero()),
+        first_byte_timeout: None,
         interrupt_grace: INTERRUPT_GRACE,
-        header_timeout: arguments.header_timeout,
         body_timeout: arguments.body_timeout,
         keepalive_timeout: arguments.keep_alive,
         header_size: usize::try_from(arguments.max_header)?,
@@ -180,7 +201,8 @@ fn router_settings(arguments: &ServeArguments) -> anyhow::Result<router::Setting
         message_size: MESSAGE_SIZE,
         connections: arguments.connections,
         root_path: arguments.root_path.clone(),
-        trusted_proxies: arguments.forwarded_allow_ips.clone(),
+        retry_budget: RETRY_BUDGET,
+        overrides: Vec::new(),
     })
 }
 
