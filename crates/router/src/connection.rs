@@ -253,9 +253,6 @@ impl Connection {
     ) -> Result<(), Gone> {
         let Request { visit, exchange, log } = request;
         let result = self.follow(&exchange, accept_key, body).await;
-        if result.is_err() {
-            self.abandon(&exchange);
-        }
         let total = exchange.arrived.elapsed();
         let record = exchange.record();
         let queued = record.handed_at.map_or(total, |at| at.saturating_duration_since(exchange.arrived));
@@ -275,6 +272,16 @@ impl Connection {
             let request_id = &exchange.request_id;
             log.record(entry, &access_log::Outcome { request_id, status, bytes, worker, total, queued });
         }
+        drop(visit);
+        let result = match result {
+            Ok(After::Keep) => return Ok(()),
+            Ok(After::Linger) => {
+                self.linger().await;
+                Err(Gone)
+            }
+            Err(gone) => Err(gone),
+        };
+        self.abandon(&exchange);
         result
     }
 
@@ -283,7 +290,7 @@ impl Connection {
         exchange: &Rc<Exchange>,
         accept_key: Option<String>,
         body: &mut Body<'_>,
-    ) -> Result<(), Gone> {
+    ) -> Result<After, Gone> {
         loop {
             match self.next(exchange, body).await? {
                 Next::Step(Step::Write { bytes, credit, last }) => {
@@ -292,11 +299,8 @@ impl Connection {
                     exchange.grant(credit);
                     match last {
                         None => {}
-                        Some(true) if body.is_finished() => return Ok(()),
-                        Some(true | false) => {
-                            self.linger().await;
-                            return Err(Gone);
-                        }
+                        Some(true) if body.is_finished() => return Ok(After::Keep),
+                        Some(true | false) => return Ok(After::Linger),
                     }
                 }
                 Next::Step(Step::Cut) => {
@@ -308,7 +312,7 @@ impl Connection {
                 }
                 Next::Step(Step::Accepted { fields }) => {
                     let key = accept_key.ok_or(Gone)?;
-                    return Box::pin(websocket::run(self, exchange, &key, &fields)).await;
+                    return Err(Box::pin(websocket::run(self, exchange, &key, &fields)).await);
                 }
                 // Only an accepted WebSocket has these.
                 Next::Step(Step::Message { .. } | Step::Closed { .. } | Step::GoingAway) => return Err(Gone),
@@ -417,6 +421,13 @@ impl Connection {
 /// From the handover to the worker's last byte.
 fn service_time(record: &Record) -> Option<Duration> {
     Some(record.ended_at?.saturating_duration_since(record.handed_at?))
+}
+
+/// What becomes of a connection after a whole response.
+enum After {
+    Keep,
+    /// The client has more to say that nobody wants to hear, or wants to leave.
+    Linger,
 }
 
 /// What a connection waits for.

@@ -277,3 +277,51 @@ impl Clock {
         Ref::map(self.http_date.borrow(), String::as_str)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn looked_at(core: &Core) -> usize {
+        core.active.borrow().len() + core.stalling.borrow().len()
+    }
+
+    #[test]
+    fn sleeping_applications_are_not_looked_at() {
+        let (news, mut events) = mpsc::channel(16);
+        let core = Rc::new(Core::new(crate::fuzzing::host_settings(), None, 1, news));
+        for app in 0..1000 {
+            core.set_app(app, String::new(), crate::fuzzing::settings());
+        }
+        let mut now = Instant::now();
+        core.sweep(now);
+        assert_eq!(looked_at(&core), 0);
+        let app = core.app(7).unwrap();
+        app.enter();
+        app.enter();
+        assert_eq!(looked_at(&core), 1);
+        app.leave();
+        let mut loads = || {
+            now += LOAD;
+            core.sweep(now);
+            let reported = std::iter::from_fn(|| events.try_recv().ok()).count();
+            (reported, looked_at(&core))
+        };
+        assert_eq!(loads(), (1, 1));
+        assert_eq!(loads(), (1, 1), "one request is still under way");
+        app.leave();
+        assert_eq!(loads(), (0, 0));
+        app.enter();
+        app.leave();
+        assert_eq!(loads(), (1, 1));
+        assert_eq!(loads(), (1, 0), "the last report is all zero");
+        assert_eq!(loads(), (0, 0));
+    }
+
+    #[test]
+    fn a_sleeping_application_is_small() {
+        // What it allocates besides: its settings, its name, and its place in the table.
+        assert!(size_of::<App>() <= 1024, "{} bytes", size_of::<App>());
+        assert!(size_of::<Settings>() <= 320, "{} bytes", size_of::<Settings>());
+    }
+}

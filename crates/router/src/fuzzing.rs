@@ -18,7 +18,7 @@ use crate::http::target::check_host;
 
 pub(crate) use strict::read_response;
 #[cfg(test)]
-pub(crate) use worker::settings;
+pub(crate) use worker::{host_settings, settings};
 
 /// Largest head in these checks, in bytes.
 const HEAD_LIMIT: usize = 64 * 1024;

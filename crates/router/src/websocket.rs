@@ -50,9 +50,11 @@ pub(crate) async fn run(
     exchange: &Rc<Exchange>,
     accept: &str,
     fields: &[(Vec<u8>, Vec<u8>)],
-) -> Result<(), Gone> {
-    let head = opening(accept, fields).ok_or(Gone)?;
-    connection.write_all(&head).await?;
+) -> Gone {
+    let Some(head) = opening(accept, fields) else { return Gone };
+    if connection.write_all(&head).await.is_err() {
+        return Gone;
+    }
     let early = connection.incoming.buffer.split().to_vec();
     let share = MESSAGE_MEMORY / connection.core.connections.get().max(1);
     let limit = Some(share.max(SMALLEST_MESSAGE_LIMIT).min(connection.message_size()));
@@ -68,7 +70,7 @@ pub(crate) async fn run(
         while let Some(Ok(_)) = poll_fn(|ctx| Pin::new(&mut socket).poll_next(ctx)).await {}
     };
     let _ = connection.watchdog.guard(CLOSE_TIME, goodbye).await;
-    Err(Gone)
+    Gone
 }
 
 /// The 101 response; `None` when the application's fields are not valid.
