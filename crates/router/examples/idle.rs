@@ -3,6 +3,8 @@
 //!
 //!     cargo run --release -p router --example idle -- 1000
 
+#![expect(clippy::print_stdout, reason = "its figures are what it is for")]
+
 use std::error::Error;
 use std::time::Duration;
 

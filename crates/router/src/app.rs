@@ -7,7 +7,7 @@
 //! What time does to it (deadlines, reports, stalled workers) is in `sweep.rs`. An application without requests is not
 //! looked at by anything.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -107,11 +107,15 @@ impl App {
 
     // ---- what it is ----
 
+    pub(crate) fn name(&self) -> Ref<'_, str> {
+        Ref::map(self.name.borrow(), |name| &**name)
+    }
+
     pub(crate) fn settings(&self) -> Rc<Settings> {
         Rc::clone(&self.settings.borrow())
     }
 
-    pub(crate) fn overrides(&self) -> std::cell::Ref<'_, Overrides> {
+    pub(crate) fn overrides(&self) -> Ref<'_, Overrides> {
         self.overrides.borrow()
     }
 

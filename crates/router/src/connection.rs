@@ -270,7 +270,9 @@ impl Connection {
         if let (Some(entry), Some(log)) = (&log, &self.core.access_log) {
             let Record { body_bytes: bytes, worker, .. } = record;
             let request_id = &exchange.request_id;
-            log.record(entry, &access_log::Outcome { request_id, status, bytes, worker, total, queued });
+            let name = visit.as_ref().map(|visit| visit.app.name());
+            let app = name.as_deref().unwrap_or_default();
+            log.record(entry, &access_log::Outcome { app, request_id, status, bytes, worker, total, queued });
         }
         drop(visit);
         let result = match result {
