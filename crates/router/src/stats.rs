@@ -148,3 +148,65 @@ impl Rest {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(status: u16, reason: Option<Reason>) -> Outcome {
+        let millisecond = Duration::from_millis(1);
+        let times = Times { queued: millisecond, service: None, total: 2 * millisecond };
+        Outcome { status, reason, times: Some(times) }
+    }
+
+    fn snapshot(stats: &Stats, uptime: u64) -> AppSnapshot {
+        let mut snapshot = AppSnapshot::default();
+        stats.snapshot(&mut snapshot, uptime);
+        snapshot
+    }
+
+    #[test]
+    fn recent_requests_are_of_the_last_minute() {
+        let stats = Stats::default();
+        stats.finished(&outcome(200, None), 25);
+        for (uptime, recent) in [(29, 1), (30, 1), (59, 1), (60, 0)] {
+            let snapshot = snapshot(&stats, uptime);
+            assert_eq!((snapshot.recent.count(), snapshot.total.count()), (recent, 1), "after {uptime} s");
+        }
+        stats.finished(&outcome(200, None), 61);
+        assert_eq!(snapshot(&stats, 61).recent.count(), 1);
+        assert_eq!(snapshot(&stats, 200).recent.count(), 0, "periods without any request pass too");
+    }
+
+    #[test]
+    fn statuses_are_counted_within_bounds() {
+        let stats = Stats::default();
+        let statuses = 200..200 + 2 * STATUSES as u16;
+        for status in statuses.clone().chain(statuses) {
+            stats.finished(&outcome(status, None), 0);
+        }
+        let snapshot = snapshot(&stats, 0);
+        assert_eq!(snapshot.requests, 4 * STATUSES as u64);
+        assert_eq!(snapshot.statuses.len(), STATUSES + 1);
+        assert_eq!(snapshot.statuses[..2], [(0, 2 * STATUSES as u64), (200, 2)]);
+    }
+
+    #[test]
+    fn only_the_hosts_own_errors_are_failures() {
+        let stats = Stats::default();
+        stats.finished(&outcome(500, None), 0);
+        stats.finished(&outcome(504, Some(Reason::Deadline)), 0);
+        stats.finished(&outcome(413, Some(Reason::BodyTooLarge)), 0);
+        let snapshot = snapshot(&stats, 0);
+        assert_eq!((snapshot.failed, snapshot.classes), (1, [0, 0, 0, 1, 2]));
+        assert_eq!(snapshot.refused, [(Reason::Deadline, 1), (Reason::BodyTooLarge, 1)]);
+        assert_eq!((snapshot.service.count(), snapshot.queued.count()), (0, 3));
+    }
+
+    #[test]
+    fn every_reason_has_its_place() {
+        for (index, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, index, "{}", reason.as_str());
+        }
+    }
+}

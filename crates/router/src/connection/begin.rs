@@ -133,9 +133,8 @@ fn sit_down(seat: &mut Option<Seat>, visit: &Visit) -> Result<(), Problem> {
     if seat.as_ref().is_some_and(|seat| Rc::ptr_eq(&seat.app, &visit.app)) {
         return Ok(());
     }
-    *seat = None;
-    *seat = Some(Seat::take(&visit.app).ok_or(Problem::TOO_MANY_CONNECTIONS)?);
-    Ok(())
+    *seat = Seat::take(&visit.app);
+    if seat.is_some() { Ok(()) } else { Err(Problem::TOO_MANY_CONNECTIONS) }
 }
 
 /// Refuse a request before it is submitted, and close its connection.

@@ -21,6 +21,8 @@ fn the_first_request_of_a_sleeping_application_waits_for_its_worker() {
     let mut host = Host::start(&[("/", 0)], &brief);
     let mut first = host.get("a", "/1");
     host.wait_for(demand(0));
+    let mut second = host.get("a", "/2");
+    host.snapshot_when(|snapshot| snapshot.apps[0].queue == 2);
     // As long as it waits, it is asked for, and its place in the queue is not what is short.
     for _ in 0..3 {
         host.wait_for(demand(0));
@@ -29,8 +31,9 @@ fn the_first_request_of_a_sleeping_application_waits_for_its_worker() {
     let seen = worker.request();
     assert_eq!(seen.path, "/1");
     // Now that a worker serves, a busy one is no excuse.
-    let second = host.get("a", "/2").response();
-    assert!(second.status == 503 && second.body.contains("N12"), "{second:?}");
+    for late in [second.response(), host.get("a", "/3").response()] {
+        assert!(late.status == 503 && late.body.contains("N12"), "{late:?}");
+    }
     worker.answer(seen.id, 200, "late");
     assert_eq!(first.response().body, "late");
 }
@@ -92,6 +95,35 @@ fn load_is_reported_while_there_is_any_and_once_more() {
         _ => None,
     });
     assert_eq!(next, 1, "nothing is reported about what sleeps");
+}
+
+#[test]
+fn requests_handed_over_ahead_are_no_load() {
+    let mut host = Host::start(&[("/", 0)], &settings());
+    let mut worker = host.worker(0, 1);
+    let mut client = host.client();
+    // Long enough for the router to find out that it is fast.
+    for _ in 0..200 {
+        client.get("a", "/");
+        worker.serve("");
+        assert_eq!(client.response().status, 200);
+    }
+    let mut clients: Vec<_> = (0..5).map(|_| host.get("a", "/")).collect();
+    host.snapshot_when(|snapshot| snapshot.apps[0].in_flight == 5);
+    let busy = host.snapshot().apps[0].workers[0].busy;
+    assert_eq!(busy, 1);
+    // Two reports: the first may be about the time before.
+    for _ in 0..2 {
+        let peak = host.wait_for(|event| match *event {
+            Event::Load { busy_peak, .. } => Some(busy_peak),
+            _ => None,
+        });
+        assert_eq!(peak, 1, "it has one slot");
+    }
+    for client in &mut clients {
+        worker.serve("");
+        assert_eq!(client.response().status, 200);
+    }
 }
 
 #[test]
