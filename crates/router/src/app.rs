@@ -32,7 +32,7 @@ pub(crate) struct App {
     pub(crate) id: event::App,
     pub(crate) core: Rc<Core>,
     name: RefCell<Box<str>>,
-    settings: RefCell<Rc<Settings>>,
+    settings: RefCell<Settings>,
     overrides: RefCell<Overrides>,
     pub(crate) queue: RefCell<VecDeque<Rc<Exchange>>>,
     pub(crate) links: RefCell<Vec<Rc<Link>>>,
@@ -60,7 +60,7 @@ impl App {
             core,
             name: RefCell::new(name.into()),
             overrides: RefCell::new(Overrides::new(&settings)),
-            settings: RefCell::new(Rc::new(settings)),
+            settings: RefCell::new(settings),
             queue: RefCell::default(),
             links: RefCell::default(),
             interface: Cell::new(Interface::Wsgi),
@@ -82,7 +82,7 @@ impl App {
     pub(crate) fn set(&self, name: String, settings: Settings) {
         *self.name.borrow_mut() = name.into();
         *self.overrides.borrow_mut() = Overrides::new(&settings);
-        *self.settings.borrow_mut() = Rc::new(settings);
+        *self.settings.borrow_mut() = settings;
     }
 
     pub(crate) fn set_open(&self, open: bool) {
@@ -111,8 +111,8 @@ impl App {
         Ref::map(self.name.borrow(), |name| &**name)
     }
 
-    pub(crate) fn settings(&self) -> Rc<Settings> {
-        Rc::clone(&self.settings.borrow())
+    pub(crate) fn settings(&self) -> Ref<'_, Settings> {
+        self.settings.borrow()
     }
 
     pub(crate) fn overrides(&self) -> Ref<'_, Overrides> {

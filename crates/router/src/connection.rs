@@ -325,7 +325,7 @@ impl Connection {
 
     /// Wait for the exchange or, where that matters, the client.
     async fn next(&mut self, exchange: &Exchange, body: &Body<'_>) -> Result<Next, Gone> {
-        let limit = self.body_timeout();
+        let limit = body.waits_for_client().then(|| self.body_timeout());
         let incoming = &mut self.incoming;
         let watch_client = !incoming.closed && body.watches_client(incoming.buffer.len());
         let ready = poll_fn(|ctx| {
@@ -337,9 +337,7 @@ impl Connection {
             }
             Poll::Pending
         });
-        if !body.waits_for_client() {
-            return ready.await;
-        }
+        let Some(limit) = limit else { return ready.await };
         match self.watchdog.guard(limit, ready).await {
             Ok(next) => next,
             Err(Expired) => {

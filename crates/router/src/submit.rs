@@ -82,7 +82,7 @@ pub(crate) fn prepare(
     caller: &Caller,
     head: &Head<'_, '_>,
     body: &BodyForm<'_>,
-) -> (Submission, Option<access_log::Entry>) {
+) -> (Submission, Option<Box<access_log::Entry>>) {
     let core = &visit.app.core;
     let settings = visit.app.settings();
     let (client_host, client_port) = caller.address(ends);
@@ -133,7 +133,7 @@ pub(crate) fn prepare(
         }
     }
 
-    let log = core.access_log.as_ref().map(|_| log_entry(head, client_host));
+    let log = core.access_log.as_ref().map(|_| Box::new(log_entry(head, client_host)));
     let submission = Submission {
         window,
         handover,
@@ -155,11 +155,13 @@ pub(crate) fn prepare_refusal(
     core: &Core,
     ends: &Ends,
     head: &Head<'_, '_>,
-) -> (Submission, Option<access_log::Entry>) {
+) -> (Submission, Option<Box<access_log::Entry>>) {
     let keep_alive = head.keep_alive && head.framing == Framing::None;
     let submission = bare(core.next_id(), request_id(core, head), head, keep_alive);
-    let log =
-        core.access_log.as_ref().map(|_| log_entry(head, Caller::new(core, ends, head).address(ends).0));
+    let log = core
+        .access_log
+        .as_ref()
+        .map(|_| Box::new(log_entry(head, Caller::new(core, ends, head).address(ends).0)));
     (submission, log)
 }
 

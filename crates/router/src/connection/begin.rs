@@ -43,7 +43,7 @@ pub(super) struct Request {
     /// `None`: it concerns no application.
     pub(super) visit: Option<Visit>,
     pub(super) exchange: Rc<Exchange>,
-    pub(super) log: Option<access_log::Entry>,
+    pub(super) log: Option<Box<access_log::Entry>>,
 }
 
 impl Connection {
