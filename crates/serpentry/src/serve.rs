@@ -186,7 +186,8 @@ fn router_settings(arguments: &ServeArguments) -> anyhow::Result<router::Setting
 
 fn supervisor_settings(arguments: &ServeArguments) -> supervisor::Settings {
     supervisor::Settings {
-        workers: arguments.workers.into(),
+        min_workers: arguments.workers.into(),
+        max_workers: arguments.workers.into(),
         start_timeout: arguments.start_timeout,
         graceful_timeout: arguments.graceful_timeout,
         max_requests: Some(arguments.max_requests).filter(|requests| *requests > 0),
