@@ -20,6 +20,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Host one application.
     Serve(Box<ServeArguments>),
+    /// Show what applications wrote.
+    Logs(crate::logs::command::LogsArguments),
 }
 
 /// Kind of application.

@@ -5,6 +5,11 @@ mod driver;
 mod exit;
 mod extension;
 mod interpreter;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "written logs are for the host of many applications, which comes next")
+)]
+mod logs;
 mod process;
 mod say;
 mod serve;
@@ -23,6 +28,7 @@ fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let result = match cli.command {
         cli::Command::Serve(arguments) => serve::run(&arguments),
+        cli::Command::Logs(arguments) => logs::command::run(&arguments),
     };
     match result {
         Ok(status) => status,

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::extension::Extension;
 use crate::interpreter::Interpreter;
+use crate::logs::{AppLog, Captured};
 
 /// Everything that the workers of one application have in common.
 #[derive(Debug, Clone)]
@@ -23,6 +24,17 @@ pub(crate) struct Template {
     pub(crate) environment: Vec<(String, String)>,
     /// Settings for the worker, as `crates/worker` reads them.
     pub(crate) settings: serde_json::Value,
+    pub(crate) output: Output,
+}
+
+/// Where a worker's standard output and standard error go.
+#[derive(Debug, Clone)]
+pub(crate) enum Output {
+    /// To where the program's own go.
+    Inherit,
+    #[expect(dead_code, reason = "for the host of many applications, which comes next")]
+    /// To the application's log, until the worker is gone.
+    Captured(AppLog),
 }
 
 /// What became of a process.
@@ -77,16 +89,32 @@ pub(crate) fn start(
         descriptors: 2,
     };
     let descriptors = [OwnedFd::from(worker_data), OwnedFd::from(worker_control)];
-    let (command, handover) = jail::command().context("cannot create its plan's socket")?;
+    let (mut command, handover) = jail::command().context("cannot create its plan's socket")?;
+    let source = match &template.output {
+        Output::Inherit => None,
+        Output::Captured(log) => {
+            let capture = log.capture().context("cannot create the pipes of its output")?;
+            command.stdout(capture.stdout).stderr(capture.stderr);
+            Some(capture.source)
+        }
+    };
+    // Our copies of the pipes' writing ends are closed with the command.
     let child = tokio::process::Command::from(command).spawn().context("cannot create a process")?;
     let pid = child.id().context("it is gone already")?;
+    let captured = source.map(|source| source.begin(pid));
     let report = handover.send(&plan, &descriptors).context("cannot send it its plan")?;
-    tokio::task::spawn_local(follow(worker, child, report, fates.clone()));
+    tokio::task::spawn_local(follow(worker, child, report, fates.clone(), captured));
     Ok(Started { pid, data, control })
 }
 
 /// Wait for the jail's report, then for the end. A full channel only makes these tasks wait, never the supervisor.
-async fn follow(worker: WorkerId, mut child: Child, report: UnixStream, fates: mpsc::Sender<Fate>) {
+async fn follow(
+    worker: WorkerId,
+    mut child: Child,
+    report: UnixStream,
+    fates: mpsc::Sender<Fate>,
+    captured: Option<Captured>,
+) {
     if let Some(reason) = jail_report(report).await {
         // The receiver is gone only when the program ends; the same below.
         let _ = fates.send(Fate::NotStarted { worker, reason }).await;
@@ -97,6 +125,7 @@ async fn follow(worker: WorkerId, mut child: Child, report: UnixStream, fates: m
         // Nobody else waits for our children, so this cannot happen; 255 as shells say it.
         Ok((None, None)) | Err(_) => supervisor::ExitStatus::Code(255),
     };
+    drop(captured);
     let _ = fates.send(Fate::Exited { worker, status }).await;
 }
 

@@ -12,7 +12,7 @@ use crate::cli::{self, Concurrency, ServeArguments};
 use crate::driver::{self, Driver};
 use crate::exit::Usage;
 use crate::extension::Extension;
-use crate::process::Template;
+use crate::process::{Output, Template};
 use crate::{interpreter, say};
 
 /// How long an interrupted request may take to stop before its worker is given up.
@@ -51,6 +51,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
         directory,
         environment: arguments.env.clone(),
         settings: worker_settings(arguments),
+        output: Output::Inherit,
     };
     let seed = seed();
     let router =
