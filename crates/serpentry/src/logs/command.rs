@@ -79,7 +79,8 @@ fn show(arguments: &LogsArguments) -> anyhow::Result<()> {
     raise_descriptor_limit();
     let directory = arguments.state.join("logs");
     let apps = choose(&directory, &arguments.apps)?;
-    let several = if arguments.apps.is_empty() { apps.len() != 1 } else { apps.len() > 1 };
+    // Following everything, there may be more of them later.
+    let several = apps.len() > 1 || (arguments.apps.is_empty() && arguments.follow);
     let form = match several {
         _ if arguments.json => Form::Json,
         true => Form::Named(apps.iter().map(String::len).max().unwrap_or_default()),

@@ -259,6 +259,7 @@ fn who_holds_the_pipe_after_the_worker_is_heard_for_a_moment_only() {
     let mut child = child;
     child.wait().unwrap();
     std::fs::write(&marker, "").unwrap();
+    until("the grandchild is heard", || fixture.records("shop").len() == 2);
     drop(captured);
     logs.forget("shop");
     // Forgotten only when no pipe of it is read any more.
@@ -345,7 +346,10 @@ fn a_full_disk_costs_counted_lines_and_nothing_else() {
     let fixture = Fixture::new();
     let Rlimit { maximum, .. } = getrlimit(Resource::Fsize);
     setrlimit(Resource::Fsize, Rlimit { current: Some(FULL), maximum }).unwrap();
-    let logs = fixture.start(LARGE);
+    // Only warnings there: it is a file under the same limit.
+    let settings = Settings { echo: false, ..fixture.settings(LARGE) };
+    let stderr = fixture.stderr.try_clone().unwrap();
+    let logs = Logs::start_with(&settings, Files::new(fixture.directory()), stderr).unwrap();
     let program = "import sys\nfor n in range(3000): print(n, 'x' * 50)";
     let first = run(&logs, "shop", "python3", &["-c", program]);
     until("lines are dropped", || logs.dropped("shop") > 0);
@@ -365,4 +369,17 @@ fn a_full_disk_costs_counted_lines_and_nothing_else() {
     assert_eq!(records.last().unwrap(), &("out", second, "room again".to_owned()));
     let warnings = fixture.echoed().lines().filter(|line| line.contains("warning: cannot write")).count();
     assert_eq!(warnings, 1, "{}", fixture.echoed());
+}
+
+#[test]
+fn a_new_size_counts_for_the_next_line() {
+    let fixture = Fixture::new();
+    let logs = Logs::start(&Settings { echo: false, ..fixture.settings(LARGE) }).unwrap();
+    run(&logs, "shop", "echo", &["first"]);
+    until("it is written", || fixture.records("shop").len() == 1);
+    logs.reconfigure(Rotation { size: 1, files: 1 });
+    run(&logs, "shop", "echo", &["second"]);
+    drop(logs);
+    let texts = |age| std::fs::read_to_string(files::path(&fixture.directory(), "shop", age)).unwrap();
+    assert!(texts(1).ends_with(" | first\n") && texts(0).ends_with(" | second\n"));
 }
