@@ -168,14 +168,19 @@ impl Cursor {
 fn newest_first(directory: &Path, app: &str) -> io::Result<Vec<File>> {
     let mut files: Vec<File> = Vec::new();
     let mut known = Vec::new();
+    let mut missing = 0;
     for age in 0..MOST_FILES {
         let file = match files::open_to_read(&files::path(directory, app, age)) {
             Ok(file) => file,
-            // Between two names, or there was never one.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && age == 0 => continue,
+            // One may be between two names; after two there are no more.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && missing == 0 => {
+                missing += 1;
+                continue;
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => break,
             Err(error) => return Err(error),
         };
+        missing = 0;
         let identity = identity(&file.metadata()?);
         if !known.contains(&identity) {
             known.push(identity);

@@ -335,6 +335,25 @@ fn in_a_process_of_its_own(name: &str) -> bool {
 }
 
 #[test]
+fn logs_that_cannot_be_written_are_warned_of_once() {
+    let fixture = Fixture::new();
+    // In the way of the folder.
+    std::fs::write(fixture.directory(), "").unwrap();
+    let logs = fixture.start(LARGE);
+    for (round, app) in [(1, "shop"), (1, "feed"), (2, "shop")] {
+        logs.note(app, "text");
+        until("it is dropped", || logs.dropped(app) == round);
+    }
+    drop(logs);
+    let echoed = fixture.echoed();
+    let warnings: Vec<&str> =
+        echoed.lines().filter(|line| line.starts_with("serpentry: warning: ")).collect();
+    assert_eq!(warnings.len(), 1, "{echoed}");
+    let path = files::path(&fixture.directory(), "shop", 0);
+    assert!(warnings[0].contains(path.to_str().unwrap()), "{echoed}");
+}
+
+#[test]
 fn a_full_disk_costs_counted_lines_and_nothing_else() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 

@@ -131,6 +131,18 @@ fn what_others_wrote_is_made_harmless_and_bounded() {
 }
 
 #[test]
+fn a_rotation_that_is_under_way_hides_and_repeats_nothing() {
+    // A file that is between two names when its old one is looked up.
+    let folder = log(&["1\n", "2\n", "3\n"]);
+    fs::rename(path(folder.path(), "shop", 2), path(folder.path(), "shop", 3)).unwrap();
+    fs::rename(path(folder.path(), "shop", 1), path(folder.path(), "shop", 2)).unwrap();
+    assert_eq!(tail(folder.path(), None).0, ["1", "2", "3"]);
+    // One that is opened, renamed and then found again.
+    fs::hard_link(path(folder.path(), "shop", 0), path(folder.path(), "shop", 1)).unwrap();
+    assert_eq!(tail(folder.path(), None).0, ["1", "2", "3"]);
+}
+
+#[test]
 fn only_logs_count_as_applications() {
     let folder = log(&["", ""]);
     for name in ["feed.log", "feed.log.1", "..log", "a b.log", "notes.txt", ".log"] {
