@@ -48,8 +48,8 @@ const PIPE_SIZE: usize = 256 * 1024;
 const ENLARGED: usize = 64;
 
 /// How long the end of the program waits for the disk, and for standard error.
-const DISK_AT_THE_END: Duration = Duration::from_secs(2);
-const ECHO_AT_THE_END: Duration = Duration::from_millis(500);
+const DISK_AT_THE_END: Duration = Duration::from_secs(5);
+const ECHO_AT_THE_END: Duration = Duration::from_secs(1);
 
 /// Where the logs of a host are and how large they may become.
 #[derive(Debug, Clone)]

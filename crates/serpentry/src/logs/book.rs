@@ -228,6 +228,12 @@ impl Book {
         self.wake(&state);
     }
 
+    /// Pipes of an application that are read.
+    #[cfg(test)]
+    pub(super) fn pipes(&self, app: &str) -> usize {
+        self.state().apps.get(app).map_or(0, |entry| entry.pipes)
+    }
+
     /// Applications that something is known of.
     #[cfg(test)]
     pub(super) fn known(&self) -> usize {

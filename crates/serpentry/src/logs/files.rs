@@ -169,7 +169,9 @@ impl Files {
     /// Every file gets one older, from the oldest on; then there is no current one.
     fn rotate(&mut self, app: &Arc<str>, kept: u32) -> io::Result<()> {
         let name = |age| path(&self.directory, app, age);
-        for age in (1..kept).rev() {
+        // Only up to the first that is missing: there may be room for many more than there are.
+        let last = (1..kept).take_while(|age| name(*age).exists()).last().unwrap_or(0);
+        for age in (1..=last).rev() {
             unless_missing(fs::rename(name(age), name(age + 1)))?;
         }
         if kept == 0 {

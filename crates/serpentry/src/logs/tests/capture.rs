@@ -1,7 +1,7 @@
 //! The whole way, from real processes through real pipes to real files.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Seek as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Condvar, Mutex};
@@ -22,7 +22,7 @@ fn until(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !condition() {
         assert!(Instant::now() < deadline, "waited in vain: {what}");
-        thread::sleep(Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -66,11 +66,10 @@ impl Fixture {
     }
 
     fn echoed(&self) -> String {
-        let mut file = self.stderr.try_clone().unwrap();
-        file.rewind().unwrap();
-        let mut text = String::new();
-        file.read_to_string(&mut text).unwrap();
-        text
+        // Without moving the place where others write.
+        let mut text = vec![0; self.stderr.metadata().unwrap().len().try_into().unwrap()];
+        self.stderr.read_exact_at(&mut text, 0).unwrap();
+        String::from_utf8(text).unwrap()
     }
 }
 
@@ -167,11 +166,18 @@ print(longest, file=open(sys.argv[2], 'w'))
     let longest: f64 = std::fs::read_to_string(longest).unwrap().trim().parse().unwrap();
     assert!(longest < 10.0, "one line took {longest} s");
 
+    until("the process is read to its end", || logs.shared.book.pipes("shop") == 0);
     *gate.0.lock().unwrap() = true;
     gate.1.notify_all();
-    let shared = Arc::clone(&logs.shared);
+    // Everything came before the gate was opened, so no more are dropped.
+    let dropped = logs.dropped("shop");
+    until("all are written or said to be dropped", || {
+        let records = fixture.records("shop");
+        records.iter().filter(|record| record.0 == "out").count() as u64 + said_dropped(&records)
+            == LINES as u64
+    });
     drop(logs);
-    let (records, dropped) = (fixture.records("shop"), shared.book.dropped("shop"));
+    let records = fixture.records("shop");
     let numbers: Vec<usize> = records
         .iter()
         .filter(|(stream, _, _)| *stream == "out")
@@ -195,6 +201,7 @@ fn rotation_under_load_loses_and_repeats_nothing() {
     for (child, captured) in started {
         reap(child, captured);
     }
+    until("all are written", || fixture.records("shop").len() == 4 * LINES);
     assert_eq!(logs.dropped("shop"), 0);
     drop(logs);
     let mut numbers: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
@@ -203,7 +210,8 @@ fn rotation_under_load_loses_and_repeats_nothing() {
     }
     assert_eq!(numbers.len(), 4);
     for numbers in numbers.values() {
-        assert!(numbers.iter().copied().eq(0..LINES));
+        let wrong = numbers.iter().copied().zip(0..).find(|(found, expected)| found != expected);
+        assert_eq!((wrong, numbers.len()), (None, LINES));
     }
     let files = std::fs::read_dir(fixture.directory()).unwrap();
     let sizes: Vec<u64> = files.map(|file| file.unwrap().metadata().unwrap().len()).collect();
@@ -282,7 +290,11 @@ fn a_standard_error_that_blocks_holds_up_nothing_else() {
         .unwrap();
     let program = "import sys\nfor n in range(5000): print(n, 'x' * 100)";
     let pid = run(&logs, "shop", "python3", &["-c", program]);
+    until("the process is read to its end", || logs.shared.book.pipes("shop") == 0);
     logs.note("shop", "the last");
+    until("everything is written", || {
+        fixture.records("shop").last().is_some_and(|record| record.2 == "the last")
+    });
     let shared = Arc::clone(&logs.shared);
     drop(logs);
     let records = fixture.records("shop");
