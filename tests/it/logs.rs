@@ -216,7 +216,10 @@ fn nobody_reading_any_more_is_a_quiet_end() {
 fn what_a_worker_prints_is_there_at_once() {
     let ctx = TestContext::new();
     ctx.write("printing.py", "from hello import app\nprint('imported')\nprint('not yet', end='')\n");
-    let mut program = Reading::start(ctx.serve_command(&["printing:app"]));
+    let mut command = ctx.serve_command(&["printing:app"]);
+    // Whoever runs the tests may have asked for it.
+    command.env_remove("PYTHONUNBUFFERED");
+    let mut program = Reading::start(command);
     // It goes on serving: nothing but the end of the line brings it here.
     assert_eq!(program.line(), "imported");
     program.signal(Signal::TERM);
