@@ -1,8 +1,6 @@
 //! The program: reads the command line, wires the parts together, and turns what happened into an exit status.
 
 mod cli;
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the host's driver answers it"))]
-mod control;
 mod driver;
 mod exit;
 mod extension;

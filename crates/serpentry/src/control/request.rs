@@ -6,14 +6,14 @@ use super::metrics::MetricsSnapshot;
 use super::types::{Changed, Reloaded, Status, Stopping};
 
 /// Requests on their way to the driver; a caller who finds it full waits, bounded by the time limit of its call.
-pub(crate) const QUEUE: usize = 64;
+pub const QUEUE: usize = 64;
 
 /// Where an answer goes. Whoever waits may have gone: a failed send is no error.
-pub(crate) type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
+pub type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
 
 /// One call. An answer that is dropped counts as "the host is stopping".
 #[derive(Debug)]
-pub(crate) enum Request {
+pub enum Request {
     Status {
         reply: Answer<Status>,
     },
@@ -53,7 +53,7 @@ pub(crate) enum Request {
 
 /// Why the driver did not do it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refusal {
+pub enum Refusal {
     #[error("there is no application {0:?}")]
     NoSuchApp(String),
     /// The call or the configuration file makes no sense: nothing was changed. May be several lines.

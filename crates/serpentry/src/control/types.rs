@@ -8,35 +8,35 @@ use utoipa::ToSchema;
 
 /// The host and all its applications.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Status {
-    pub(crate) host: HostStatus,
+pub struct Status {
+    pub host: HostStatus,
     /// In the order of the file.
-    pub(crate) apps: Vec<AppStatus>,
+    pub apps: Vec<AppStatus>,
 }
 
 /// The program itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub(crate) struct HostStatus {
-    pub(crate) version: String,
-    pub(crate) pid: u32,
-    pub(crate) state: HostState,
-    pub(crate) uptime_seconds: f64,
+pub struct HostStatus {
+    pub version: String,
+    pub pid: u32,
+    pub state: HostState,
+    pub uptime_seconds: f64,
     /// The configuration file; null when there is none.
-    pub(crate) file: Option<String>,
+    pub file: Option<String>,
     /// How often a configuration was applied: 1 after the start, one more after each reload that changed something.
-    pub(crate) generation: u64,
+    pub generation: u64,
     /// Addresses, for example `http://127.0.0.1:8000` or `unix:/run/shop.sock`.
-    pub(crate) listeners: Vec<String>,
+    pub listeners: Vec<String>,
     /// The state directory.
-    pub(crate) state_directory: String,
+    pub state_directory: String,
     /// Resident memory of the host without its workers; null if unknown.
-    pub(crate) memory_bytes: Option<u64>,
+    pub memory_bytes: Option<u64>,
 }
 
 /// What the program as a whole is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum HostState {
+pub enum HostState {
     /// Not every application has been ready or has failed yet.
     Starting,
     Serving,
@@ -48,42 +48,42 @@ pub(crate) enum HostState {
 
 /// One application.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub(crate) struct AppStatus {
-    pub(crate) name: String,
-    pub(crate) tenancy: Tenancy,
-    pub(crate) concurrency: Concurrency,
-    pub(crate) state: AppState,
+pub struct AppStatus {
+    pub name: String,
+    pub tenancy: Tenancy,
+    pub concurrency: Concurrency,
+    pub state: AppState,
     /// The version that serves: each reload that changes the application, and each restart, makes the next. 0 before the
     /// first start.
-    pub(crate) generation: u64,
+    pub generation: u64,
     /// For example `shop.example.com`, `example.com/shop`, `*.example.com`, `/shop`, `*`.
-    pub(crate) routes: Vec<String>,
+    pub routes: Vec<String>,
     /// Workers wanted at the moment.
-    pub(crate) target: u32,
+    pub target: u32,
     /// Every worker that is not gone, oldest first.
-    pub(crate) workers: Vec<WorkerStatus>,
-    pub(crate) queue: Queue,
-    pub(crate) requests: Requests,
-    pub(crate) latency_ms: Latency,
-    pub(crate) limits: Limits,
-    pub(crate) cpu: Cpu,
-    pub(crate) pressure: Pressure,
+    pub workers: Vec<WorkerStatus>,
+    pub queue: Queue,
+    pub requests: Requests,
+    pub latency_ms: Latency,
+    pub limits: Limits,
+    pub cpu: Cpu,
+    pub pressure: Pressure,
     /// Resident memory of all its workers; null if unknown.
-    pub(crate) memory_bytes: Option<u64>,
+    pub memory_bytes: Option<u64>,
     /// While backing off: how long until the next worker is started.
-    pub(crate) next_attempt_seconds: Option<f64>,
+    pub next_attempt_seconds: Option<f64>,
     /// Why the latest start, reload or worker failed; null once a later one went well.
-    pub(crate) last_error: Option<Mistake>,
+    pub last_error: Option<Mistake>,
     /// Workers started in place of others that were lost or replaced.
-    pub(crate) respawns: u64,
+    pub respawns: u64,
     /// Lines of its output that were not written because the disk was too slow or full.
-    pub(crate) dropped_log_lines: u64,
+    pub dropped_log_lines: u64,
 }
 
 /// Whether the machine is shared or a part of it is the application's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Tenancy {
+pub enum Tenancy {
     Shared,
     Isolated,
 }
@@ -91,7 +91,7 @@ pub(crate) enum Tenancy {
 /// How a worker runs requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Concurrency {
+pub enum Concurrency {
     /// Not known before the first worker has looked at the application.
     Auto,
     Sync,
@@ -102,7 +102,7 @@ pub(crate) enum Concurrency {
 /// What an application as a whole is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum AppState {
+pub enum AppState {
     /// The first workers boot.
     Starting,
     /// As many workers as wanted serve.
@@ -124,24 +124,24 @@ pub(crate) enum AppState {
 
 /// One worker process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub(crate) struct WorkerStatus {
+pub struct WorkerStatus {
     /// Unique while the host lives.
-    pub(crate) id: u64,
+    pub id: u64,
     /// Null before the process exists.
-    pub(crate) pid: Option<u32>,
-    pub(crate) state: WorkerState,
-    pub(crate) generation: u64,
-    pub(crate) requests: u64,
+    pub pid: Option<u32>,
+    pub state: WorkerState,
+    pub generation: u64,
+    pub requests: u64,
     /// Resident memory; null if unknown.
-    pub(crate) memory_bytes: Option<u64>,
+    pub memory_bytes: Option<u64>,
     /// CPU time used; null if unknown.
-    pub(crate) cpu_seconds: Option<f64>,
+    pub cpu_seconds: Option<f64>,
 }
 
 /// Where a worker is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum WorkerState {
+pub enum WorkerState {
     /// The process starts or the application boots.
     Starting,
     /// Takes requests.
@@ -154,114 +154,125 @@ pub(crate) enum WorkerState {
 
 /// Requests that wait for a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Queue {
-    pub(crate) depth: u64,
+pub struct Queue {
+    pub depth: u64,
     /// More are answered 503.
-    pub(crate) limit: u64,
+    pub limit: u64,
 }
 
 /// Counted since the application was added.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Requests {
-    pub(crate) total: u64,
+pub struct Requests {
+    pub total: u64,
     /// Answered 5xx by the host instead of the application.
-    pub(crate) failed: u64,
+    pub failed: u64,
     /// Run again on another worker because the first one was lost.
-    pub(crate) replayed: u64,
+    pub replayed: u64,
 }
 
 /// From the request's arrival to the last byte of the answer, over the last minute; null without requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Latency {
-    pub(crate) p50: Option<f64>,
-    pub(crate) p95: Option<f64>,
-    pub(crate) p99: Option<f64>,
+pub struct Latency {
+    pub p50: Option<f64>,
+    pub p95: Option<f64>,
+    pub p99: Option<f64>,
 }
 
 /// What the application may use; null for no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Limits {
-    pub(crate) cpu_cores: Option<f64>,
-    pub(crate) memory_bytes: Option<u64>,
-    pub(crate) processes: u32,
-    pub(crate) open_files: u32,
-    pub(crate) connections: u64,
-    pub(crate) request_timeout_seconds: Option<f64>,
-    pub(crate) queue_timeout_seconds: f64,
+pub struct Limits {
+    pub cpu_cores: Option<f64>,
+    pub memory_bytes: Option<u64>,
+    pub processes: u32,
+    pub open_files: u32,
+    pub connections: u64,
+    pub request_timeout_seconds: Option<f64>,
+    pub queue_timeout_seconds: f64,
 }
 
 /// What the limit of CPU time did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Cpu {
+pub struct Cpu {
     /// Time the workers were held back by their own limit; null if it is not measured.
-    pub(crate) throttled_ms: Option<u64>,
+    pub throttled_ms: Option<u64>,
 }
 
 /// Share of the last 10 s in which some of its work waited for the resource (0 to 100, as in `/proc/pressure`); null if
 /// the machine does not measure it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Pressure {
-    pub(crate) cpu: Option<f64>,
-    pub(crate) io: Option<f64>,
-    pub(crate) memory: Option<f64>,
+pub struct Pressure {
+    pub cpu: Option<f64>,
+    pub io: Option<f64>,
+    pub memory: Option<f64>,
 }
 
 /// Something that went wrong in an application.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Mistake {
+pub struct Mistake {
     /// One sentence.
-    pub(crate) text: String,
+    pub text: String,
     /// Python's own words; null if Python said nothing.
-    pub(crate) traceback: Option<String>,
+    pub traceback: Option<String>,
 }
 
 /// What a reload did, application by application. Each one is in exactly one list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Reloaded {
+pub struct Reloaded {
     /// New ones, serving or ready to be started by a request.
-    pub(crate) added: Vec<String>,
+    pub added: Vec<String>,
     /// Those whose new generation serves, or whose settings were changed in place.
-    pub(crate) changed: Vec<String>,
+    pub changed: Vec<String>,
     /// Those that are gone from the file. Their running requests may still be finishing.
-    pub(crate) removed: Vec<String>,
-    pub(crate) unchanged: Vec<String>,
+    pub removed: Vec<String>,
+    pub unchanged: Vec<String>,
     /// Those whose change could not be made. What served before serves on.
-    pub(crate) failed: Vec<NotReloaded>,
+    pub failed: Vec<NotReloaded>,
     /// Other things worth knowing, one sentence each: warnings about the file, settings that need a new start.
-    pub(crate) warnings: Vec<String>,
+    pub warnings: Vec<String>,
 }
 
 /// An application whose change could not be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(crate) struct NotReloaded {
-    pub(crate) app: String,
+pub struct NotReloaded {
+    pub app: String,
     #[serde(flatten)]
-    pub(crate) error: Mistake,
+    pub error: Mistake,
 }
 
 /// How many workers an application shall have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Scale {
+pub struct Scale {
     /// 0 puts the application to sleep until its next request.
     #[schema(maximum = 1024)]
-    pub(crate) workers: u32,
+    pub workers: u32,
+}
+
+impl Scale {
+    /// Most workers of one application.
+    pub const MOST: u32 = 1024;
 }
 
 /// An application after a call that changed it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Changed {
-    pub(crate) app: String,
-    pub(crate) state: AppState,
-    pub(crate) generation: u64,
+pub struct Changed {
+    pub app: String,
+    pub state: AppState,
+    pub generation: u64,
     /// Workers wanted from now on.
-    pub(crate) target: u32,
+    pub target: u32,
 }
 
 /// The host is stopping.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Stopping {
-    pub(crate) pid: u32,
+pub struct Stopping {
+    pub pid: u32,
     /// How long running requests may take to finish.
-    pub(crate) graceful_timeout_seconds: f64,
+    pub graceful_timeout_seconds: f64,
+}
+
+/// The host answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Health {
+    pub state: HostState,
 }
