@@ -9,6 +9,7 @@
 mod access_log;
 mod command_line;
 mod context;
+mod control;
 mod embedded;
 mod http;
 mod interpreters;

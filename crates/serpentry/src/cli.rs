@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::{AppArguments, ReloadArguments, ScaleArguments, StatusArguments, StopArguments};
 use crate::say::Level;
 use crate::units;
 
@@ -20,6 +21,18 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Host one application.
     Serve(Box<ServeArguments>),
+    /// Show what the running host and its applications are doing.
+    Status(StatusArguments),
+    /// Let the running host read its file again and apply what changed.
+    Reload(ReloadArguments),
+    /// Set the number of workers of an application.
+    Scale(ScaleArguments),
+    /// Stop an application, or the whole host, after its running requests.
+    Stop(StopArguments),
+    /// Start an application that was stopped.
+    Start(AppArguments),
+    /// Replace an application's workers by new ones, without losing a request.
+    Restart(AppArguments),
 }
 
 /// Kind of application.

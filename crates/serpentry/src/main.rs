@@ -1,10 +1,12 @@
 //! The program: reads the command line, wires the parts together, and turns what happened into an exit status.
 
 mod cli;
+mod commands;
 mod driver;
 mod exit;
 mod extension;
 mod interpreter;
+mod output;
 mod process;
 mod say;
 mod serve;
@@ -23,9 +25,16 @@ fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let result = match cli.command {
         cli::Command::Serve(arguments) => serve::run(&arguments),
+        cli::Command::Status(arguments) => commands::status(&arguments),
+        cli::Command::Reload(arguments) => commands::reload(&arguments),
+        cli::Command::Scale(arguments) => commands::scale(&arguments),
+        cli::Command::Stop(arguments) => commands::stop(&arguments),
+        cli::Command::Start(arguments) => commands::start(&arguments),
+        cli::Command::Restart(arguments) => commands::restart(&arguments),
     };
     match result {
         Ok(status) => status,
+        Err(error) if error.is::<output::Closed>() => ExitCode::SUCCESS,
         Err(error) => {
             say::error(format_args!("{error:#}"));
             exit::of(&error)
