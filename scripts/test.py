@@ -52,6 +52,7 @@ def steps() -> list[tuple[str, list[str]]]:
     runner = ["cargo", "nextest", "run"] if nextest else ["cargo", "test"]
     found.append(("Rust tests", [*runner, "--workspace", "--exclude", "worker"]))
     found.append(("worker tests", [sys.executable, "scripts/worker_tests.py"]))
+    found.append(("control interface", [sys.executable, "tests/control/run.py"]))
     found.append(("black-box tests", [sys.executable, "scripts/blackbox.py"]))
     found.append(("demonstration", [sys.executable, "scripts/demo.py"]))
     return found

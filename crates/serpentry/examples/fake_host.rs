@@ -1,7 +1,8 @@
-//! The real state directory and control server with a made-up host behind them: `fake_host STATE [APPS]`.
+//! The real state directory and control server with a made-up host behind them: `fake_host STATE [APPS [stay]]`.
 //!
 //! For tests of the control interface: no application runs, and each answer is the same in every run. It says `ready` on
-//! standard output when it can be called, and ends when asked to stop or when its standard input ends.
+//! standard output when it can be called, and ends when its standard input ends or when it
+//! is asked to stop, unless it shall `stay`.
 //!
 //! Applications: `shop` serves, `blog` backs off, `broken` cannot be started (with a traceback), `slow` never answers a
 //! change; then as many more as APPS says, asleep. A reload is answered as the file `STATE/reload` says: `invalid`,
@@ -29,23 +30,25 @@ fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args_os().skip(1);
     let directory = arguments.next().context("the state directory is missing")?;
     let more: usize = arguments.next().and_then(|text| text.into_string().ok()?.parse().ok()).unwrap_or(0);
+    let stays = arguments.next().is_some_and(|text| text == "stay");
     let state = State::claim(Path::new(&directory))?;
     let (requests, received) = mpsc::channel(QUEUE);
-    let server = start(state.bind()?, requests.clone())?;
+    let server = start(state.bind()?, requests)?;
+    let (end, ended) = mpsc::channel(1);
     std::thread::spawn(move || {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        // The server's own end of the channel keeps it open, so the end is asked for like any other.
-        let (reply, _) = tokio::sync::oneshot::channel();
-        let _ = requests.blocking_send(Request::StopHost { reply });
+        drop(end);
     });
     println!("ready");
-    Host::new(&state, more).run(received);
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    runtime.block_on(Host::new(&state, more, stays).run(received, ended));
     drop(server);
     Ok(())
 }
 
 struct Host<'a> {
     state: &'a State,
+    stays: bool,
     apps: BTreeMap<String, AppStatus>,
     generation: u64,
     /// Answers that never come.
@@ -53,16 +56,20 @@ struct Host<'a> {
 }
 
 impl<'a> Host<'a> {
-    fn new(state: &'a State, more: usize) -> Self {
+    fn new(state: &'a State, more: usize, stays: bool) -> Self {
         let names = ["shop", "blog", "broken", "slow"].map(str::to_owned).into_iter();
         let names = names.chain((0..more).map(|number| format!("z{number:05}")));
         let apps = names.map(|name| (name.clone(), app(name))).collect();
-        Host { state, apps, generation: 1, held: Vec::new() }
+        Host { state, stays, apps, generation: 1, held: Vec::new() }
     }
 
-    /// Answer until asked to stop.
-    fn run(mut self, mut received: mpsc::Receiver<Request>) {
-        while let Some(request) = received.blocking_recv() {
+    /// Answer until the end.
+    async fn run(mut self, mut received: mpsc::Receiver<Request>, mut ended: mpsc::Receiver<()>) {
+        loop {
+            let request = tokio::select! {
+                Some(request) = received.recv() => request,
+                _ = ended.recv() => return,
+            };
             match request {
                 Request::Status { reply } => drop(reply.send(Ok(self.status()))),
                 Request::Metrics { reply } => drop(reply.send(Ok(self.metrics()))),
@@ -83,7 +90,9 @@ impl<'a> Host<'a> {
                 Request::StopHost { reply } => {
                     let pid = std::process::id();
                     drop(reply.send(Ok(Stopping { pid, graceful_timeout_seconds: 30.0 })));
-                    return;
+                    if !self.stays {
+                        return;
+                    }
                 }
             }
         }

@@ -26,10 +26,10 @@ use super::types::{AppStatus, Changed, Health, Reloaded, Scale, Status, Stopping
 const BODY: usize = 64 * 1024;
 
 /// How long a request body may take to arrive.
-const BODY_TIME: Duration = Duration::from_secs(10);
+const BODY_TIME: Duration = Duration::from_secs(5);
 
 /// Calls that only look: a driver that needs longer is in trouble, and the caller should know.
-const LOOK: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Calls that may wait for an application to boot.
 const CHANGE: Duration = Duration::from_secs(120);

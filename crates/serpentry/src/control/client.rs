@@ -22,7 +22,7 @@ const ANSWER: usize = 64 * 1024 * 1024;
 const FIELDS: usize = 32;
 
 /// Calls that only look; a little more than the server's own limit, whose answer says more.
-const LOOK: Duration = Duration::from_secs(12);
+const LOOK: Duration = Duration::from_secs(6);
 
 /// Calls that may wait for an application to boot; as above.
 const CHANGE: Duration = Duration::from_secs(125);
@@ -140,7 +140,7 @@ impl Client {
         let deadline = Instant::now() + limit;
         let failed = |error: io::Error| self.error(error, limit);
         let mut stream = state::connect(&self.directory, limit).map_err(failed)?;
-        self.check_peer(&stream)?;
+        let peer = self.check_peer(&stream)?;
         let body = body.unwrap_or_default();
         let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
         let length = body.len();
@@ -151,23 +151,40 @@ impl Client {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(failed(error)),
             _ => {}
         }
-        let bytes = read(&mut stream, deadline).map_err(failed)?;
-        if bytes.is_empty() {
-            let reason = "it closed the connection without an answer".to_owned();
-            return Err(ClientError::Denied { directory: self.directory.clone(), reason });
+        match read(&mut stream, deadline) {
+            Ok(bytes) if !bytes.is_empty() => parse(&bytes),
+            // A reset is what closing with an unread request looks like.
+            Err(error) if error.kind() != io::ErrorKind::ConnectionReset => Err(failed(error)),
+            _ => Err(self.closed(peer)),
         }
-        parse(&bytes)
     }
 
-    /// Whoever listens there must be one of ours, before it is told anything.
-    fn check_peer(&self, stream: &UnixStream) -> Result<(), ClientError> {
+    /// Whoever listens there must be one of ours, before it is told anything; their user.
+    fn check_peer(&self, stream: &UnixStream) -> Result<u32, ClientError> {
         let own = rustix::process::geteuid().as_raw();
         let peer = socket_peercred(stream).map_err(|error| self.error(error.into(), LOOK))?.uid.as_raw();
         if peer == own || peer == 0 || own == 0 {
-            return Ok(());
+            return Ok(peer);
         }
         let reason = format!("user {peer} listens there, this is user {own}");
         Err(ClientError::Denied { directory: self.directory.clone(), reason })
+    }
+
+    /// The connection was closed without an answer: by a host that does not serve us, or that ended meanwhile.
+    fn closed(&self, peer: u32) -> ClientError {
+        let directory = self.directory.clone();
+        let own = rustix::process::geteuid().as_raw();
+        if state::owner(&directory).is_none() {
+            ClientError::NotRunning(directory)
+        } else if own != 0 && peer != own {
+            ClientError::Denied {
+                directory,
+                reason: format!("it belongs to user {peer}, this is user {own}"),
+            }
+        } else {
+            let source = io::Error::other("it closed the connection without an answer; is it stopping?");
+            ClientError::Failed { directory, source }
+        }
     }
 
     fn error(&self, source: io::Error, limit: Duration) -> ClientError {
@@ -177,11 +194,6 @@ impl Client {
                 ClientError::NotRunning(directory)
             }
             io::ErrorKind::PermissionDenied => ClientError::Denied { directory, reason: source.to_string() },
-            // A reset is what closing with an unread request looks like.
-            io::ErrorKind::ConnectionReset => {
-                let reason = "it closed the connection without an answer".to_owned();
-                ClientError::Denied { directory, reason }
-            }
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
                 ClientError::Silent { pid: state::owner(&self.directory), limit }
             }

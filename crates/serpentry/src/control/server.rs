@@ -23,7 +23,7 @@ use super::request::Request;
 const CONNECTIONS: usize = 32;
 
 /// How long a request head may take, and how long a connection may be idle.
-const HEADER_TIME: Duration = Duration::from_secs(10);
+const HEADER_TIME: Duration = Duration::from_secs(5);
 
 /// Largest request head.
 const HEADER_SIZE: usize = 16 * 1024;

@@ -3,7 +3,8 @@
 //! Units are in the names: `_seconds`, `_ms`, `_bytes`. Whatever is not measured or not limited is `null`, never 0. New
 //! fields may appear; readers must ignore what they do not know.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 /// The host and all its applications.
@@ -245,7 +246,17 @@ pub struct NotReloaded {
 pub struct Scale {
     /// 0 puts the application to sleep until its next request.
     #[schema(maximum = 1024)]
+    #[serde(deserialize_with = "whole")]
     pub workers: u32,
+}
+
+/// JSON has one kind of number, and to its schemas 2.0 is an integer.
+fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    let number = f64::deserialize(from)?;
+    if number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number) {
+        return Ok(number as u32);
+    }
+    Err(D::Error::custom(format_args!("{number} is not a number of workers")))
 }
 
 impl Scale {
