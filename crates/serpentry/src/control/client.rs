@@ -174,13 +174,12 @@ impl Client {
     fn closed(&self, peer: u32) -> ClientError {
         let directory = self.directory.clone();
         let own = rustix::process::geteuid().as_raw();
-        if state::owner(&directory).is_none() {
+        // Another user's lock cannot be read, so that this comes first.
+        if own != 0 && peer != own {
+            let reason = format!("it belongs to user {peer}, this is user {own}");
+            ClientError::Denied { directory, reason }
+        } else if state::owner(&directory).is_none() {
             ClientError::NotRunning(directory)
-        } else if own != 0 && peer != own {
-            ClientError::Denied {
-                directory,
-                reason: format!("it belongs to user {peer}, this is user {own}"),
-            }
         } else {
             let source = io::Error::other("it closed the connection without an answer; is it stopping?");
             ClientError::Failed { directory, source }
