@@ -91,6 +91,8 @@ impl<'a> Host<'a> {
                     let pid = std::process::id();
                     drop(reply.send(Ok(Stopping { pid, graceful_timeout_seconds: 30.0 })));
                     if !self.stays {
+                        // The last requests finish.
+                        std::thread::sleep(Duration::from_millis(300));
                         return;
                     }
                 }
