@@ -380,6 +380,8 @@ fn slow_callers_lose_their_places() {
     let mut slow: Vec<UnixStream> = (0..32)
         .map(|number| {
             let mut stream = host.connect();
+            // Far above the limits of 5 s, and below those that the library would have by itself.
+            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
             let body = "Content-Length: 9\r\n\r\n{";
             let piece = if number % 2 == 0 { "X: " } else { body };
             write!(stream, "POST /v1/apps/shop/scale HTTP/1.0\r\n{piece}").unwrap();
