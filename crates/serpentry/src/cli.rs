@@ -153,6 +153,11 @@ pub(crate) struct ServeArguments {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) max_requests_jitter: u64,
 
+    /// Import the application once and fork the workers from that process: they start in milliseconds and share memory.
+    /// What an application opens while it is imported is shared too (docs/preload.md)
+    #[arg(long)]
+    pub(crate) preload: bool,
+
     /// Restart workers when a Python file in the directory changes (for development)
     #[arg(long)]
     pub(crate) reload: bool,

@@ -14,7 +14,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::exit::FAILED;
-use crate::process::{self, Fate, Template};
+use crate::family::Handle;
+use crate::process::{self, Fate, Started, Template};
 use crate::{say, watch};
 
 /// A worker whose data link ended is given this long to exit by itself before that counts as misbehaviour.
@@ -42,6 +43,8 @@ pub(crate) struct Driver {
     options: Options,
     origin: Instant,
     processes: HashMap<WorkerId, Process>,
+    /// Of workers that were asked for and are not there yet.
+    quotas: HashMap<WorkerId, u64>,
     fates: (mpsc::Sender<Fate>, mpsc::Receiver<Fate>),
     /// Things to do later, in no order; there are never many.
     reminders: Vec<(Instant, Reminder)>,
@@ -52,7 +55,9 @@ pub(crate) struct Driver {
 
 #[derive(Debug)]
 struct Process {
-    pid: u32,
+    handle: Handle,
+    /// When it was asked for.
+    asked: Instant,
     link_closed: bool,
 }
 
@@ -87,6 +92,7 @@ impl Driver {
             options,
             origin: Instant::now(),
             processes: HashMap::new(),
+            quotas: HashMap::new(),
             fates: mpsc::channel(256),
             reminders: Vec::new(),
             stopping: false,
@@ -149,6 +155,14 @@ impl Driver {
 
     async fn on_fate(&mut self, fate: Fate) -> Option<ExitCode> {
         match fate {
+            Fate::Started { worker, started } => {
+                let event = self.started(worker, started).await;
+                self.step(event).await
+            }
+            Fate::NotForked { worker, reason } => {
+                self.quotas.remove(&worker);
+                self.step(supervisor::Event::SpawnFailed { worker, error: reason }).await
+            }
             Fate::NotStarted { worker, reason } => {
                 self.step(supervisor::Event::BootFailed { worker, reason }).await
             }
@@ -176,7 +190,13 @@ impl Driver {
                 ));
                 return None;
             }
-            router::Event::Ready { worker } => To::Ready { worker: WorkerId(worker) },
+            router::Event::Ready { worker } => {
+                if let Some(process) = self.processes.get(&WorkerId(worker)) {
+                    let took = process.asked.elapsed().as_secs_f64() * 1000.0;
+                    say::debug(format_args!("worker {worker} is ready, {took:.1} ms after it was wanted"));
+                }
+                To::Ready { worker: WorkerId(worker) }
+            }
             router::Event::BootFailed { worker, message, traceback } => {
                 if !traceback.is_empty() {
                     say::error(format_args!("the application's traceback:\n{}", traceback.trim_end()));
@@ -280,6 +300,12 @@ impl Driver {
 
     /// Let the supervisor decide, and carry it out. Spawning answers at once, which may lead to further actions.
     async fn step(&mut self, event: supervisor::Event) -> Option<ExitCode> {
+        if let (Some(preload), supervisor::Event::Stop | supervisor::Event::StopNow) =
+            (&self.template.preload, &event)
+        {
+            // No worker is started any more, and those that wait for a template need not wait for it.
+            preload.stop();
+        }
         let mut events = vec![event];
         let mut ended = None;
         while let Some(event) = events.pop() {
@@ -299,8 +325,8 @@ impl Driver {
 
     async fn carry_out(&mut self, action: Action) -> Option<supervisor::Event> {
         match action {
-            Action::Spawn { worker, max_requests, .. } => {
-                return Some(self.spawn(worker, max_requests).await);
+            Action::Spawn { worker, generation, max_requests } => {
+                return self.spawn(worker, generation, max_requests).await;
             }
             Action::Admit { worker } => self.tell(Command::Admit { worker: worker.0 }).await,
             Action::Drain { worker, why } => {
@@ -309,28 +335,62 @@ impl Driver {
             }
             Action::Kill { worker, why } => {
                 if let Some(process) = self.processes.get(&worker) {
-                    say::debug(format_args!("worker {worker} (pid {}) is killed: {why}", process.pid));
-                    jail::kill_group(process.pid);
+                    let pid = process.handle.pid();
+                    say::debug(format_args!("worker {worker} (pid {pid}) is killed: {why}"));
+                    process.handle.kill();
                 }
             }
-            Action::Notice(notice) => announce(&notice),
+            Action::Notice(notice) => {
+                announce(&notice);
+                if let (
+                    Some(preload),
+                    Notice::ReloadFailed { generation, .. } | Notice::ReloadSuperseded { generation },
+                ) = (&self.template.preload, &notice)
+                {
+                    preload.retire(*generation);
+                }
+            }
             Action::FirstReady => self.announce_ready(),
-            // The router serves whatever is admitted; `Stopped` is handled by the caller.
-            Action::Activate { .. } | Action::Stopped { .. } => {}
+            Action::Activate { generation } => {
+                // The router serves whatever is admitted.
+                if let Some(preload) = &self.template.preload {
+                    preload.retire_before(generation);
+                }
+            }
+            // Handled by the caller.
+            Action::Stopped { .. } => {}
         }
         None
     }
 
-    async fn spawn(&mut self, worker: WorkerId, quota: Option<u64>) -> supervisor::Event {
-        match process::start(&self.template, worker, &self.fates.0) {
-            Ok(process::Started { pid, data, control }) => {
-                say::debug(format_args!("worker {worker} is process {pid}"));
-                self.processes.insert(worker, Process { pid, link_closed: false });
-                self.tell(Command::Attach { worker: worker.0, data, control, quota }).await;
-                supervisor::Event::Spawned { worker, pid }
-            }
-            Err(error) => supervisor::Event::SpawnFailed { worker, error: format!("{error:#}") },
+    /// The answer may come later, as a [`Fate`].
+    async fn spawn(
+        &mut self,
+        worker: WorkerId,
+        generation: u64,
+        quota: Option<u64>,
+    ) -> Option<supervisor::Event> {
+        if let Some(quota) = quota {
+            self.quotas.insert(worker, quota);
         }
+        match process::start(&self.template, worker, generation, &self.fates.0) {
+            Ok(Some(started)) => Some(self.started(worker, started).await),
+            Ok(None) => None,
+            Err(error) => {
+                self.quotas.remove(&worker);
+                Some(supervisor::Event::SpawnFailed { worker, error: format!("{error:#}") })
+            }
+        }
+    }
+
+    async fn started(&mut self, worker: WorkerId, started: Started) -> supervisor::Event {
+        let Started { process, asked, data, control } = started;
+        let pid = process.pid();
+        say::debug(format_args!("worker {worker} is process {pid}"));
+        self.processes.insert(worker, Process { handle: process, asked, link_closed: false });
+        let quota = self.quotas.remove(&worker);
+        self.tell(Command::Attach { worker: worker.0, data, control, quota }).await;
+        supervisor::Event::Spawned { worker, pid }
     }
 
     async fn tell(&self, command: Command) {

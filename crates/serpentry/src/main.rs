@@ -4,10 +4,12 @@ mod cli;
 mod driver;
 mod exit;
 mod extension;
+mod family;
 mod interpreter;
 mod process;
 mod say;
 mod serve;
+mod template;
 mod units;
 mod watch;
 

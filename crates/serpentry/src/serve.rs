@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -13,6 +14,7 @@ use crate::driver::{self, Driver};
 use crate::exit::Usage;
 use crate::extension::Extension;
 use crate::process::Template;
+use crate::template::Preload;
 use crate::{interpreter, say};
 
 /// How long an interrupted request may take to stop before its worker is given up.
@@ -51,6 +53,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
         directory,
         environment: arguments.env.clone(),
         settings: worker_settings(arguments),
+        preload: arguments.preload.then(|| Rc::new(Preload::new(arguments.start_timeout))),
     };
     let seed = seed();
     let router =
