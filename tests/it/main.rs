@@ -14,6 +14,7 @@ mod http;
 mod interpreters;
 mod jail;
 mod listening;
+mod preload;
 mod program;
 mod rogue;
 mod signals;

@@ -123,3 +123,39 @@ fn reap_orphans(family: &Family) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// Whether a number was used again can not be arranged, but that it is not used after the end can.
+    #[test]
+    fn what_was_reaped_is_not_signalled() {
+        let mut command = Command::new("cat");
+        let mut child = command.process_group(0).stdin(Stdio::piped()).spawn().unwrap();
+        let handle = Handle::new(child.id()).unwrap();
+        let other = handle.clone();
+        assert!(Handle::new(child.id()).is_none(), "one waits for it already");
+        handle.reaped();
+        other.kill();
+        // It was not killed: it ends by itself, with its input.
+        drop(child.stdin.take());
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        // Now the number may be somebody else's, also for us.
+        let new = Handle::new(other.pid()).unwrap();
+        handle.reaped();
+        assert!(Handle::new(new.pid()).is_none(), "the old handle has nothing to do with the new process");
+    }
+
+    #[test]
+    fn what_runs_is_killed_with_its_group() {
+        let mut child = Command::new("cat").process_group(0).stdin(Stdio::piped()).spawn().unwrap();
+        let handle = Handle::new(child.id()).unwrap();
+        handle.kill();
+        assert_eq!(child.wait().unwrap().signal(), Some(9));
+        handle.reaped();
+    }
+}
