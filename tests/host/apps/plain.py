@@ -1,7 +1,7 @@
 """The plainest applications: `app` (WSGI) and `asgi`, which say as JSON what they were asked and who they are.
 
-Behaviour by path, for both: /slow?seconds=S, /grow?mib=N (keeps the memory), /print?text=T&lines=N, /exit, /wait?for=FILE
-(notes "waiting", answers when FOLDER/FILE exists), /fail (raises). Anything else: the answer alone.
+Behaviour by path, for both: /slow?seconds=S, /grow?mib=N (keeps the memory), /print?text=T&lines=N, /exit, /fail
+(raises), /wait?for=FILE (notes "waiting", answers when FOLDER/FILE exists). Anything else: the answer alone.
 NAME and MARK of the environment come back in each answer. For the tests of the host and for the drills.
 """
 
