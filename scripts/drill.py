@@ -26,6 +26,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import toml_text
 from drill_load import Board, Load, Outcome
@@ -235,7 +236,7 @@ def main() -> int:
         kill_marked()
 
 
-def report(drill: Drill, outcomes: dict[str, Outcome], figures: dict[str, dict], versions: list[str]) -> int:
+def report(drill: Drill, outcomes: dict[str, Outcome], figures: dict[str, dict[str, Any]], versions: list[str]) -> int:
     """Print the table and the verdict; the exit status."""
     heads = ["app", "requests", "failed", "p50 ms", "p99 ms", "max ms", "versions", "pids", "killed", "run again"]
     rows = [heads]

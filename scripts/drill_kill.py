@@ -23,6 +23,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import toml_text
 from hosting import Host, HostError, is_running, kill_marked
@@ -86,7 +87,7 @@ def write_file() -> tuple[Path, Path, int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    kinds: dict[str, dict] = {
+    kinds: dict[str, dict[str, Any]] = {
         "sync": {},
         "threads": {"concurrency": "threads", "threads": 4},
         "async": {"app": "plain:asgi"},
@@ -118,8 +119,8 @@ def use(host: Host, port: int) -> None:
         connection.close()
         if response.status != 200 or json.loads(body)["app"] != name:
             raise host.error(f"{name} answered {response.status}: {body[:300]!r}")
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(str(FOLDER / "http.sock"))
+    with socket.socket(socket.AF_UNIX) as unix:
+        unix.connect(str(FOLDER / "http.sock"))
 
 
 def refuse_second(host: Host) -> None:

@@ -84,7 +84,7 @@ class Board:
         self._floor[self.index[name]] = mark
 
     def floor(self, name: str) -> int:
-        return self._floor[self.index[name]]
+        return int(self._floor[self.index[name]])
 
     def set_present(self, name: str, present: bool) -> None:
         """Whether the application is there for certain."""
@@ -94,7 +94,7 @@ class Board:
 
     def absence(self, name: str) -> int:
         """Changes with each removal and addition; odd while the application may be absent."""
-        return self._absence[self.index[name]]
+        return int(self._absence[self.index[name]])
 
     def set_quiet(self, name: str, quiet: bool) -> None:
         """Whether its clients send nothing."""

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """The drill of many sleepers: 1,000 applications with `min = 0` in one file, and what they cost.
 
-Measured: time until the host is ready, its resident (RSS) and proportional (PSS) memory, its idle CPU time; then for 100
-of them, one after another, the time from the first request to the first answer; its memory while they are awake; and
-that they go back to zero processes. Budget for the host's memory with all asleep: 100 MB must, 20 MB aim.
+Measured: time until the host is ready, its resident (RSS) and proportional (PSS) memory, its idle CPU time; then for
+100 of them, one after another, the time from the first request to the first answer; its memory while they are awake;
+and that they go back to zero processes. Budget for the host's memory with all asleep: 100 MB must, 20 MB aim.
 
     python3 scripts/drill_sleepers.py            a table
     python3 scripts/drill_sleepers.py --json     the figures
