@@ -267,8 +267,9 @@ def replace_once(text: str, old: str, new: str) -> str:
 
 def visit(host: Host, example: Example) -> Client:
     """Send the example's requests; DemoError at the first wrong answer."""
-    address, port = host.address
-    assert isinstance(port, int)
+    listening = host.address
+    assert isinstance(listening, tuple)
+    address, port = listening
     print(f"\n{example.name} ({example.framework}) at http://{address}:{port}/{example.name}")
     client = Client(address, port, prefix=f"/{example.name}")
     try:

@@ -239,13 +239,14 @@ def main() -> int:
 def report(drill: Drill, outcomes: dict[str, Outcome], figures: dict[str, dict[str, Any]], versions: list[str]) -> int:
     """Print the table and the verdict; the exit status."""
     heads = ["app", "requests", "failed", "p50 ms", "p99 ms", "max ms", "versions", "pids", "killed", "run again"]
-    rows = [heads]
+    rows: list[list[str]] = [heads]
     for name, outcome in outcomes.items():
         marks = f"{min(outcome.marks)}-{max(outcome.marks)}" if outcome.marks else "-"
         quantiles = [f"{outcome.quantile_ms(share):.1f}" for share in (0.5, 0.99, 1.0)]
         replayed = figures.get(name, {}).get("requests", {}).get("replayed", "-")
-        row = [name, len(outcome.seconds) + outcome.failed, outcome.failed, *quantiles, marks]
-        rows.append([*map(str, row), str(len(outcome.pids)), str(drill.killed[name]), str(replayed)])
+        numbers = [len(outcome.seconds) + outcome.failed, outcome.failed]
+        ends = [len(outcome.pids), drill.killed[name], replayed]
+        rows.append([name, *map(str, numbers), *quantiles, marks, *map(str, ends)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     print()
     for row in rows:
