@@ -1,4 +1,4 @@
-"""A changed file: what each kind of change does, and what does not change when the file or an application is broken."""
+"""A changed file: what each kind of change does; a broken file or application changes nothing that serves."""
 
 from __future__ import annotations
 
