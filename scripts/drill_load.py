@@ -278,9 +278,17 @@ class _Client:
 
 
 async def _read_answer(reader: asyncio.StreamReader) -> tuple[int, bool, bytes]:
-    """Status, whether the connection stays, body (which must have a Content-Length)."""
+    """Status, whether the connection stays, body (with a length or in chunks)."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
     status = int(head.split(" ", 2)[1])
     fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
-    body = await reader.readexactly(int(fields["content-length"]))
-    return status, fields.get("connection") != "close", body
+    keeps = fields.get("connection") != "close"
+    if "content-length" in fields:
+        return status, keeps, await reader.readexactly(int(fields["content-length"]))
+    if fields.get("transfer-encoding") != "chunked":
+        raise ValueError("the answer has neither a length nor chunks")
+    body = b""
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        body += (await reader.readexactly(size + 2))[:-2]
+    await reader.readexactly(2)
+    return status, keeps, body

@@ -175,7 +175,8 @@ def test_a_second_host_is_refused(start: Starter, program: str, tmp_path: Path) 
 
 def test_killed_and_started_again(start: Starter) -> None:
     """Its workers end with it, and nothing that it left stands in the way."""
-    host = start({"app": {"workers": 2}, "sleeper": {"routes": ["/s"], "workers": {"min": 0, "max": 1}}})
+    sleeper = {"routes": ["/s"], "workers": {"min": 0, "max": 1}}
+    host = start({"app": {"workers": 2}, "sleeper": sleeper}, host={"default_app": "app"})
     old = host.processes()
     assert len(old) == 2
     host.child.kill()
