@@ -3,20 +3,25 @@
 
 PYTHON ?= python3
 
-.PHONY: build demo test serve bench check clean-venvs
+.PHONY: build demo test serve drill bench
 
 build: ## the finished program, Python side inside, at target/release/serpentry
 	@sh scripts/prerequisites.sh
 	cargo xtask dist
 
-demo: build ## serve the three example applications, send them real requests, stop
+demo: build ## host the three example applications from one file, send them real requests, stop
 	$(PYTHON) scripts/demo.py
 
 test: build ## everything
 	@$(PYTHON) scripts/test.py
 
-serve: build ## the Flask example on http://127.0.0.1:8000
+serve: build ## examples/serpentry.toml on http://127.0.0.1:8000, until Ctrl-C
 	$(PYTHON) scripts/demo.py --serve
+
+drill: build ## everything changes under load for 60 s, and no request may fail; then 1,000 sleepers; then kill -9
+	$(PYTHON) scripts/drill.py
+	$(PYTHON) scripts/drill_sleepers.py
+	$(PYTHON) scripts/drill_kill.py
 
 bench: build ## compare with other servers; writes docs/benchmarks.md
 	$(PYTHON) bench/run.py all

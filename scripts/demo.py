@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""The demonstration: serve the three examples, use them, show what came back, stop cleanly.
+"""The demonstration: host the three examples from one file, use them, show what came back, stop cleanly.
 
-`make demo` runs it with the system's python3 (3.10 or newer, standard library
-only) after the release build. What it needs goes under target/demo: a virtual
-environment for each example (kept for the next run) and the databases (made
-afresh). Exit status 0 only if every answer was right and nothing was left behind.
+`make demo` runs it with the system's python3 (3.10 or newer, standard library only) after the release build. What it
+needs goes under target/demo: a virtual environment for each example (kept for the next run, found by the file through
+a link named .venv), the databases (made afresh), and a copy of examples/serpentry.toml that is edited while it runs.
+Exit status 0 only if every answer was right and nothing was left behind. `--serve` hosts the file itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import hashlib
 import importlib.util
 import os
 import secrets
-import shlex
 import shutil
 import signal
 import statistics
@@ -26,15 +25,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
+import toml_text
 from demo_client import Client, WrongAnswer
-from demo_host import GRACEFUL_SECONDS, Host, HostError, kill_marked, marked, memory_mib
 from demo_visits import visit_feed, visit_shop, visit_site
+from hosting import Host, HostError, clean_environment, kill_marked, marked, memory_mib
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "target" / "demo"
-START_SECONDS = 60.0
-# Settings of the caller's shell that would change what is served.
-NOT_INHERITED = ("PORT", "WEB_CONCURRENCY", "DJANGO_SETTINGS_MODULE", "PYTHONPATH", "PYTHONHOME")
+FILE = ROOT / "examples" / "serpentry.toml"
 
 
 class DemoError(Exception):
@@ -43,14 +41,11 @@ class DemoError(Exception):
 
 @dataclass
 class Example:
-    """One folder under examples/, and how to serve and use it."""
+    """One folder under examples/, and how to prepare and use it. How it is served is in the file."""
 
     name: str
     framework: str
-    app: str
-    workers: int
     visit: Callable[[Client], None]
-    settings: dict[str, str] = field(default_factory=dict)
     prepare: list[str] = field(default_factory=list)
 
     @property
@@ -59,44 +54,23 @@ class Example:
         return ROOT / "examples" / self.name
 
     @property
-    def python(self) -> Path:
-        """The interpreter of the example's virtual environment."""
-        return TARGET / "venvs" / self.name / "bin" / "python"
+    def environment(self) -> Path:
+        """Its virtual environment."""
+        return TARGET / "venvs" / self.name
 
     @property
-    def environment(self) -> dict[str, str]:
-        """The caller's environment with the example's settings."""
-        inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
-        return inherited | self.settings
+    def python(self) -> Path:
+        """The interpreter of the virtual environment."""
+        return self.environment / "bin" / "python"
 
 
-@dataclass
-class Served:
-    """An example, the process that serves it, and the client that used it (None before)."""
-
-    example: Example
-    host: Host
-    client: Client | None = None
-
-
-def examples() -> list[Example]:
-    """The three examples with this run's settings."""
-    data = TARGET / "data"
-    password = secrets.token_urlsafe(12)
-    site = {"SITE_DATA": str(data / "site"), "SITE_DEMO_PASSWORD": password}
+def examples(password: str) -> list[Example]:
+    """The three examples."""
+    visit = functools.partial(visit_site, password=password)
     return [
-        Example("shop", "Flask", "shop:create_app()", 2, visit_shop, {"SHOP_DB": str(data / "shop.sqlite3")}),
-        Example(
-            "site",
-            "Django",
-            "site_project.wsgi:application",
-            2,
-            functools.partial(visit_site, password=password),
-            site,
-            prepare=["manage.py", "setup"],
-        ),
-        # One worker: the feed lives in its memory.
-        Example("feed", "FastAPI", "feed.main:app", 1, visit_feed),
+        Example("shop", "Flask", visit_shop),
+        Example("site", "Django", visit, prepare=["manage.py", "setup"]),
+        Example("feed", "FastAPI", visit_feed),
     ]
 
 
@@ -109,12 +83,14 @@ def main() -> int:
     sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, exit_on_signal)
-    served: list[Served] = []
+    started: list[Host] = []
     try:
+        if not os.access(arguments.serpentry, os.X_OK):
+            raise DemoError(f"there is no program at {arguments.serpentry}; run `make build` first")
         if arguments.serve:
-            serve_shop(arguments.serpentry)
-        demonstrate(arguments.serpentry, served)
-    except DemoError as error:
+            serve(arguments.serpentry)
+        demonstrate(arguments.serpentry, started)
+    except (DemoError, HostError) as error:
         print(f"\ndemo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -124,22 +100,22 @@ def main() -> int:
         # A second Ctrl-C must not leave children behind: what follows takes some seconds at most.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        for one in served:
-            one.host.kill()
+        for host in started:
+            host.kill()
         kill_marked()
     return 0
 
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Serve the examples and send requests to them.")
+    parser = argparse.ArgumentParser(description="Host the examples and send requests to them.")
     parser.add_argument(
         "--serpentry",
         type=Path,
         default=ROOT / "target" / "release" / "serpentry",
         help="the program to run (default: target/release/serpentry)",
     )
-    parser.add_argument("--serve", action="store_true", help="only serve the Flask example, on 127.0.0.1:8000")
+    parser.add_argument("--serve", action="store_true", help="only host examples/serpentry.toml")
     return parser.parse_args()
 
 
@@ -148,44 +124,80 @@ def exit_on_signal(number: int, _frame: object) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def serve_shop(serpentry: Path) -> NoReturn:
-    """Become `serpentry serve` of the Flask example."""
-    (TARGET / "data").mkdir(parents=True, exist_ok=True)
-    shop = next(example for example in examples() if example.name == "shop")
-    make_environment(shop)
-    arguments = ["serve", shop.app, "--chdir", str(shop.folder), "--python", str(shop.python), "--reload"]
-    os.execve(serpentry, [str(serpentry), *arguments], {**os.environ, **shop.environment})
+def variables(password: str = "") -> dict[str, str]:
+    """The environment of the host, and through it of the applications: where their data is."""
+    data = TARGET / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    own = {"SHOP_DB": str(data / "shop.sqlite3"), "SITE_DATA": str(data / "site")}
+    return clean_environment() | own | ({"SITE_DEMO_PASSWORD": password} if password else {})
 
 
-def demonstrate(serpentry: Path, served: list[Served]) -> None:
-    """Everything in order; what was started is added to `served`, so that the caller can end it."""
-    if not os.access(serpentry, os.X_OK):
-        raise DemoError(f"there is no program at {serpentry}; run `make build` first")
+def serve(serpentry: Path) -> NoReturn:
+    """Become `serpentry host` of the examples' own file; its changes take effect when it is saved."""
+    environment = variables()
+    for example in examples(""):
+        prepare(example, environment, show=True)
+    for path in ("shop/", "site/", "feed/docs"):
+        print(f"http://127.0.0.1:8000/{path}")
+    command = [str(serpentry), "host", str(FILE), "--watch"]
+    os.execve(serpentry, command, environment)
+
+
+def demonstrate(serpentry: Path, started: list[Host]) -> None:
+    """Everything in order; the host is added to `started`, so that the caller can end it."""
     shutil.rmtree(TARGET / "data", ignore_errors=True)
-    (TARGET / "data").mkdir(parents=True)
-    all_examples = examples()
+    password = secrets.token_urlsafe(12)
+    environment = variables(password)
+    all_examples = examples(password)
     for example in all_examples:
-        make_environment(example)
-        if example.prepare:
-            title = f"{example.name}: {' '.join(example.prepare)}"
-            run_step(title, [str(example.python), *example.prepare], example)
-    print()
+        prepare(example, environment)
+    file, state = copy_file()
+    print(f"\n$ serpentry host {file.relative_to(ROOT)}    # examples/serpentry.toml, on a free port")
+    host = Host(serpentry, file, state, environment=environment)
+    started.append(host)
+    host.wait_until_ready()
+    print("\n".join(line for line in host.output().splitlines() if " ready" in line or "listening" in line))
+    clients = []
     for example in all_examples:
-        served.append(Served(example, start(serpentry.resolve(), example)))
-    for one in served:
-        wait_until_ready(one)
-    for one in served:
-        visit(one)
-    print_table(served)
-    for one in served:
-        stop(one)
-    total = sum(len(one.client.milliseconds) for one in served if one.client)
-    print(f"\ndemo: all good: {total} exchanges with {len(served)} applications, every answer as expected")
+        clients.append(visit(host, example))
+    show(host, "status")
+    reload(host, clients[0])
+    show(host, "logs", "-n", "8", "shop")
+    workers = [pid for app in host.status()["apps"] for pid in host.serving_pids(app["name"])]
+    print(f"\nmemory: host {mebibytes([host.pid])} MiB, {len(workers)} workers {mebibytes(workers)} MiB")
+    for client in clients:
+        client.close()
+    print(f"SIGTERM: exit status 0 after {host.stop():.2f} s, no process left")
+    milliseconds = [duration for client in clients for duration in client.milliseconds]
+    print(
+        f"\ndemo: all good: {len(milliseconds)} exchanges with {len(clients)} applications of one host, every answer "
+        f"as expected, median {statistics.median(milliseconds):.1f} ms"
+    )
+
+
+def prepare(example: Example, environment: dict[str, str], show: bool = False) -> None:
+    """Make the virtual environment and the database, as far as they are not there."""
+    make_environment(example)
+    link = example.folder / ".venv"
+    if link.is_symlink():
+        link.unlink()
+    elif link.exists():
+        raise DemoError(f"{link} is not what this program has made: move it away")
+    link.symlink_to(os.path.relpath(example.environment, example.folder))
+    if example.prepare:
+        output = run_step(
+            f"{example.name}: {' '.join(example.prepare)}",
+            [str(example.python), *example.prepare],
+            example,
+            environment,
+        )
+        if show:
+            print(output, end="")
 
 
 def make_environment(example: Example) -> None:
     """Make the example's virtual environment, unless it is there with these very requirements."""
-    folder = TARGET / "venvs" / example.name
+    folder = example.environment
     requirements = example.folder / "requirements.txt"
     # The folder and the interpreter are part of it: an environment works only where it was made.
     identity = "\n".join([requirements.read_text(), sys.version, sys.executable, str(folder)])
@@ -197,21 +209,23 @@ def make_environment(example: Example) -> None:
     if any(importlib.util.find_spec(module) is None for module in ("venv", "ensurepip")):
         raise DemoError("this Python cannot make virtual environments: install python3-venv")
     shutil.rmtree(folder, ignore_errors=True)
+    environment = clean_environment()
     venv = [sys.executable, "-m", "venv", str(folder)]
-    run_step(f"{example.name}: making a virtual environment", venv, example)
+    run_step(f"{example.name}: making a virtual environment", venv, example, environment)
     pip = [str(example.python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    run_step(f"{example.name}: installing {example.framework}", [*pip, "-r", str(requirements)], example)
+    install = [*pip, "-r", str(requirements)]
+    run_step(f"{example.name}: installing {example.framework}", install, example, environment)
     # Written last: without it, an interrupted installation is made again.
     stamp.write_text(digest)
 
 
-def run_step(title: str, command: list[str], example: Example) -> None:
+def run_step(title: str, command: list[str], example: Example, environment: dict[str, str]) -> str:
     """Run a command of the preparation to its end; its output is shown only if it fails."""
     print(title)
     process = subprocess.Popen(
         command,
         cwd=example.folder,
-        env=marked(example.environment, example.name),
+        env=marked(environment, example.name),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -228,78 +242,69 @@ def run_step(title: str, command: list[str], example: Example) -> None:
         raise
     if process.returncode != 0:
         raise DemoError(f"{title}: exit status {process.returncode}\n{output}")
+    return output
 
 
-def start(serpentry: Path, example: Example) -> Host:
-    """Start `serpentry serve` for the example on a free port."""
-    flags = ["--bind", "127.0.0.1:0", "--workers", str(example.workers)]
-    flags += ["--graceful-timeout", f"{GRACEFUL_SECONDS}s"]
-    print(f"$ cd examples/{example.name} && {serpentry.name} serve {shlex.join([example.app, *flags])}")
-    command = [str(serpentry), "serve", example.app, *flags, "--python", str(example.python)]
-    return Host(example.name, command, example.environment, example.folder)
+def copy_file() -> tuple[Path, Path]:
+    """A copy of the examples' file for this run, and its state directory: a free port, the folders where they are."""
+    folder = TARGET / "run"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    text = replace_once(FILE.read_text(), "127.0.0.1:8000\"]", "127.0.0.1:0\"]")
+    for name in ("shop", "site", "feed"):
+        text = replace_once(text, f'directory = "{name}"', f'directory = "{ROOT / "examples" / name}"')
+    file = folder / "serpentry.toml"
+    file.write_text(text)
+    return file, folder / ".serpentry"
 
 
-def wait_until_ready(one: Served) -> None:
-    """Wait for the host's two lines; DemoError with its output if they do not come."""
-    try:
-        one.host.wait_until_ready(START_SECONDS)
-    except HostError as error:
-        raise DemoError(with_output(one, str(error))) from error
+def replace_once(text: str, old: str, new: str) -> str:
+    """The text with its one `old` replaced; DemoError if there is none or another."""
+    if text.count(old) != 1:
+        raise DemoError(f"{FILE.name} has {text.count(old)} times {old!r}, instead of once")
+    return text.replace(old, new)
 
 
-def visit(one: Served) -> None:
+def visit(host: Host, example: Example) -> Client:
     """Send the example's requests; DemoError at the first wrong answer."""
-    host, port = one.host.address
-    print(f"\n{one.example.name} ({one.example.framework}) at http://{host}:{port}")
-    one.client = Client(host, port)
+    listening = host.address
+    assert isinstance(listening, tuple)
+    address, port = listening
+    print(f"\n{example.name} ({example.framework}) at http://{address}:{port}/{example.name}")
+    client = Client(address, port, prefix=f"/{example.name}")
     try:
-        one.example.visit(one.client)
+        example.visit(client)
     except WrongAnswer as error:
-        raise DemoError(with_output(one, f"wrong answer: {error}")) from error
-    finally:
-        one.client.close()
+        raise DemoError(str(host.error(f"{example.name}: wrong answer: {error}"))) from error
+    return client
 
 
-def stop(one: Served) -> None:
-    """Stop the host and check how it went; DemoError if it was not clean."""
+def reload(host: Host, shop: Client) -> None:
+    """Edit the file while the host runs: a new name for the shop, then a mistake."""
+    good = host.file.read_text()
+    edited = replace_once(good, "The Kitchen Shop", "The Garden Shop")
+    print("\nedited: the shop's name in its `env`")
+    toml_text.replace_file(host.file, edited)
     try:
-        seconds = one.host.stop()
-    except HostError as error:
-        raise DemoError(with_output(one, str(error))) from error
-    print(f"{one.example.name}: SIGTERM, exit status 0 after {seconds:.2f} s, no process left")
+        shop.get("/", contains="The Kitchen Shop")
+        show(host, "reload")
+        shop.get("/", contains="The Garden Shop")
+        print("\nedited again, with a mistake")
+        toml_text.replace_file(host.file, replace_once(edited, "workers = 1 ", "workrs = 1 "))
+        show(host, "reload", status=None)
+        shop.get("/", contains="The Garden Shop")
+    except WrongAnswer as error:
+        raise DemoError(str(host.error(f"reload: wrong answer: {error}"))) from error
 
 
-def with_output(one: Served, text: str) -> str:
-    """The text, with the name of the example and what its host has printed so far."""
-    output = "\n".join(f"  | {line}" for line in one.host.output) or "  | (nothing)"
-    return f"{one.example.name}: {text}\nits output:\n{output}"
-
-
-def print_table(served: list[Served]) -> None:
-    """Show the state of every application after its visit."""
-    heads = ["app", "interface", "concurrency", "workers", "worker pids", "answered", "median ms"]
-    rows = [[*heads, "router MiB", "workers MiB"]]
-    for one in served:
-        durations = one.client.milliseconds if one.client else []
-        pids = one.host.worker_pids
-        rows.append(
-            [
-                one.example.name,
-                one.host.interface,
-                one.host.concurrency,
-                str(len(pids)),
-                " ".join(map(str, pids)),
-                str(len(durations)),
-                f"{statistics.median(durations):.1f}",
-                mebibytes([one.host.pid]),
-                mebibytes(pids),
-            ]
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    print()
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
-    print()
+def show(host: Host, *arguments: str, status: int | None = 0) -> None:
+    """Run a command of the program and print what it says; `status` None: it must be refused."""
+    print(f"\n$ serpentry {' '.join(arguments)}")
+    done = host.run(*arguments)
+    for line in (done.stdout + done.stderr).splitlines():
+        print(f"  {line}")
+    if status is None and done.returncode in (0, 70) or status is not None and done.returncode != status:
+        raise DemoError(f"`serpentry {arguments[0]}` ended with exit status {done.returncode}")
 
 
 def mebibytes(pids: list[int]) -> str:

@@ -42,8 +42,11 @@ class Answer:
 class Client:
     """Sends requests to one host and checks and prints the answers."""
 
-    def __init__(self, host: str, port: int, timeout: float = 30.0) -> None:
-        self.host, self.port = host, port
+    def __init__(
+        self, host: str, port: int, prefix: str = "", authority: str = "", timeout: float = 30.0
+    ) -> None:
+        """All paths are below `prefix`; `authority` is the name that the requests are for, if not `host`."""
+        self.host, self.port, self.prefix, self.authority = host, port, prefix, authority
         self.milliseconds: list[float] = []
         self._connection = http.client.HTTPConnection(host, port, timeout=timeout)
         self._cookies: dict[str, str] = {}
@@ -62,6 +65,12 @@ class Client:
         body = json.dumps(value).encode()
         return self.request("POST", path, body, {"Content-Type": "application/json"}, **expected)
 
+    def inside(self, location: str) -> str:
+        """The path below the prefix of an address that the application has made."""
+        if not location.startswith(self.prefix + "/"):
+            raise WrongAnswer(f"the address {location!r} is not below {self.prefix!r}")
+        return location[len(self.prefix) :]
+
     def request(
         self,
         method: str,
@@ -74,8 +83,11 @@ class Client:
         location: str | None = None,
         content_type: str = "",
     ) -> Answer:
-        """Send one request and compare the answer with what is expected of it."""
+        """Send one request and compare the answer with what is expected; `location` is below the prefix too."""
+        path = self.prefix + path
         headers = dict(headers or {})
+        if self.authority:
+            headers["Host"] = self.authority
         if self._cookies:
             headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
         started = time.monotonic()
@@ -85,6 +97,7 @@ class Client:
             self._keep_cookies(line)
         word = contains or answer.headers.get("Location") or answer.text[:60]
         self.print_line(method, path, str(answer.status), len(answer.body), word)
+        location = location if location is None else self.prefix + location
         problems = _differences(answer, status, contains, location, content_type)
         if problems:
             raise WrongAnswer(f"{method} {path}: {'; '.join(problems)}\n{answer.text[:2000]}")

@@ -52,7 +52,14 @@ def steps() -> list[tuple[str, list[str]]]:
     runner = ["cargo", "nextest", "run"] if nextest else ["cargo", "test"]
     found.append(("Rust tests", [*runner, "--workspace", "--exclude", "worker"]))
     found.append(("worker tests", [sys.executable, "scripts/worker_tests.py"]))
+    found.append(("control interface", [sys.executable, "tests/control/run.py"]))
     found.append(("black-box tests", [sys.executable, "scripts/blackbox.py"]))
+    found.append(("host tests", [sys.executable, "scripts/host_tests.py"]))
+    short = ["--seconds", "15", "--reloads", "6"]
+    found.append(("drill: everything changes under load", [sys.executable, "scripts/drill.py", *short]))
+    fewer = ["--apps", "200", "--wake", "10", "--idle-seconds", "2"]
+    found.append(("drill: sleepers", [sys.executable, "scripts/drill_sleepers.py", *fewer]))
+    found.append(("drill: killed host", [sys.executable, "scripts/drill_kill.py", "--rounds", "3"]))
     found.append(("demonstration", [sys.executable, "scripts/demo.py"]))
     return found
 

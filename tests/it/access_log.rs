@@ -53,6 +53,7 @@ fn json_is_one_object_per_line_whatever_the_client_sends() {
     let last = objects.last().unwrap();
     let keys: Vec<&str> = last.as_object().unwrap().keys().map(String::as_str).collect();
     let expected = [
+        "app",
         "bytes",
         "client",
         "method",

@@ -164,6 +164,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("--connections <N>", "[default: 1024]"),
     ("--max-requests <N>", "[default: 0]"),
     ("--max-requests-jitter <N>", "[default: 0]"),
+    ("--preload", ""),
     ("--reload", ""),
     ("--factory", ""),
     ("--chdir <DIR>", "[default: .]"),

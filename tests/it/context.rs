@@ -10,15 +10,17 @@ use tempfile::TempDir;
 
 use crate::program::Program;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_serpentry");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_serpentry");
 
 /// Read by the program, so that the variables of whoever runs the tests must not get in.
-const VARIABLES: [&str; 8] = [
+const VARIABLES: [&str; 10] = [
     "FORWARDED_ALLOW_IPS",
     "LISTEN_FDS",
     "LISTEN_FDNAMES",
     "LISTEN_PID",
+    "NO_COLOR",
     "PORT",
+    "SERPENTRY_STATE",
     "STATE_DIRECTORY",
     "VIRTUAL_ENV",
     "WEB_CONCURRENCY",

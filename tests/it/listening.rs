@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt as _;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::{Command, Stdio};
 
 use crate::context::{TestContext, python};
@@ -66,20 +66,20 @@ serpentry: error: fd://three: fd:// needs a number
     (
         "fd://-1",
         "exit 1
-serpentry: error: file descriptor -1 is not a listening TCP socket that this program was started with: negative number
+serpentry: error: file descriptor -1 is not a listening socket that this program was started with: negative number
 ",
     ),
     (
         "fd://700",
         "exit 1
-serpentry: error: file descriptor 700 is not a listening TCP socket that this program was started with: Bad file descriptor (os error 9)
+serpentry: error: file descriptor 700 is not a listening socket that this program was started with: Bad file descriptor (os error 9)
 ",
     ),
     (
         // /dev/null, which is standard input here.
         "fd://0",
         "exit 1
-serpentry: error: file descriptor 0 is not a listening TCP socket that this program was started with: Socket operation on non-socket (os error 88)
+serpentry: error: file descriptor 0 is not a listening socket that this program was started with: Socket operation on non-socket (os error 88)
 ",
     ),
 ];
@@ -194,11 +194,11 @@ fn an_inherited_socket_that_cannot_be_accepted_from_is_refused() {
         .unwrap();
     for (kind, socket) in [
         ("a connection", OwnedFd::from(connected)),
-        ("a Unix socket", OwnedFd::from(UnixListener::bind(&folder).unwrap())),
+        ("a Unix socket of another type", OwnedFd::from(UnixDatagram::bind(&folder).unwrap())),
         ("a datagram socket", OwnedFd::from(std::net::UdpSocket::bind("127.0.0.1:0").unwrap())),
     ] {
         let expected = "exit 1
-serpentry: error: file descriptor 3 is not a listening TCP socket that this program was started with: it is not a listening stream socket of IPv4 or IPv6
+serpentry: error: file descriptor 3 is not a listening socket that this program was started with: it is not a listening stream socket of IPv4, IPv6 or Unix
 ";
         assert_eq!(inherit(&ctx, socket, 3).transcript(), expected, "{kind}");
     }

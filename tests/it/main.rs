@@ -7,13 +7,18 @@
 #![expect(clippy::unwrap_used, reason = "the whole binary is a test")]
 
 mod access_log;
+mod check;
 mod command_line;
 mod context;
+mod control;
 mod embedded;
 mod http;
+mod init;
 mod interpreters;
 mod jail;
 mod listening;
+mod logs;
+mod preload;
 mod program;
 mod rogue;
 mod signals;

@@ -88,6 +88,13 @@ impl Program {
         })
     }
 
+    /// Wait until standard output has so many lines.
+    pub(crate) fn stdout_lines(&self, number: usize) {
+        self.wait("lines on standard output", |state| {
+            (state.stdout.text().matches('\n').count() >= number).then_some(())
+        });
+    }
+
     /// `127.0.0.1:PORT`, once it listens.
     pub(crate) fn address(&self) -> String {
         let line = self.line("listening on http://");

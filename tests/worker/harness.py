@@ -33,14 +33,10 @@ class Worker:
 
     def __init__(self, python: str, extension: str, app: str, *, directory: Path = HERE / "apps",
                  **settings: object) -> None:
-        self.data, data = socket.socketpair()
-        self.control, control = socket.socketpair()
+        ours, (data, control) = zip(socket.socketpair(), socket.socketpair())
+        self._attach(*ours)
         self.stderr = tempfile.TemporaryFile()
         self.directory = directory
-        self.next_id = 1
-        self.buffers = {self.data: b"", self.control: b""}
-        self.received: list[Message] = []
-        self.orders: list[Message] = []
         config = {"extension": extension, "app": app, "factory": False, "interface": "auto", "concurrency": "auto",
                   "threads": 1, "lifespan": "auto", "loop": "asyncio", "async_slots": 1000,
                   "request_timeout_ms": 30000} | settings
@@ -56,6 +52,14 @@ class Worker:
             os.close(fd)
         data.close()
         control.close()
+
+    def _attach(self, data: socket.socket, control: socket.socket) -> None:
+        """Our ends of the links."""
+        self.data, self.control = data, control
+        self.next_id = 1
+        self.buffers = {self.data: b"", self.control: b""}
+        self.received: list[Message] = []
+        self.orders: list[Message] = []
         self.selector = selectors.DefaultSelector()
         for link in (self.data, self.control):
             link.setblocking(False)

@@ -12,17 +12,21 @@
 //!       +------------------ "step X failed: errno" or end of file ----+
 //! ```
 //!
+//! Workers that a template process forks are not started here, but become our children all the same: see `adopt.rs`.
+//!
 //! It knows nothing of HTTP or Python.
 
+mod adopt;
 mod enter;
 mod inherited;
 mod plan;
 mod spawn;
 
+pub use adopt::{Adopted, become_subreaper, birth_pair, children, reap_orphan, receive_birth};
 pub use enter::enter;
-pub use inherited::{NotInherited, listener_from_fd};
+pub use inherited::{Inherited, NotInherited, listener_from_fd};
 pub use plan::{Failure, Plan, Step};
-pub use spawn::{Handover, command, kill_group};
+pub use spawn::{Handover, command, kill_group, send_with_descriptors};
 
 /// First argument of this program in jail mode. Not part of the command line for people.
 pub const MODE: &str = "__jail";

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice, Write as _};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
@@ -47,15 +47,25 @@ impl Handover {
 fn send(mut socket: &UnixStream, plan: &Plan, descriptors: &[OwnedFd]) -> io::Result<()> {
     let plan = serde_json::to_vec(plan)?;
     let length = u32::try_from(plan.len()).map_err(io::Error::other)?.to_le_bytes();
+    send_with_descriptors(socket, &length, descriptors)?;
+    socket.write_all(&plan)?;
+    socket.shutdown(std::net::Shutdown::Write)
+}
+
+/// Send a few bytes with copies of `descriptors` attached (`SCM_RIGHTS`, unix(7)). They are so few that an empty socket
+/// takes them all.
+///
+/// # Errors
+/// When the other end is gone, or the socket does not block and is full.
+pub fn send_with_descriptors(socket: impl AsFd, bytes: &[u8], descriptors: &[OwnedFd]) -> io::Result<()> {
     let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(|fd| fd.as_fd()).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !ancillary.push(SendAncillaryMessage::ScmRights(&borrowed)) {
         return Err(io::Error::other(format!("at most {MOST_DESCRIPTORS} descriptors can be passed")));
     }
-    sendmsg(socket, &[IoSlice::new(&length)], &mut ancillary, SendFlags::NOSIGNAL)?;
-    socket.write_all(&plan)?;
-    socket.shutdown(std::net::Shutdown::Write)
+    let sent = sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
 /// Kill a worker and whatever it started in its session's process group. Already gone is fine.

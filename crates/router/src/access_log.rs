@@ -23,7 +23,7 @@ pub enum LogFormat {
     Common,
     /// Common, and referer and user agent.
     Combined,
-    /// One JSON object with timings and the worker.
+    /// One JSON object with timings, the application and the worker.
     Json,
 }
 
@@ -57,6 +57,8 @@ pub(crate) struct Entry {
 /// What came of it.
 #[derive(Debug)]
 pub(crate) struct Outcome<'a> {
+    /// Empty when the request was for none.
+    pub(crate) app: &'a str,
     pub(crate) request_id: &'a str,
     pub(crate) status: u16,
     pub(crate) bytes: u64,
@@ -143,6 +145,7 @@ impl AccessLog {
             LogFormat::Json => {
                 let _ = write!(line, "{{\"time\":{}.{:03}", now.as_secs(), now.subsec_millis());
                 for (key, text) in [
+                    ("app", outcome.app.as_bytes()),
                     ("client", entry.client.as_bytes()),
                     ("method", entry.method.as_bytes()),
                     ("target", entry.target.as_bytes()),
@@ -279,6 +282,7 @@ mod tests {
             user_agent: b"curl\n1.2.3.4 forged".to_vec(),
         };
         let outcome = Outcome {
+            app: "shop",
             request_id: "r1",
             status: 200,
             bytes: 12,
@@ -310,6 +314,7 @@ mod tests {
             ),
             "{json}"
         );
+        assert!(json.contains("\"app\":\"shop\",\"client\":\"1.2.3.4\""), "{json}");
         assert!(json.ends_with(",\"worker\":3,\"total_ms\":1.500,\"queue_ms\":0.250}\n"), "{json}");
     }
 }

@@ -1,68 +1,123 @@
 //! Answers that the host makes itself, when no application can or may answer.
 
+use crate::http::head::Reject;
 use crate::http::reason::standard_reason;
 use crate::http::response::{AppFault, HostFields, ResponseEncoder};
+use crate::snapshot::Reason;
 
-/// Why the host answers in the application's place. The letter and number are the incident code of the design's
-/// catalogue (section 7); requests that were never valid have none.
+/// Why the host answers in the application's place. A letter and a number are the incident code of the design's
+/// catalogue (section 7); a word says that nothing went wrong but that it is so; requests that were never valid have
+/// none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) status: u16,
     pub(crate) code: Option<&'static str>,
+    pub(crate) reason: Reason,
     pub(crate) detail: &'static str,
     /// Seconds for Retry-After.
     pub(crate) retry_after: Option<u8>,
 }
 
-const fn problem(
-    status: u16,
-    code: Option<&'static str>,
-    detail: &'static str,
-    retry_after: Option<u8>,
-) -> Problem {
-    Problem { status, code, detail, retry_after }
+const fn problem(status: u16, code: &'static str, reason: Reason, detail: &'static str) -> Problem {
+    Problem { status, code: Some(code), reason, detail, retry_after: None }
 }
 
+/// Retry-After of an application that somebody stopped: nobody knows when it comes back.
+const STOPPED_RETRY: u8 = 30;
+
 impl Problem {
-    pub(crate) const APP_FAILED: Problem =
-        problem(500, None, "The application failed while it answered this request.", None);
-    pub(crate) const BROKEN_RESPONSE: Problem =
-        problem(500, Some("A30"), "The application sent a response that is not valid HTTP.", None);
+    pub(crate) const APP_FAILED: Problem = Problem {
+        code: None,
+        ..problem(500, "", Reason::AppFailed, "The application failed while it answered this request.")
+    };
+    pub(crate) const BROKEN_RESPONSE: Problem = problem(
+        500,
+        "A30",
+        Reason::BrokenResponse,
+        "The application sent a response that is not valid HTTP.",
+    );
     pub(crate) const WORKER_DIED: Problem = problem(
         502,
-        Some("A20"),
+        "A20",
+        Reason::WorkerDied,
         "The process that ran this request ended before it answered. The request was not repeated, because it may have had effects.",
-        None,
+    );
+    pub(crate) const RETRY_DENIED: Problem = problem(
+        502,
+        "A20",
+        Reason::RetryDenied,
+        "The process that ran this request ended before it answered. The request was not repeated, because too many were lately.",
     );
     pub(crate) const TOO_MANY_CONNECTIONS: Problem =
-        problem(503, Some("N10"), "Too many connections are open.", Some(1));
+        problem(503, "N10", Reason::Connections, "Too many connections are open.").retry_after(1);
     pub(crate) const QUEUE_FULL: Problem =
-        problem(503, Some("N11"), "Too many requests are waiting.", Some(1));
+        problem(503, "N11", Reason::QueueFull, "Too many requests are waiting.").retry_after(1);
     pub(crate) const QUEUED_TOO_LONG: Problem =
-        problem(503, Some("N12"), "This request waited too long for a free worker.", Some(1));
-    pub(crate) const DEADLINE: Problem =
-        problem(504, Some("N20"), "The application did not answer before this request's deadline.", None);
+        problem(503, "N12", Reason::QueueTimeout, "This request waited too long for a free worker.")
+            .retry_after(1);
+    pub(crate) const NOT_STARTED: Problem =
+        problem(503, "A11", Reason::StartTimeout, "The application did not start in time.").retry_after(1);
+    pub(crate) const STOPPED: Problem =
+        problem(503, "stopped", Reason::Stopped, "The application is stopped.").retry_after(STOPPED_RETRY);
+    pub(crate) const DEADLINE: Problem = problem(
+        504,
+        "N20",
+        Reason::Deadline,
+        "The application did not answer before this request's deadline.",
+    );
+    pub(crate) const FIRST_BYTE: Problem =
+        problem(504, "N20", Reason::FirstByte, "The application did not begin to answer in time.");
     pub(crate) const SLOW_HEAD: Problem =
-        problem(408, Some("N21"), "The request head took too long to arrive.", None);
+        problem(408, "N21", Reason::SlowHead, "The request head took too long to arrive.");
     pub(crate) const SLOW_BODY: Problem =
-        problem(408, Some("N21"), "The request body took too long to arrive.", None);
+        problem(408, "N21", Reason::SlowBody, "The request body took too long to arrive.");
     pub(crate) const BODY_TOO_LARGE: Problem =
-        problem(413, Some("N22"), "The request body is larger than the limit.", None);
-    pub(crate) const WEBSOCKET_KEY: Problem =
-        problem(400, None, "Sec-WebSocket-Key must be 16 bytes in base64.", None);
+        problem(413, "N22", Reason::BodyTooLarge, "The request body is larger than the limit.");
+    pub(crate) const WEBSOCKET_KEY: Problem = malformed(400, "Sec-WebSocket-Key must be 16 bytes in base64.");
     pub(crate) const WEBSOCKET_VERSION: Problem =
-        problem(426, None, "Only version 13 of the WebSocket protocol is spoken here.", None);
+        malformed(426, "Only version 13 of the WebSocket protocol is spoken here.");
     pub(crate) const SPOOL_FAILED: Problem =
-        problem(507, Some("D20"), "There is no space to store this request's body.", None);
+        problem(507, "D20", Reason::Storage, "There is no space to store this request's body.");
+    // These three must not tell which applications there are.
+    pub(crate) const UNKNOWN_HOST: Problem = problem(
+        421,
+        "unknown-host",
+        Reason::UnknownHost,
+        "This server does not answer for that host name. This is the server's own answer, not an application's.",
+    );
+    pub(crate) const NO_ROUTE: Problem = problem(
+        404,
+        "no-route",
+        Reason::NoRoute,
+        "Nothing is served at this path. This is the server's own answer, not an application's.",
+    );
+    pub(crate) const LEAVES_ROUTE: Problem = problem(
+        400,
+        "no-route",
+        Reason::NoRoute,
+        "The dot segments of this path lead out of where it begins. This is the server's own answer, not an application's.",
+    );
 
-    pub(crate) fn refused(reject: crate::http::head::Reject) -> Problem {
-        problem(reject.status(), None, reject_detail(reject), None)
+    pub(crate) fn refused(reject: Reject) -> Problem {
+        let reason = match reject {
+            Reject::HeadTooLarge | Reject::RequestLineTooLong | Reject::TooManyFields => Reason::HeadTooLarge,
+            _ => Reason::Malformed,
+        };
+        Problem { reason, ..malformed(reject.status(), reject_detail(reject)) }
+    }
+
+    /// The same, to be tried again after so many seconds.
+    pub(crate) const fn retry_after(self, seconds: u8) -> Problem {
+        Problem { retry_after: Some(seconds), ..self }
     }
 }
 
+const fn malformed(status: u16, detail: &'static str) -> Problem {
+    Problem { code: None, ..problem(status, "", Reason::Malformed, detail) }
+}
+
 /// The texts of [`crate::http::head::Reject`] are `Display`; answers need them static.
-fn reject_detail(reject: crate::http::head::Reject) -> &'static str {
-    use crate::http::head::Reject;
+fn reject_detail(reject: Reject) -> &'static str {
     match reject {
         Reject::RequestLineTooLong => "The request line is too long.",
         Reject::HeadTooLarge | Reject::TooManyFields => "The header fields are too many or too large.",
@@ -106,7 +161,7 @@ pub(crate) fn encode(
     form: Form,
     host: HostFields<'_>,
 ) -> Result<(), AppFault> {
-    let Problem { status, code, detail, retry_after } = problem;
+    let Problem { status, code, detail, retry_after, .. } = problem;
     let title = standard_reason(status);
     let code_text = code.unwrap_or("-");
     let id = host.request_id;

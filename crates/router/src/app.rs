@@ -3,61 +3,125 @@
 //! Requests, not connections, are dispatched: whoever has a free slot takes the oldest request. Fast sync workers are
 //! handed a few requests ahead, because a wake-up costs more than a fast request; the rule that keeps this from
 //! hurting is in [`App::tick`]: what waits inside a worker that turns slow goes back to the queue.
+//!
+//! What time does to it (deadlines, reports, stalled workers) is in `sweep.rs`. An application without requests is not
+//! looked at by anything.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, mpsc};
 use wire::{ControlToWorker, Interface, ToWorker};
 
 use crate::answer::Problem;
+use crate::budget::RetryBudget;
 use crate::core::Core;
 use crate::dispatch::{self, Candidate, ServiceTime};
-use crate::event::{Event, Worker};
-use crate::exchange::Exchange;
-use crate::link::{Interrupted, Link, Phase};
+use crate::event::{self, Event};
+use crate::exchange::{Exchange, Rerun};
+use crate::link::{Gauge, Held, Link, Phase};
 use crate::settings::Settings;
-
-/// How often [`App::tick`] looks at stalled workers while there may be any.
-const TICK: Duration = Duration::from_millis(1);
+use crate::snapshot::{AppSnapshot, WorkerPhase, WorkerSnapshot};
+use crate::stats::{Stats, add};
+use crate::sweep::Pace;
+use crate::visit::Overrides;
 
 #[derive(Debug)]
 pub(crate) struct App {
-    pub(crate) settings: Settings,
+    pub(crate) id: event::App,
     pub(crate) core: Rc<Core>,
-    queue: RefCell<VecDeque<Rc<Exchange>>>,
-    links: RefCell<Vec<Rc<Link>>>,
+    name: RefCell<Box<str>>,
+    settings: RefCell<Settings>,
+    overrides: RefCell<Overrides>,
+    pub(crate) queue: RefCell<VecDeque<Rc<Exchange>>>,
+    pub(crate) links: RefCell<Vec<Rc<Link>>>,
     interface: Cell<Interface>,
-    service: Cell<ServiceTime>,
-    events: mpsc::Sender<Event>,
-    tick_needed: Notify,
+    pub(crate) service: Cell<ServiceTime>,
+    open: Cell<bool>,
+    removed: Cell<bool>,
+    /// Somebody wants to know when nothing is under way any more.
+    idle_wanted: Cell<bool>,
+    /// A worker serves.
+    warm: Cell<bool>,
+    /// Requests that were routed here and are not over.
+    visits: Cell<usize>,
+    /// Client connections whose latest request was for this application.
+    pub(crate) connections: Cell<usize>,
+    /// Slots in use over all workers.
+    pub(crate) busy: Rc<Gauge>,
+    pub(crate) pace: Pace,
+    budget: RefCell<RetryBudget>,
+    pub(crate) stats: Stats,
 }
 
 impl App {
-    pub(crate) fn new(settings: Settings, core: Rc<Core>, events: mpsc::Sender<Event>) -> Rc<Self> {
+    pub(crate) fn new(id: event::App, name: String, settings: Settings, core: Rc<Core>) -> Rc<Self> {
         Rc::new(App {
-            settings,
+            id,
             core,
+            name: RefCell::new(name.into()),
+            overrides: RefCell::new(Overrides::new(&settings)),
+            settings: RefCell::new(settings),
             queue: RefCell::default(),
             links: RefCell::default(),
             interface: Cell::new(Interface::Wsgi),
             service: Cell::new(ServiceTime::default()),
-            events,
-            tick_needed: Notify::new(),
+            open: Cell::new(true),
+            removed: Cell::new(false),
+            idle_wanted: Cell::new(false),
+            warm: Cell::new(false),
+            visits: Cell::new(0),
+            connections: Cell::new(0),
+            busy: Rc::default(),
+            pace: Pace::default(),
+            budget: RefCell::default(),
+            stats: Stats::default(),
         })
     }
 
-    /// Tell the supervisor. The channel is long and the supervisor fast; if it is ever full, a task waits in our place.
-    pub(crate) fn report(&self, event: Event) {
-        if let Err(mpsc::error::TrySendError::Full(event)) = self.events.try_send(event) {
-            let events = self.events.clone();
-            tokio::task::spawn_local(async move {
-                // The receiver is gone only when the program ends.
-                let _ = events.send(event).await;
-            });
+    // ---- what it is told ----
+
+    pub(crate) fn set(&self, name: String, settings: Settings) {
+        *self.name.borrow_mut() = name.into();
+        *self.overrides.borrow_mut() = Overrides::new(&settings);
+        *self.settings.borrow_mut() = settings;
+    }
+
+    pub(crate) fn set_open(&self, open: bool) {
+        self.open.set(open);
+        self.idle_wanted.set(!open);
+        self.notice_end();
+    }
+
+    /// No request comes any more; when none is left, it is forgotten.
+    pub(crate) fn remove(&self) {
+        self.removed.set(true);
+        for link in self.links.borrow().iter() {
+            link.each_held(Exchange::going_away);
         }
+        self.notice_end();
+    }
+
+    pub(crate) fn clear(&self) {
+        self.queue.borrow_mut().clear();
+        for link in std::mem::take(&mut *self.links.borrow_mut()) {
+            link.take_all();
+        }
+    }
+
+    // ---- what it is ----
+
+    pub(crate) fn name(&self) -> Ref<'_, str> {
+        Ref::map(self.name.borrow(), |name| &**name)
+    }
+
+    pub(crate) fn settings(&self) -> Ref<'_, Settings> {
+        self.settings.borrow()
+    }
+
+    pub(crate) fn overrides(&self) -> Ref<'_, Overrides> {
+        self.overrides.borrow()
     }
 
     /// WSGI until a worker says otherwise.
@@ -69,14 +133,101 @@ impl App {
         self.interface.set(interface);
     }
 
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.get()
+    }
+
+    pub(crate) fn is_removed(&self) -> bool {
+        self.removed.get()
+    }
+
+    /// Nothing is under way, for clients or in workers.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.visits.get() == 0 && self.busy.now() == 0
+    }
+
+    pub(crate) fn snapshot(&self) -> AppSnapshot {
+        let now = Instant::now();
+        let links = self.links.borrow();
+        let workers = links.iter().map(|link| WorkerSnapshot {
+            worker: link.worker,
+            phase: match link.phase.get() {
+                Phase::Booting => WorkerPhase::Booting,
+                Phase::Ready => WorkerPhase::Ready,
+                Phase::Serving => WorkerPhase::Serving,
+                Phase::Draining => WorkerPhase::Draining,
+                Phase::Hung => WorkerPhase::Hung,
+                Phase::Closed => WorkerPhase::Closed,
+            },
+            slots: link.slots.get(),
+            busy: link.load().min(link.slots.get()),
+            requests: link.served.get(),
+            classes: link.classes.get(),
+            busy_time: link.busy_time(now),
+            age: now.saturating_duration_since(link.attached),
+        });
+        let mut snapshot = AppSnapshot {
+            app: self.id,
+            name: self.name.borrow().to_string(),
+            open: self.open.get(),
+            removed: self.removed.get(),
+            queue: self.queue.borrow().len(),
+            queue_limit: self.settings.borrow().queue,
+            in_flight: self.visits.get(),
+            connections: self.connections.get(),
+            workers: workers.collect(),
+            ..AppSnapshot::default()
+        };
+        self.stats.snapshot(&mut snapshot, self.core.clock.uptime());
+        snapshot
+    }
+
     // ---- requests ----
 
-    /// Queue a request and dispatch what can be; refused when the queue is full.
-    pub(crate) fn submit(&self, exchange: &Rc<Exchange>) {
-        if self.queue.borrow().len() >= self.settings.queue && self.find_worker(Instant::now()).is_none() {
-            exchange.fail(Problem::QUEUE_FULL);
+    /// A request was routed here.
+    pub(crate) fn enter(self: &Rc<Self>) {
+        self.visits.set(self.visits.get() + 1);
+        self.budget.borrow_mut().request(self.core.clock.uptime());
+        self.wake();
+    }
+
+    /// A request is over that this worker was given last, if it is still there.
+    pub(crate) fn count_for_worker(&self, worker: event::Worker, status: u16) {
+        if let Some(link) = self.links.borrow().iter().find(|link| link.worker == worker) {
+            link.count(status);
+        }
+    }
+
+    /// It is over.
+    pub(crate) fn leave(&self) {
+        self.visits.set(self.visits.get() - 1);
+        self.notice_end();
+    }
+
+    /// Whoever waits for the last request of an application that is closed or removed is told.
+    fn notice_end(&self) {
+        if self.visits.get() > 0 {
             return;
         }
+        if self.removed.get() {
+            self.core.forget_app(self.id);
+        } else if self.idle_wanted.take() {
+            self.core.report(Event::AppIdle { app: self.id });
+        }
+    }
+
+    /// Queue a request and dispatch what can be; refused when the queue is full.
+    pub(crate) fn submit(self: &Rc<Self>, exchange: &Rc<Exchange>) {
+        if !self.open.get() {
+            exchange.fail(Problem::STOPPED);
+            return;
+        }
+        let waiting = self.queue.borrow().len();
+        if waiting >= self.settings.borrow().queue && self.find_worker(Instant::now()).is_none() {
+            exchange.fail(Problem::QUEUE_FULL.retry_after(self.pace.retry_after(waiting)));
+            return;
+        }
+        exchange.queued(self.warm.get());
         self.queue.borrow_mut().push_back(Rc::clone(exchange));
         self.dispatch();
     }
@@ -102,7 +253,7 @@ impl App {
     }
 
     /// Hand out waiting requests for as long as there is a worker for them.
-    pub(crate) fn dispatch(&self) {
+    pub(crate) fn dispatch(self: &Rc<Self>) {
         let mut now = None;
         loop {
             if self.queue.borrow().is_empty() {
@@ -110,8 +261,11 @@ impl App {
             }
             let now = *now.get_or_insert_with(Instant::now);
             let Some(link) = self.find_worker(now) else {
-                if self.links.borrow().iter().any(|link| link.may_stall()) {
-                    self.tick_needed.notify_one();
+                if self.may_stall() {
+                    self.watch_closely();
+                }
+                if self.pace.demands(now) {
+                    self.core.report(Event::Demand { app: self.id });
                 }
                 return;
             };
@@ -121,12 +275,12 @@ impl App {
             if exchange.is_over() {
                 continue;
             }
-            link.hand_over(&exchange);
+            link.hand_over(&exchange, now);
             if link.quota == Some(link.served.get()) {
-                self.report(Event::QuotaReached { worker: link.worker });
+                self.core.report(Event::QuotaReached { worker: link.worker });
             }
             if link.may_stall() {
-                self.tick_needed.notify_one();
+                self.watch_closely();
             }
         }
     }
@@ -148,30 +302,39 @@ impl App {
         let mut service = self.service.get();
         service.learn(busy, done, slots);
         self.service.set(service);
+        self.pace.finished(done);
     }
 
     // ---- workers ----
 
-    pub(crate) fn attach(&self, link: Rc<Link>) {
-        self.links.borrow_mut().push(link);
+    pub(crate) fn attach(self: &Rc<Self>, link: &Rc<Link>) {
+        self.core.add_link(self, link);
+        self.links.borrow_mut().push(Rc::clone(link));
     }
 
-    pub(crate) fn link(&self, worker: Worker) -> Option<Rc<Link>> {
-        self.links.borrow().iter().find(|link| link.worker == worker).cloned()
-    }
-
-    pub(crate) fn admit(&self, worker: Worker) {
-        if let Some(link) = self.link(worker).filter(|link| link.phase.get() == Phase::Ready) {
+    pub(crate) fn admit(self: &Rc<Self>, link: &Link) {
+        if link.phase.get() == Phase::Ready {
             link.phase.set(Phase::Serving);
+            self.update_warmth();
             self.dispatch();
         }
     }
 
-    pub(crate) fn drain(&self, worker: Worker) {
-        if let Some(link) = self.link(worker).filter(|link| link.phase.get() != Phase::Closed) {
+    pub(crate) fn drain(&self, link: &Link) {
+        if link.phase.get() != Phase::Closed {
             link.phase.set(Phase::Draining);
             link.nudge(true);
-            self.finish_if_drained(&link);
+            self.update_warmth();
+            self.finish_if_drained(link);
+        }
+    }
+
+    /// Note whether a worker serves. Requests that came while none did begin to wait when one does.
+    pub(crate) fn update_warmth(&self) {
+        let warm = self.links.borrow().iter().any(|link| link.phase.get() == Phase::Serving);
+        if !self.warm.replace(warm) && warm {
+            let now = Instant::now();
+            self.queue.borrow().iter().for_each(|exchange| exchange.warmed_up(now));
         }
     }
 
@@ -179,42 +342,63 @@ impl App {
     pub(crate) fn finish_if_drained(&self, link: &Link) {
         if link.phase.get() == Phase::Draining && link.held.borrow().is_empty() {
             link.order(ControlToWorker::Finish);
-            self.report(Event::Drained { worker: link.worker });
+            self.core.report(Event::Drained { worker: link.worker });
         }
     }
 
     /// The link is closed: run what its worker held elsewhere where that is allowed, answer the rest. Returns how many
     /// were put back and how many were answered.
-    pub(crate) fn detach(&self, link: &Rc<Link>) -> (usize, usize) {
+    pub(crate) fn detach(self: &Rc<Self>, link: &Rc<Link>) -> (usize, usize) {
         link.close();
         self.links.borrow_mut().retain(|other| !Rc::ptr_eq(other, link));
-        let mut held: Vec<_> = std::mem::take(&mut *link.held.borrow_mut()).into_iter().collect();
+        self.core.remove_link(link.worker);
+        self.update_warmth();
+        let mut held: Vec<_> = link.take_all().into_iter().collect();
+        // The oldest come first, while the budget lasts.
         held.sort_unstable_by_key(|(id, _)| *id);
-        let (mut replayed, mut failed) = (0, 0);
-        // The oldest must end up at the front.
-        for (_, held) in held.into_iter().rev() {
-            let Some(exchange) = held.exchange.filter(|exchange| !exchange.is_over()) else {
-                continue;
-            };
-            if exchange.worker_died(!held.started) {
-                self.queue.borrow_mut().push_front(exchange);
-                replayed += 1;
-            } else {
-                failed += 1;
-            }
+        let open = |held: Held| Some((held.exchange.filter(|exchange| !exchange.is_over())?, held.started));
+        let open: Vec<_> = held.into_iter().filter_map(|(_, held)| open(held)).collect();
+        let affected = open.len();
+        let runs_again = |exchange: &Exchange, started| self.run_again(exchange, started);
+        let mut again: Vec<_> =
+            open.into_iter().filter(|(exchange, started)| runs_again(exchange, *started)).collect();
+        let replayed = again.len();
+        // And must end up at the front of the queue.
+        while let Some((exchange, _)) = again.pop() {
+            self.queue.borrow_mut().push_front(exchange);
         }
         self.dispatch();
-        (replayed, failed)
+        (replayed, affected - replayed)
+    }
+
+    /// The worker of a request died: true if it runs again, else it is answered.
+    fn run_again(&self, exchange: &Exchange, started: bool) -> bool {
+        let problem = match exchange.worker_died(!started) {
+            Rerun::Free => None,
+            Rerun::Charged => {
+                let share = self.settings.borrow().retry_budget;
+                let may = self.budget.borrow_mut().retry(self.core.clock.uptime(), share);
+                (!may).then_some(Problem::RETRY_DENIED)
+            }
+            Rerun::No => Some(Problem::WORKER_DIED),
+        };
+        if let Some(problem) = problem {
+            exchange.fail(problem);
+            return false;
+        }
+        add(&self.stats.replayed, 1);
+        exchange.requeued();
+        true
     }
 
     /// The worker gave these requests back without starting them.
-    pub(crate) fn reclaimed(&self, link: &Link, mut ids: Vec<u64>) {
+    pub(crate) fn reclaimed(self: &Rc<Self>, link: &Link, mut ids: Vec<u64>) {
         if !ids.is_empty() {
             link.suspect();
         }
         ids.sort_unstable();
         for id in ids.into_iter().rev() {
-            let Some(held) = link.held.borrow_mut().remove(&id) else {
+            let Some(held) = link.take(id) else {
                 continue;
             };
             let Some(exchange) = held.exchange else { continue };
@@ -229,79 +413,5 @@ impl App {
         }
         self.finish_if_drained(link);
         self.dispatch();
-    }
-
-    // ---- time ----
-
-    /// Deadlines of requests, waiting and running. Called every [`crate::watchdog::SWEEP`].
-    pub(crate) fn sweep(&self, now: Instant) {
-        self.sweep_queue(now);
-        // A worker may have become trustworthy again by the mere passing of time.
-        self.dispatch();
-        for link in self.links.borrow().iter() {
-            self.sweep_held(link, now);
-        }
-    }
-
-    fn sweep_queue(&self, now: Instant) {
-        let Settings { queue_timeout, request_timeout, .. } = self.settings;
-        self.queue.borrow_mut().retain(|exchange| {
-            let waited = now.saturating_duration_since(exchange.arrived);
-            if request_timeout.is_some_and(|limit| waited >= limit) {
-                exchange.fail(Problem::DEADLINE);
-            } else if waited >= queue_timeout {
-                exchange.fail(Problem::QUEUED_TOO_LONG);
-            }
-            !exchange.is_over()
-        });
-    }
-
-    fn sweep_held(&self, link: &Link, now: Instant) {
-        let mut overdue = Vec::new();
-        let mut hung = false;
-        for (id, held) in link.held.borrow_mut().iter_mut() {
-            if let Some(exchange) = held.exchange.as_ref().filter(|exchange| exchange.has_deadline()) {
-                let age = now.saturating_duration_since(exchange.arrived);
-                if self.settings.request_timeout.is_some_and(|limit| age >= limit) {
-                    let exchange = Rc::clone(exchange);
-                    exchange.fail(Problem::DEADLINE);
-                    held.interrupted = Some(Interrupted { at: now, request: Some(exchange.describe()) });
-                    held.exchange = None;
-                    overdue.push(*id);
-                }
-            }
-            let grace = self.settings.interrupt_grace;
-            hung |= held.interrupted.as_ref().is_some_and(|it| now.saturating_duration_since(it.at) >= grace);
-        }
-        for id in overdue {
-            link.order(ControlToWorker::Interrupt { id });
-        }
-        if hung && matches!(link.phase.get(), Phase::Serving | Phase::Draining) {
-            link.phase.set(Phase::Hung);
-            link.nudge(true);
-            self.report(Event::Hung { worker: link.worker });
-        }
-    }
-
-    /// Take requests back from workers that sit on them, while another has a free slot. Runs until the router ends;
-    /// sleeps while no worker holds more than it works on.
-    pub(crate) async fn tick(self: Rc<Self>) {
-        loop {
-            while !self.links.borrow().iter().any(|link| link.may_stall()) {
-                self.tick_needed.notified().await;
-            }
-            tokio::time::sleep(TICK).await;
-            let now = Instant::now();
-            for link in self.links.borrow().iter().filter(|link| link.is_stalled(now)) {
-                let elsewhere = self.links.borrow().iter().any(|other| {
-                    !Rc::ptr_eq(other, link) && other.has_free_slot(now) && !other.is_stalled(now)
-                });
-                // With nowhere else to go, only answers that it holds back are of interest, and those it sends soon.
-                let patience = self.service.get().patience(TICK);
-                if elsewhere || now.saturating_duration_since(link.last_progress()) >= patience {
-                    link.nudge(elsewhere);
-                }
-            }
-        }
     }
 }

@@ -6,8 +6,10 @@
 //!    v or stop: close      v too slow: 408, close             v cut by the host or the application: reset
 //! ```
 //!
-//! While a request runs, the connection still watches the socket: it notices that the client left, and reads ahead a
+//! A connection belongs to no application; every request on it is routed by itself. While a request runs, the connection still watches the socket: it notices that the client left, and reads ahead a
 //! bounded part of the next (pipelined) request.
+
+mod begin;
 
 use std::future::poll_fn;
 use std::io;
@@ -18,17 +20,21 @@ use std::time::{Duration, Instant};
 use bytes::{Buf as _, BytesMut};
 use wire::Interface;
 
+use self::begin::{Plan, Request, Start, count_refusal};
 use crate::access_log;
 use crate::answer::{self, Form, Problem};
-use crate::app::App;
 use crate::body::{BodyReader, StoredBody};
-use crate::exchange::{Exchange, Step};
-use crate::http::head::{self, Framing, Head, Websocket};
+use crate::core::Core;
+use crate::exchange::{Exchange, Record, Step};
+use crate::http::head::{Framing, Reject};
 use crate::http::response::{self, HostFields, ResponseEncoder};
 use crate::http::scan::HeadScanner;
+use crate::snapshot::Reason;
+use crate::stats::{Outcome, Times, add};
 use crate::stream::{Ends, Incoming, Stream};
-use crate::submit::{self, BodyForm};
+use crate::submit::BodyForm;
 use crate::upload::Body;
+use crate::visit::{Seat, Visit};
 use crate::watchdog::{Expired, Watchdog};
 use crate::websocket;
 
@@ -64,7 +70,9 @@ impl From<Expired> for Gone {
 
 #[derive(Debug)]
 pub(crate) struct Connection {
-    pub(crate) app: Rc<App>,
+    pub(crate) core: Rc<Core>,
+    /// With the application of the latest request.
+    seat: Option<Seat>,
     pub(crate) incoming: Incoming,
     pub(crate) watchdog: Rc<Watchdog>,
     ends: Ends,
@@ -72,23 +80,9 @@ pub(crate) struct Connection {
     used: bool,
 }
 
-/// What a head asks for before its request can be submitted.
-struct Plan {
-    framing: Framing,
-    expect_continue: bool,
-}
-
-/// What a complete head leads to.
-enum Start {
-    Refuse(Problem),
-    Run { exchange: Rc<Exchange>, log: Option<access_log::Entry>, accept_key: Option<String> },
-    Body { head: BytesMut, plan: Plan },
-}
-
 /// Serve one connection until it ends.
-pub(crate) async fn serve(app: Rc<App>, stream: Stream, ends: Ends) {
-    let core = Rc::clone(&app.core);
-    let admitted = core.connections.get() < app.settings.connections;
+pub(crate) async fn serve(core: Rc<Core>, stream: Stream, ends: Ends) {
+    let admitted = core.connections.get() < core.host().connections;
     let counter = if admitted { &core.connections } else { &core.refusals };
     let others = counter.get();
     if !admitted && others >= MOST_REFUSALS {
@@ -96,8 +90,11 @@ pub(crate) async fn serve(app: Rc<App>, stream: Stream, ends: Ends) {
     }
     counter.set(others + 1);
     let watchdog = core.watchdogs.register();
-    let mut connection = Connection { app, incoming: Incoming::new(stream), watchdog, ends, used: false };
+    let incoming = Incoming::new(stream);
+    let shared = Rc::clone(&core);
+    let mut connection = Connection { core: shared, seat: None, incoming, watchdog, ends, used: false };
     if !admitted {
+        core.count_refused(Reason::Connections);
         // Boxed: rare, and its state need not be part of every connection's memory.
         Box::pin(connection.refuse(Problem::TOO_MANY_CONNECTIONS)).await;
     } else {
@@ -113,6 +110,7 @@ impl Connection {
         let length = match self.read_head().await? {
             Ok(length) => length,
             Err(problem) => {
+                self.core.count_refused(problem.reason);
                 Box::pin(self.refuse(problem)).await;
                 return Err(Gone);
             }
@@ -123,46 +121,9 @@ impl Connection {
                 Box::pin(self.refuse(problem)).await;
                 Err(Gone)
             }
-            Start::Run { exchange, log, accept_key } => {
-                self.run(&exchange, log, accept_key, &mut Body::Complete).await
-            }
-            Start::Body { head, plan } => Box::pin(self.serve_with_body(&head, &plan)).await,
+            Start::Run { request, accept_key } => self.run(request, accept_key, &mut Body::Complete).await,
+            Start::Body { visit, head, plan } => Box::pin(self.serve_with_body(visit, &head, &plan)).await,
         }
-    }
-
-    /// Parse the head of `length` bytes and submit the request unless it has a body. Not async, so that the space for
-    /// the parsed fields is never part of a waiting connection's memory.
-    fn begin(&mut self, length: usize) -> Start {
-        let mut space = head::field_space();
-        let parsed = match head::parse(&self.incoming.buffer[..length], &mut space) {
-            Ok(parsed) => parsed,
-            Err(reject) => return Start::Refuse(Problem::refused(reject)),
-        };
-        if parsed.framing != Framing::None {
-            let plan = Plan { framing: parsed.framing, expect_continue: parsed.expect_continue };
-            return Start::Body { head: self.incoming.buffer.split_to(length), plan };
-        }
-        let asgi = self.app.interface() == Interface::Asgi;
-        let accept_key = match parsed.websocket {
-            Websocket::BadKey if asgi => return Start::Refuse(Problem::WEBSOCKET_KEY),
-            Websocket::BadVersion if asgi => return Start::Refuse(Problem::WEBSOCKET_VERSION),
-            Websocket::Key(key) => Some(websocket::accept_key(key)),
-            _ => None,
-        };
-        let (exchange, log) = self.submit(&parsed, &BodyForm::Inline(b""));
-        self.incoming.buffer.advance(length);
-        Start::Run { exchange, log, accept_key }
-    }
-
-    /// Submit a request whose body is ready; its head was parsed before.
-    fn submit_head(
-        &self,
-        head: &[u8],
-        body: &BodyForm<'_>,
-    ) -> Result<(Rc<Exchange>, Option<access_log::Entry>), Gone> {
-        let mut space = head::field_space();
-        let parsed = head::parse(head, &mut space).map_err(|_| Gone)?;
-        Ok(self.submit(&parsed, body))
     }
 
     /// Wait for a complete head. The inner error is one to tell the client about.
@@ -176,11 +137,11 @@ impl Connection {
                 self.incoming.buffer.advance(2);
                 empty_lines += 1;
                 if empty_lines > EMPTY_LINES {
-                    return Ok(Err(Problem::refused(head::Reject::Malformed)));
+                    return Ok(Err(Problem::refused(Reject::Malformed)));
                 }
             }
             if !self.incoming.buffer.is_empty() && self.incoming.buffer[..] != b"\r"[..] {
-                match scanner.find_end(&self.incoming.buffer, self.app.settings.header_size) {
+                match scanner.find_end(&self.incoming.buffer, self.core.host().header_size) {
                     Ok(Some(length)) => return Ok(Ok(length)),
                     Ok(None) => {}
                     Err(reject) => return Ok(Err(Problem::refused(reject))),
@@ -189,17 +150,16 @@ impl Connection {
             if self.incoming.closed {
                 return Err(Gone);
             }
-            let settings = &self.app.settings;
             if self.incoming.buffer.is_empty() {
                 // An idle connection keeps no buffer.
                 self.incoming.buffer = BytesMut::new();
                 // A client that connects and says nothing is not worth a keep-alive connection yet.
-                let limit = if self.used { settings.keepalive_timeout } else { settings.header_timeout };
+                let limit = self.idle_timeout();
                 self.watchdog.guard_idle(limit, self.incoming.read()).await??;
                 started = None;
             } else {
                 let begun = *started.get_or_insert_with(Instant::now);
-                let left = settings.header_timeout.saturating_sub(begun.elapsed());
+                let left = self.core.host().header_timeout.saturating_sub(begun.elapsed());
                 match self.watchdog.guard(left, self.incoming.read()).await {
                     Ok(read) => read?,
                     Err(Expired) => return Ok(Err(Problem::SLOW_HEAD)),
@@ -208,44 +168,78 @@ impl Connection {
         }
     }
 
-    fn submit(&self, head: &Head<'_, '_>, body: &BodyForm<'_>) -> (Rc<Exchange>, Option<access_log::Entry>) {
-        let (submission, log) = submit::prepare(&self.app, &self.ends, head, body);
-        let exchange = Exchange::new(submission, Rc::clone(&self.app.core));
-        self.app.submit(&exchange);
-        (exchange, log)
+    /// Between two requests. A client that connects and says nothing is not worth a keep-alive connection yet.
+    fn idle_timeout(&self) -> Duration {
+        match &self.seat {
+            Some(seat) => seat.app.settings().keepalive_timeout,
+            None if self.used => self.core.host().keepalive_timeout,
+            None => self.core.host().header_timeout,
+        }
+    }
+
+    /// Between two reads of a body, and two writes of an answer.
+    pub(crate) fn body_timeout(&self) -> Duration {
+        let seat = self.seat.as_ref();
+        seat.map_or_else(|| self.core.host().body_timeout, |seat| seat.app.settings().body_timeout)
+    }
+
+    /// Largest WebSocket message.
+    pub(crate) fn message_size(&self) -> usize {
+        self.seat.as_ref().map_or(0, |seat| seat.app.settings().message_size)
+    }
+
+    /// Body bytes came from the client, or went there.
+    pub(crate) fn count_in(&self, bytes: usize) {
+        if let Some(seat) = &self.seat {
+            add(&seat.app.stats.bytes_in, bytes);
+        }
+    }
+
+    pub(crate) fn count_out(&self, bytes: usize) {
+        if let Some(seat) = &self.seat {
+            add(&seat.app.stats.bytes_out, bytes);
+        }
+    }
+
+    /// The client will not have an answer.
+    pub(crate) fn abandon(&self, exchange: &Exchange) {
+        if let Some(seat) = &self.seat {
+            seat.app.abandon(exchange);
+        }
     }
 
     // ---- requests with a body ----
 
-    async fn serve_with_body(&mut self, head: &[u8], plan: &Plan) -> Result<(), Gone> {
-        let Ok(mut reader) = BodyReader::new(plan.framing, self.app.settings.body_size) else {
-            return self.refuse_and_end(Problem::BODY_TOO_LARGE).await;
+    async fn serve_with_body(&mut self, visit: Visit, head: &[u8], plan: &Plan) -> Result<(), Gone> {
+        let Ok(mut reader) = BodyReader::new(plan.framing, visit.limits.body_size) else {
+            return self.refuse_and_end(&visit, Problem::BODY_TOO_LARGE).await;
         };
         let inline = matches!(plan.framing, Framing::Length(length) if length <= INLINE_BODY);
-        if self.app.interface() == Interface::Asgi && !inline {
-            let (exchange, log) = self.submit_head(head, &BodyForm::Streamed)?;
+        if visit.app.interface() == Interface::Asgi && !inline {
+            let request = self.submit_head(visit, head, &BodyForm::Streamed)?;
             let expect_continue = plan.expect_continue;
             let mut body = Body::Streamed { reader, credit: 0, expect_continue };
-            return self.run(&exchange, log, None, &mut body).await;
+            return self.run(request, None, &mut body).await;
         }
         if plan.expect_continue && self.incoming.buffer.is_empty() {
             self.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         }
         let mut stored = match self.store_body(&mut reader).await? {
             Ok(stored) => stored,
-            Err(problem) => return self.refuse_and_end(problem).await,
+            Err(problem) => return self.refuse_and_end(&visit, problem).await,
         };
+        self.count_in(usize::try_from(stored.len()).unwrap_or(usize::MAX));
         if let StoredBody::Memory { bytes, .. } = &stored
             && bytes.len() <= wire::REQUEST_WINDOW as usize
         {
-            let (exchange, log) = self.submit_head(head, &BodyForm::Inline(bytes))?;
+            let request = self.submit_head(visit, head, &BodyForm::Inline(bytes))?;
             drop(stored);
-            return self.run(&exchange, log, None, &mut Body::Complete).await;
+            return self.run(request, None, &mut Body::Complete).await;
         }
         let length = stored.len();
-        let (exchange, log) = self.submit_head(head, &BodyForm::Stored { length })?;
+        let request = self.submit_head(visit, head, &BodyForm::Stored { length })?;
         let mut body = Body::Stored { stored: &mut stored, position: 0 };
-        self.run(&exchange, log, None, &mut body).await
+        self.run(request, None, &mut body).await
     }
 
     // ---- an exchange ----
@@ -253,24 +247,44 @@ impl Connection {
     /// Follow the exchange to its end: feed the body, write the response.
     async fn run(
         &mut self,
-        exchange: &Rc<Exchange>,
-        log: Option<access_log::Entry>,
+        request: Request,
         accept_key: Option<String>,
         body: &mut Body<'_>,
     ) -> Result<(), Gone> {
-        let result = self.follow(exchange, accept_key, body).await;
-        if result.is_err() {
-            self.app.abandon(exchange);
+        let Request { visit, exchange, log } = request;
+        let result = self.follow(&exchange, accept_key, body).await;
+        let total = exchange.arrived.elapsed();
+        let record = exchange.record();
+        let queued = record.handed_at.map_or(total, |at| at.saturating_duration_since(exchange.arrived));
+        // 499: the client left before it was answered (nginx's habit).
+        let status = if record.status == 0 { 499 } else { record.status };
+        match &visit {
+            Some(visit) => {
+                let service = service_time(&record);
+                let times = (!record.websocket).then_some(Times { queued, service, total });
+                let outcome = Outcome { status, reason: record.reason, times };
+                visit.app.stats.finished(&outcome, self.core.clock.uptime());
+                visit.app.count_for_worker(record.worker, status);
+            }
+            None => record.reason.into_iter().for_each(|reason| self.core.count_refused(reason)),
         }
-        if let (Some(entry), Some(log)) = (&log, &self.app.core.access_log) {
-            let (status, bytes, worker, handed_at) = exchange.record();
-            let total = exchange.arrived.elapsed();
-            let queued = handed_at.map_or(total, |at| at.saturating_duration_since(exchange.arrived));
-            // 499: the client left before it was answered (nginx's habit).
-            let status = if status == 0 { 499 } else { status };
+        if let (Some(entry), Some(log)) = (&log, &self.core.access_log) {
+            let Record { body_bytes: bytes, worker, .. } = record;
             let request_id = &exchange.request_id;
-            log.record(entry, &access_log::Outcome { request_id, status, bytes, worker, total, queued });
+            let name = visit.as_ref().map(|visit| visit.app.name());
+            let app = name.as_deref().unwrap_or_default();
+            log.record(entry, &access_log::Outcome { app, request_id, status, bytes, worker, total, queued });
         }
+        drop(visit);
+        let result = match result {
+            Ok(After::Keep) => return Ok(()),
+            Ok(After::Linger) => {
+                self.linger().await;
+                Err(Gone)
+            }
+            Err(gone) => Err(gone),
+        };
+        self.abandon(&exchange);
         result
     }
 
@@ -279,19 +293,17 @@ impl Connection {
         exchange: &Rc<Exchange>,
         accept_key: Option<String>,
         body: &mut Body<'_>,
-    ) -> Result<(), Gone> {
+    ) -> Result<After, Gone> {
         loop {
             match self.next(exchange, body).await? {
                 Next::Step(Step::Write { bytes, credit, last }) => {
                     self.write_all(&bytes).await?;
+                    self.count_out(bytes.len());
                     exchange.grant(credit);
                     match last {
                         None => {}
-                        Some(true) if body.is_finished() => return Ok(()),
-                        Some(true | false) => {
-                            self.linger().await;
-                            return Err(Gone);
-                        }
+                        Some(true) if body.is_finished() => return Ok(After::Keep),
+                        Some(true | false) => return Ok(After::Linger),
                     }
                 }
                 Next::Step(Step::Cut) => {
@@ -303,10 +315,10 @@ impl Connection {
                 }
                 Next::Step(Step::Accepted { fields }) => {
                     let key = accept_key.ok_or(Gone)?;
-                    return Box::pin(websocket::run(self, exchange, &key, &fields)).await;
+                    return Err(Box::pin(websocket::run(self, exchange, &key, &fields)).await);
                 }
                 // Only an accepted WebSocket has these.
-                Next::Step(Step::Message { .. } | Step::Closed { .. }) => return Err(Gone),
+                Next::Step(Step::Message { .. } | Step::Closed { .. } | Step::GoingAway) => return Err(Gone),
                 Next::ClientRead => self.client_read(exchange, body)?,
             }
         }
@@ -314,6 +326,7 @@ impl Connection {
 
     /// Wait for the exchange or, where that matters, the client.
     async fn next(&mut self, exchange: &Exchange, body: &Body<'_>) -> Result<Next, Gone> {
+        let limit = body.waits_for_client().then(|| self.body_timeout());
         let incoming = &mut self.incoming;
         let watch_client = !incoming.closed && body.watches_client(incoming.buffer.len());
         let ready = poll_fn(|ctx| {
@@ -325,10 +338,8 @@ impl Connection {
             }
             Poll::Pending
         });
-        if !body.waits_for_client() {
-            return ready.await;
-        }
-        match self.watchdog.guard(self.app.settings.body_timeout, ready).await {
+        let Some(limit) = limit else { return ready.await };
+        match self.watchdog.guard(limit, ready).await {
             Ok(next) => next,
             Err(Expired) => {
                 self.stop_upload(exchange, Problem::SLOW_BODY);
@@ -346,7 +357,8 @@ impl Connection {
         if self.incoming.closed {
             // Some clients close their sending half and still read. A request that nobody works on yet is dropped, and
             // an event-loop application is told (as it expects); a sync worker just goes on.
-            if self.app.withdraw(exchange) || self.app.interface() == Interface::Asgi {
+            let app = self.seat.as_ref().map(|seat| &seat.app);
+            if app.is_none_or(|app| app.withdraw(exchange) || app.interface() == Interface::Asgi) {
                 return Err(Gone);
             }
         }
@@ -361,9 +373,8 @@ impl Connection {
             match self.incoming.stream.try_write(rest) {
                 Ok(count) => rest = &rest[count..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.watchdog
-                        .guard(self.app.settings.body_timeout, self.incoming.stream.writable())
-                        .await??;
+                    let limit = self.body_timeout();
+                    self.watchdog.guard(limit, self.incoming.stream.writable()).await??;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -371,7 +382,8 @@ impl Connection {
         Ok(())
     }
 
-    async fn refuse_and_end(&mut self, problem: Problem) -> Result<(), Gone> {
+    async fn refuse_and_end(&mut self, visit: &Visit, problem: Problem) -> Result<(), Gone> {
+        count_refusal(visit, problem);
         self.refuse(problem).await;
         Err(Gone)
     }
@@ -381,9 +393,9 @@ impl Connection {
         let exchange = response::Exchange { version: 11, head: false, keep_alive: false };
         let mut encoder = ResponseEncoder::new(exchange);
         let mut out = Vec::new();
-        let request_id = self.app.core.request_id();
+        let request_id = self.core.request_id();
         let encoded = {
-            let host = HostFields { date: &self.app.core.clock.http_date(), request_id: &request_id };
+            let host = HostFields { date: &self.core.clock.http_date(), request_id: &request_id };
             answer::encode(&mut out, &mut encoder, problem, Form::Text, host)
         };
         if encoded.is_ok() && self.write_all(&out).await.is_ok() {
@@ -405,6 +417,18 @@ impl Connection {
             thrown_away += self.incoming.buffer.len();
         }
     }
+}
+
+/// From the handover to the worker's last byte.
+fn service_time(record: &Record) -> Option<Duration> {
+    Some(record.ended_at?.saturating_duration_since(record.handed_at?))
+}
+
+/// What becomes of a connection after a whole response.
+enum After {
+    Keep,
+    /// The client has more to say that nobody wants to hear, or wants to leave.
+    Linger,
 }
 
 /// What a connection waits for.

@@ -1,24 +1,47 @@
-//! What the router is told, and what it tells, in the supervisor's terms.
+//! What the router is told, and what it tells, in the host's terms.
 
 use std::os::unix::net::UnixStream;
 
+use tokio::sync::oneshot;
 use wire::Interface;
 
-/// A worker, numbered by the supervisor and never reused.
+use crate::routes::RouteTable;
+use crate::settings::{HostSettings, Settings};
+use crate::snapshot::Snapshot;
+
+/// An application, numbered by the host and never reused.
+pub type App = u32;
+
+/// A worker, numbered by the host over all applications and never reused.
 pub type Worker = u64;
 
 /// Orders to the router.
 #[derive(Debug)]
 pub enum Command {
+    /// Make an application, or change it in place: later requests follow the new settings, those under way keep their
+    /// deadlines. A new one is open and has no route and no worker.
+    SetApp { app: App, name: String, settings: Box<Settings> },
+    /// Forget an application once its queued and running requests are answered, and then report [`Event::AppGone`].
+    /// Take its routes away before, and its workers after. WebSockets are closed with 1012.
+    RemoveApp { app: App },
+    /// From the next request on, these routes and no others.
+    SetRoutes(RouteTable),
+    /// Bounds of the whole host, from the next connection or request on.
+    SetHost(Box<HostSettings>),
+    /// Not open: new requests are answered 503 "stopped". Those in the queue are still run, and once nothing is under way
+    /// [`Event::AppIdle`] is reported.
+    SetOpen { app: App, open: bool },
     /// A worker was spawned: these are the router's ends of its links. After `quota` requests (if any) it is reported
     /// with [`Event::QuotaReached`].
-    Attach { worker: Worker, data: UnixStream, control: UnixStream, quota: Option<u64> },
+    Attach { app: App, worker: Worker, data: UnixStream, control: UnixStream, quota: Option<u64> },
     /// Give requests to this worker.
     Admit { worker: Worker },
     /// No more requests; when it holds none, tell it to finish.
     Drain { worker: Worker },
     /// It is gone or about to be: close its links; what it held is run elsewhere or answered.
     Detach { worker: Worker },
+    /// Take all figures at this moment.
+    Snapshot { reply: oneshot::Sender<Snapshot> },
     /// Accept no more connections, close idle ones, finish the rest.
     Stop,
     /// Reopen the access log (it was rotated).
@@ -45,7 +68,24 @@ pub enum Event {
     /// It holds no request any more and has been told to finish.
     Drained { worker: Worker },
     /// Something the operator should read; the application's mistake rather than ours.
-    Notice { text: String },
+    Notice { worker: Worker, text: String },
+    /// A request waits and no slot is free. At once, then at most every [`crate::DEMAND_PAUSE`] while that lasts.
+    Demand { app: App },
+    /// How busy an application was: every second for those that had a request since the last one, and once more when
+    /// that ends.
+    Load {
+        app: App,
+        /// Most slots in use at once since the last Load, over all its workers.
+        busy_peak: usize,
+        /// Slots of one worker; 1 while that is not known.
+        slots: usize,
+        /// Requests that wait now.
+        waiting: usize,
+    },
+    /// After [`Command::RemoveApp`]: nothing of it is under way any more. Its workers can be stopped.
+    AppGone { app: App },
+    /// After [`Command::SetOpen`] with `false`: nothing of it is under way.
+    AppIdle { app: App },
     /// After [`Command::Stop`]: every connection is closed.
     Idle,
 }

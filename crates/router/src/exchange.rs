@@ -9,18 +9,23 @@
 //!    +--- worker died or gave it back, and it may run (again) ---+
 //! ```
 
+mod client;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 use std::time::Instant;
 
 use bytes::Bytes;
 
 use crate::answer::{self, Form, Problem};
 use crate::core::Core;
+use crate::deadline::{Limits, Wait};
 use crate::http::response::{AppFault, HostFields, ResponseEncoder};
 use crate::link::Link;
+use crate::settings::Settings;
+use crate::snapshot::Reason;
 
 /// Where the body of a request comes from when it was not sent along with the head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +54,18 @@ pub(crate) enum Step {
     Message { data: Bytes, text: bool, end: bool },
     /// The application closed the WebSocket.
     Closed { code: u16, reason: String },
+    /// The application is being removed: close the WebSocket.
+    GoingAway,
+}
+
+/// What may be done with a request whose worker died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rerun {
+    /// It has provably not been started.
+    Free,
+    /// It may have been, and does no harm twice. The retry budget decides.
+    Charged,
+    No,
 }
 
 /// What the connection knows about a request when it submits it.
@@ -67,6 +84,24 @@ pub(crate) struct Submission {
     pub(crate) websocket: bool,
     pub(crate) form: Form,
     pub(crate) encoder: ResponseEncoder,
+    pub(crate) limits: Limits,
+}
+
+/// Facts about an exchange that is over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Record {
+    /// 0: the client left before it was answered.
+    pub(crate) status: u16,
+    pub(crate) body_bytes: u64,
+    /// 0: none.
+    pub(crate) worker: u64,
+    pub(crate) websocket: bool,
+    /// The last handover.
+    pub(crate) handed_at: Option<Instant>,
+    /// The worker's last byte.
+    pub(crate) ended_at: Option<Instant>,
+    /// The host answered, and why.
+    pub(crate) reason: Option<Reason>,
 }
 
 #[derive(Debug)]
@@ -79,9 +114,11 @@ pub(crate) struct Exchange {
     /// The client asked for a WebSocket.
     websocket: bool,
     form: Form,
+    limits: Limits,
     core: Rc<Core>,
     /// How often it was handed to a worker that then died.
     attempts: Cell<u8>,
+    wait: Cell<Wait>,
     handovers: Cell<u32>,
     state: RefCell<State>,
 }
@@ -91,6 +128,8 @@ struct State {
     handover: Vec<u8>,
     link: Option<Rc<Link>>,
     handed_at: Option<Instant>,
+    ended_at: Option<Instant>,
+    reason: Option<Reason>,
     worker: u64,
     encoder: ResponseEncoder,
     websocket: bool,
@@ -104,31 +143,46 @@ struct State {
     body_credit: u32,
     body_restart: bool,
     fed_once: bool,
-    /// The whole body has been passed on.
-    body_fed: bool,
+    /// When the whole body had been passed on.
+    body_fed: Option<Instant>,
     cut: bool,
     waker: Option<Waker>,
 }
 
 impl Exchange {
     pub(crate) fn new(submission: Submission, core: Rc<Core>) -> Rc<Self> {
-        let Submission { id, request_id, window, handover, body, repeatable, websocket, form, encoder } =
-            submission;
-        Rc::new(Exchange {
+        let Submission {
             id,
             request_id,
-            arrived: Instant::now(),
+            window,
+            handover,
             body,
             repeatable,
             websocket,
             form,
+            encoder,
+            limits,
+        } = submission;
+        let arrived = Instant::now();
+        Rc::new(Exchange {
+            id,
+            request_id,
+            arrived,
+            body,
+            repeatable,
+            websocket,
+            form,
+            limits,
             core,
             attempts: Cell::new(0),
+            wait: Cell::new(Wait::new(arrived)),
             handovers: Cell::new(0),
             state: RefCell::new(State {
                 handover,
                 link: None,
                 handed_at: None,
+                ended_at: None,
+                reason: None,
                 worker: 0,
                 encoder,
                 websocket: false,
@@ -140,20 +194,69 @@ impl Exchange {
                 body_credit: 0,
                 body_restart: false,
                 fed_once: false,
-                body_fed: false,
+                body_fed: None,
                 cut: false,
                 waker: None,
             }),
         })
     }
 
+    // ---- the queue's side ----
+
+    /// It enters the queue; `warm`: a worker serves.
+    pub(crate) fn queued(&self, warm: bool) {
+        self.wait.update(|wait| wait.entered(warm));
+    }
+
+    /// A worker serves from now on.
+    pub(crate) fn warmed_up(&self, now: Instant) {
+        self.wait.update(|wait| wait.warmed_up(now));
+    }
+
+    /// It is back in the queue, to be run again.
+    pub(crate) fn requeued(&self) {
+        self.wait.update(|wait| wait.again(Instant::now()));
+        self.state.borrow_mut().handed_at = None;
+    }
+
+    /// Why it must not wait any longer, if so.
+    pub(crate) fn waited_too_long(&self, now: Instant, settings: &Settings) -> Option<Problem> {
+        self.wait.get().too_long(now, &self.limits, settings)
+    }
+
     // ---- the link's side ----
 
+    /// Which of its deadlines passed while a worker had it. A WebSocket that was accepted has none.
+    pub(crate) fn overdue(&self, now: Instant) -> Option<Problem> {
+        let state = self.state.borrow();
+        if state.websocket {
+            return None;
+        }
+        let answer_due = match (state.has_begun(), self.body) {
+            (true, _) => None,
+            // The application may wait for the client.
+            (false, BodyPlan::Streamed) => {
+                state.handed_at.max(state.body_fed).filter(|_| state.body_fed.is_some())
+            }
+            (false, _) => state.handed_at,
+        };
+        self.wait.get().overdue(now, &self.limits, answer_due)
+    }
+
+    /// The application is being removed: a WebSocket has no reason to end by itself.
+    pub(crate) fn going_away(&self) {
+        let mut state = self.state.borrow_mut();
+        if state.websocket {
+            state.messages.push_back(Step::GoingAway);
+            state.wake();
+        }
+    }
+
     /// Append the request to a link's output; from now on frames about it come from that link.
-    pub(crate) fn hand_over(&self, link: &Rc<Link>, out: &mut Vec<u8>) {
+    pub(crate) fn hand_over(&self, link: &Rc<Link>, out: &mut Vec<u8>, now: Instant) {
         let mut state = self.state.borrow_mut();
         out.extend_from_slice(&state.handover);
-        state.handed_at = Some(Instant::now());
+        state.handed_at = Some(now);
         state.worker = link.worker;
         state.link = Some(Rc::clone(link));
         self.handovers.set(self.handovers.get() + 1);
@@ -191,22 +294,19 @@ impl Exchange {
         !state.has_begun() && !body_is_gone
     }
 
-    /// The worker died. True when the request goes back to the queue; otherwise it has been answered or cut.
-    ///
-    /// `not_started`: the worker had not begun to run it, as far as can be proven.
-    pub(crate) fn worker_died(&self, not_started: bool) -> bool {
+    /// The worker died. `not_started`: it had not said anything about the request.
+    pub(crate) fn worker_died(&self, not_started: bool) -> Rerun {
         let mut state = self.state.borrow_mut();
         state.link = None;
-        state.handed_at = None;
         let body_available = self.body != BodyPlan::Streamed || !state.fed_once;
         let may_run_again = (self.repeatable || not_started) && body_available;
-        if !state.has_begun() && may_run_again && self.attempts.get() == 0 {
-            self.attempts.set(1);
-            return true;
+        if state.has_begun() || !may_run_again || self.attempts.get() > 0 {
+            return Rerun::No;
         }
-        drop(state);
-        self.fail(Problem::WORKER_DIED);
-        false
+        self.attempts.set(1);
+        // Only of these a worker says that it begins, see `submit`.
+        let announced = !self.repeatable || self.body == BodyPlan::Streamed;
+        if announced && not_started { Rerun::Free } else { Rerun::Charged }
     }
 
     /// The head of the application's response and the first piece of its body.
@@ -215,6 +315,7 @@ impl Exchange {
         head: &wire::ResponseHead<'_>,
         body: &[u8],
         end: bool,
+        now: Instant,
     ) -> Result<(), AppFault> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
@@ -229,7 +330,7 @@ impl Exchange {
             return Err(AppFault::Order);
         }
         // An application that answers without waiting for the whole body does not want the rest of it.
-        let unread_body = self.body == BodyPlan::Streamed && !state.body_fed;
+        let unread_body = self.body == BodyPlan::Streamed && state.body_fed.is_none();
         if (end && unread_body) || self.core.stopping.get() {
             state.encoder.close_after();
         }
@@ -237,16 +338,18 @@ impl Exchange {
         let host = HostFields { date: &self.core.clock.http_date(), request_id: &self.request_id };
         let status = (head.status, head.reason);
         state.encoder.head(&mut state.output, status, head.headers(), (body, end), host)?;
+        state.ended_at = end.then_some(now);
         state.wake();
         Ok(())
     }
 
     /// A further piece of the response body.
-    pub(crate) fn respond_body(&self, data: &[u8], end: bool) -> Result<(), AppFault> {
+    pub(crate) fn respond_body(&self, data: &[u8], end: bool, now: Instant) -> Result<(), AppFault> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         state.count(length(data))?;
         state.encoder.body(&mut state.output, data, end)?;
+        state.ended_at = end.then_some(now);
         state.wake();
         Ok(())
     }
@@ -304,11 +407,12 @@ impl Exchange {
         if state.encoder.is_finished() || state.cut {
             return;
         }
-        if (self.body == BodyPlan::Streamed && !state.body_fed) || self.core.stopping.get() {
+        if (self.body == BodyPlan::Streamed && state.body_fed.is_none()) || self.core.stopping.get() {
             state.encoder.close_after();
         }
         let host = HostFields { date: &self.core.clock.http_date(), request_id: &self.request_id };
         let begun = state.has_begun();
+        state.reason = Some(problem.reason);
         state.cut =
             begun || answer::encode(&mut state.output, &mut state.encoder, problem, self.form, host).is_err();
         state.wake();
@@ -320,69 +424,7 @@ impl Exchange {
         state.cut || state.encoder.is_finished()
     }
 
-    // ---- the connection's side ----
-
-    /// What to do next. Registers the task to be woken when there is nothing.
-    pub(crate) fn poll_step(&self, ctx: &Context<'_>) -> Poll<Step> {
-        let mut state = self.state.borrow_mut();
-        let state = &mut *state;
-        if let Some(step) = state.messages.pop_front() {
-            return Poll::Ready(step);
-        }
-        if !state.output.is_empty() || state.encoder.is_finished() {
-            let bytes = std::mem::take(&mut state.output);
-            let credit = std::mem::take(&mut state.received);
-            let last = state.encoder.is_finished().then(|| state.encoder.keeps_alive());
-            return Poll::Ready(Step::Write { bytes, credit, last });
-        }
-        if state.cut {
-            return Poll::Ready(Step::Cut);
-        }
-        if state.link.is_some() && state.body_credit > 0 {
-            let credit = std::mem::take(&mut state.body_credit);
-            let restart = std::mem::take(&mut state.body_restart);
-            state.fed_once = true;
-            return Poll::Ready(Step::FeedBody { credit, restart });
-        }
-        if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(ctx.waker())) {
-            state.waker = Some(ctx.waker().clone());
-        }
-        Poll::Pending
-    }
-
-    /// The link that runs it now.
-    pub(crate) fn link(&self) -> Option<Rc<Link>> {
-        self.state.borrow().link.clone()
-    }
-
-    /// The client has read `bytes` of the response: the worker may send as many more.
-    pub(crate) fn grant(&self, bytes: u32) {
-        if bytes == 0 {
-            return;
-        }
-        let mut state = self.state.borrow_mut();
-        state.window += i64::from(bytes);
-        let Some(link) = state.link.clone() else { return };
-        if !state.encoder.is_finished() {
-            link.credit(self.id, bytes);
-        }
-    }
-
-    /// Bytes of WebSocket messages taken by the connection, see [`Exchange::grant`].
-    pub(crate) fn grant_message(&self, bytes: usize) {
-        self.state.borrow_mut().received = 0;
-        self.grant(wire::message_cost(bytes));
-    }
-
-    /// The connection has passed on the whole body.
-    pub(crate) fn body_fed(&self) {
-        self.state.borrow_mut().body_fed = true;
-    }
-
-    /// A WebSocket that was accepted lives as long as it likes; anything else has a deadline.
-    pub(crate) fn has_deadline(&self) -> bool {
-        !self.state.borrow().websocket
-    }
+    // ---- about it ----
 
     /// For people: id, method and path. Decodes what was encoded for the worker, so that requests which go well carry no
     /// text for this.
@@ -395,11 +437,18 @@ impl Exchange {
         format!("{} {} {}", self.request_id, head.method, head.raw_path.escape_ascii())
     }
 
-    /// Facts for the access log: status, body bytes, worker, and when it was handed over.
-    pub(crate) fn record(&self) -> (u16, u64, u64, Option<Instant>) {
+    /// For the access log and the figures.
+    pub(crate) fn record(&self) -> Record {
         let state = self.state.borrow();
-        let status = if state.websocket { 101 } else { state.encoder.status() };
-        (status, state.encoder.body_bytes(), state.worker, state.handed_at)
+        Record {
+            status: if state.websocket { 101 } else { state.encoder.status() },
+            body_bytes: state.encoder.body_bytes(),
+            worker: state.worker,
+            websocket: state.websocket,
+            handed_at: state.handed_at,
+            ended_at: state.ended_at,
+            reason: state.reason,
+        }
     }
 }
 

@@ -17,6 +17,8 @@ use crate::http::scan::HeadScanner;
 use crate::http::target::check_host;
 
 pub(crate) use strict::read_response;
+#[cfg(test)]
+pub(crate) use worker::{host_settings, settings};
 
 /// Largest head in these checks, in bytes.
 const HEAD_LIMIT: usize = 64 * 1024;

@@ -1,7 +1,7 @@
 //! The router: HTTP in, frames out.
 //!
-//! It accepts connections, reads and checks requests, queues them per application, hands each to a worker with a free
-//! slot, and streams the answers back. It keeps a request until its worker has begun to answer, so that the death of a
+//! It accepts connections, reads and checks requests, finds the application of each, queues them per application, hands
+//! each to a worker with a free slot, and streams the answers back. It keeps a request until its worker has begun to answer, so that the death of a
 //! worker loses nothing that may be run again.
 //!
 //! One router is one thread with a single-threaded runtime; nothing in it is shared, locked or sent. It does not know
@@ -9,7 +9,7 @@
 //! [`Event`]s.
 //!
 //! ```text
-//!  listen -> connection -> http/* (pure) -> submit -> app (queue, dispatch) -> link -> worker process
+//!  listen -> connection -> http/* (pure) -> visit (routes) -> submit -> app (queue, dispatch) -> link -> worker process
 //!                 ^                                        |                     |
 //!                 +-------------- exchange <---------------+----- worker <-------+
 //! ```
@@ -18,21 +18,30 @@ mod access_log;
 mod answer;
 mod app;
 mod body;
+mod budget;
 mod connection;
 mod core;
+mod deadline;
 mod dispatch;
 mod event;
 mod exchange;
 mod forwarded;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod histogram;
 mod http;
 mod link;
 mod listen;
+mod prefix;
+mod routes;
 mod settings;
+mod snapshot;
+mod stats;
 mod stream;
 mod submit;
+mod sweep;
 mod upload;
+mod visit;
 mod watchdog;
 mod websocket;
 mod worker;
@@ -46,10 +55,14 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::{Notify, mpsc};
 
 pub use access_log::{AccessLog, LogFormat, LogTarget};
-pub use event::{Command, Event, Worker};
+pub use event::{App, Command, Event, Worker};
 pub use forwarded::{NotAnAddress, TrustedProxies};
+pub use histogram::Histogram;
 pub use listen::Listener;
-pub use settings::Settings;
+pub use routes::{HostPattern, Route, RouteTable};
+pub use settings::{HostSettings, RouteOverride, Settings};
+pub use snapshot::{AppSnapshot, Reason, Snapshot, WorkerPhase, WorkerSnapshot};
+pub use sweep::DEMAND_PAUSE;
 
 /// Messages that may be under way to and from a router.
 const CHANNEL: usize = 1024;
@@ -57,7 +70,10 @@ const CHANNEL: usize = 1024;
 /// What a router needs to begin.
 #[derive(Debug)]
 pub struct Start {
-    pub settings: Settings,
+    pub host: HostSettings,
+    /// Applications and routes that are there from the first connection on, see [`Command::SetApp`].
+    pub apps: Vec<(App, String, Settings)>,
+    pub routes: RouteTable,
     pub listeners: Vec<Listener>,
     pub access_log: Option<AccessLog>,
     /// Seed of the request ids: any number that differs between runs.
@@ -98,57 +114,83 @@ pub fn start(start: Start) -> io::Result<Router> {
 }
 
 async fn run(start: Start, mut orders: mpsc::Receiver<Command>, news: mpsc::Sender<Event>) {
-    let core = Rc::new(core::Core::new(start.access_log, start.seed));
-    let app = app::App::new(start.settings, Rc::clone(&core), news);
+    let core = Rc::new(core::Core::new(start.host, start.access_log, start.seed, news));
+    for (app, name, settings) in start.apps {
+        core.set_app(app, name, settings);
+    }
+    core.set_routes(start.routes);
     let stop = Rc::new(Notify::new());
     for listener in start.listeners {
-        tokio::task::spawn_local(listen::accept_loop(Rc::clone(&app), listener, Rc::clone(&stop)));
+        tokio::task::spawn_local(listen::accept_loop(Rc::clone(&core), listener, Rc::clone(&stop)));
     }
-    tokio::task::spawn_local(Rc::clone(&app).tick());
+    tokio::task::spawn_local(Rc::clone(&core).tick());
     let mut sweep = tokio::time::interval(watchdog::SWEEP);
     let mut idle_reported = false;
     loop {
         tokio::select! {
             order = orders.recv() => match order {
-                Some(order) => obey(&app, order, &stop),
-                None => return,
+                Some(order) => obey(&core, order, &stop),
+                None => break,
             },
             _ = sweep.tick() => {
-                let now = Instant::now();
-                core.sweep(now);
-                app.sweep(now);
+                core.sweep(Instant::now());
                 if core.stopping.get() && core.connections.get() + core.refusals.get() == 0 && !idle_reported {
                     idle_reported = true;
-                    app.report(Event::Idle);
+                    core.report(Event::Idle);
                 }
             }
         }
     }
+    core.clear();
 }
 
-fn obey(app: &Rc<app::App>, order: Command, stop: &Notify) {
+fn obey(core: &Rc<core::Core>, order: Command, stop: &Notify) {
     match order {
-        Command::Attach { worker, data, control, quota } => {
-            if let Err(error) = worker::attach(app, worker, quota, data, control) {
-                app.report(Event::Misbehaved {
+        Command::SetApp { app, name, settings } => core.set_app(app, name, *settings),
+        Command::RemoveApp { app: id } => match core.app(id) {
+            Some(app) => app.remove(),
+            None => core.report(Event::AppGone { app: id }),
+        },
+        Command::SetRoutes(routes) => core.set_routes(routes),
+        Command::SetHost(host) => core.set_host(*host),
+        Command::SetOpen { app, open } => {
+            if let Some(app) = core.app(app) {
+                app.set_open(open);
+            }
+        }
+        Command::Attach { app, worker, data, control, quota } => {
+            if let Err(error) = worker::attach(core, app, worker, quota, data, control) {
+                core.report(Event::Misbehaved {
                     worker,
                     reason: format!("cannot attach its sockets: {error}"),
                 });
             }
         }
-        Command::Admit { worker } => app.admit(worker),
-        Command::Drain { worker } => app.drain(worker),
+        Command::Admit { worker } => {
+            if let Some((app, link)) = core.link(worker) {
+                app.admit(&link);
+            }
+        }
+        Command::Drain { worker } => {
+            if let Some((app, link)) = core.link(worker) {
+                app.drain(&link);
+            }
+        }
         Command::Detach { worker } => {
-            if let Some(link) = app.link(worker) {
+            if let Some((app, link)) = core.link(worker) {
                 app.detach(&link);
             }
         }
+        Command::Snapshot { reply } => {
+            // Whoever asked may have gone.
+            let _ = reply.send(core.snapshot());
+        }
         Command::Stop => {
-            app.core.stopping.set(true);
+            core.stopping.set(true);
             stop.notify_waiters();
         }
         Command::ReopenLog => {
-            if let Some(log) = &app.core.access_log {
+            if let Some(log) = &core.access_log {
                 log.reopen();
             }
         }

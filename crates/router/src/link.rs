@@ -60,9 +60,37 @@ pub(crate) struct Interrupted {
     pub(crate) request: Option<String>,
 }
 
+/// Slots in use by all workers of an application, now and at most.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge {
+    now: Cell<usize>,
+    peak: Cell<usize>,
+}
+
+impl Gauge {
+    pub(crate) fn now(&self) -> usize {
+        self.now.get()
+    }
+
+    /// The most since the last call.
+    pub(crate) fn take_peak(&self) -> usize {
+        self.peak.replace(self.now.get())
+    }
+
+    /// A worker's slots in use were `before` and are `after`.
+    fn moved(&self, before: usize, after: usize) {
+        let now = self.now.get() + after - before;
+        self.now.set(now);
+        self.peak.set(self.peak.get().max(now));
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) worker: u64,
+    pub(crate) attached: Instant,
+    /// The application's, shared by all its links.
+    busy: Rc<Gauge>,
     pub(crate) phase: Cell<Phase>,
     pub(crate) interface: Cell<Interface>,
     pub(crate) slots: Cell<usize>,
@@ -72,6 +100,11 @@ pub(crate) struct Link {
     pub(crate) quota: Option<u64>,
     /// Handed over and not yet known to have started; async workers only.
     unstarted: RefCell<VecDeque<(u64, Instant)>>,
+    /// Since when it holds a request, and how long it did before that.
+    busy_since: Cell<Option<Instant>>,
+    busy_before: Cell<Duration>,
+    /// Requests that are over, by the first digit of the status.
+    pub(crate) classes: Cell<[u64; 5]>,
     /// When the worker last showed that it is alive, or got its first request after being idle.
     progress: Cell<Instant>,
     nudge: Cell<Nudge>,
@@ -99,9 +132,11 @@ struct Outbox {
 }
 
 impl Link {
-    pub(crate) fn new(worker: u64, quota: Option<u64>) -> Rc<Self> {
+    pub(crate) fn new(worker: u64, quota: Option<u64>, busy: Rc<Gauge>) -> Rc<Self> {
         Rc::new(Link {
             worker,
+            attached: Instant::now(),
+            busy,
             phase: Cell::new(Phase::Booting),
             interface: Cell::new(Interface::Wsgi),
             slots: Cell::new(0),
@@ -109,6 +144,9 @@ impl Link {
             served: Cell::new(0),
             quota,
             unstarted: RefCell::default(),
+            busy_since: Cell::new(None),
+            busy_before: Cell::new(Duration::ZERO),
+            classes: Cell::default(),
             progress: Cell::new(Instant::now()),
             nudge: Cell::new(Nudge::None),
             suspect_until: Cell::new(None),
@@ -119,20 +157,76 @@ impl Link {
     }
 
     /// Give `exchange` to the worker.
-    pub(crate) fn hand_over(self: &Rc<Self>, exchange: &Rc<Exchange>) {
+    pub(crate) fn hand_over(self: &Rc<Self>, exchange: &Rc<Exchange>, now: Instant) {
         let mut held = self.held.borrow_mut();
+        let before = held.len();
         if held.is_empty() {
-            self.progress.set(Instant::now());
+            self.progress.set(now);
+            self.busy_since.set(Some(now));
         }
         if self.interface.get() == Interface::Asgi {
-            self.unstarted.borrow_mut().push_back((exchange.id, Instant::now()));
+            self.unstarted.borrow_mut().push_back((exchange.id, now));
         }
         held.insert(
             exchange.id,
             Held { exchange: Some(Rc::clone(exchange)), started: false, interrupted: None },
         );
+        self.busy.moved(self.in_use(before), self.in_use(held.len()));
         self.served.set(self.served.get() + 1);
-        self.data.append(|out| exchange.hand_over(self, out));
+        self.data.append(|out| exchange.hand_over(self, out, now));
+    }
+
+    /// Slots in use by so many requests: what is handed over ahead waits for one.
+    fn in_use(&self, held: usize) -> usize {
+        held.min(self.slots.get())
+    }
+
+    /// The worker does not hold this request any more.
+    pub(crate) fn take(&self, id: u64) -> Option<Held> {
+        let mut held = self.held.borrow_mut();
+        let before = held.len();
+        let taken = held.remove(&id);
+        if held.is_empty() && taken.is_some() {
+            self.rests(Instant::now());
+        }
+        self.busy.moved(self.in_use(before), self.in_use(held.len()));
+        taken
+    }
+
+    /// It holds no request from now on.
+    fn rests(&self, now: Instant) {
+        self.busy_before.set(self.busy_time(now));
+        self.busy_since.set(None);
+    }
+
+    /// Time with at least one request inside.
+    pub(crate) fn busy_time(&self, now: Instant) -> Duration {
+        let current =
+            self.busy_since.get().map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        self.busy_before.get() + current
+    }
+
+    /// A request that it was given last is over.
+    pub(crate) fn count(&self, status: u16) {
+        self.classes.update(|mut classes| {
+            if let Some(class) = classes.get_mut(usize::from(status / 100).wrapping_sub(1)) {
+                *class += 1;
+            }
+            classes
+        });
+    }
+
+    /// Nor any other.
+    pub(crate) fn take_all(&self) -> HashMap<u64, Held> {
+        let held = std::mem::take(&mut *self.held.borrow_mut());
+        self.rests(Instant::now());
+        self.busy.moved(self.in_use(held.len()), 0);
+        held
+    }
+
+    /// Do something with every request that somebody waits for.
+    pub(crate) fn each_held(&self, action: impl Fn(&Exchange)) {
+        self.held.borrow().values().filter_map(|held| held.exchange.as_deref()).for_each(action);
     }
 
     pub(crate) fn send(&self, message: &ToWorker<'_>) {

@@ -12,8 +12,8 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::Notify;
 
-use crate::app::App;
 use crate::connection;
+use crate::core::Core;
 use crate::stream::{Ends, Stream};
 
 /// Connections the kernel keeps while we are busy; gunicorn's and uvicorn's habit.
@@ -26,8 +26,8 @@ const NO_DESCRIPTORS_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub enum Listener {
     Tcp(TcpListener),
-    /// The path is removed when the router stops.
-    Unix(UnixListener, PathBuf),
+    /// A path of our own is removed when the router stops; a socket that was passed to us has none.
+    Unix(UnixListener, Option<PathBuf>),
 }
 
 impl Listener {
@@ -63,7 +63,7 @@ impl Listener {
             }
             std::fs::remove_file(path)?;
         }
-        Ok(Listener::Unix(UnixListener::bind(path)?, path.to_owned()))
+        Ok(Listener::Unix(UnixListener::bind(path)?, Some(path.to_owned())))
     }
 
     /// Where it listens, for people: "http://127.0.0.1:8000" or "unix:/run/app.sock".
@@ -74,7 +74,11 @@ impl Listener {
                 Ok(address) => format!("http://{address}"),
                 Err(_) => "http://unknown".to_owned(),
             },
-            Listener::Unix(_, path) => format!("unix:{}", path.display()),
+            Listener::Unix(listener, path) => {
+                let bound = listener.local_addr().ok().and_then(|it| it.as_pathname().map(Path::to_owned));
+                let path = path.clone().or(bound);
+                path.map_or_else(|| "unix socket".to_owned(), |path| format!("unix:{}", path.display()))
+            }
         }
     }
 }
@@ -88,12 +92,12 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Accept connections until `stop` is notified; then the socket is closed.
-pub(crate) async fn accept_loop(app: Rc<App>, listener: Listener, stop: Rc<Notify>) -> io::Result<()> {
+pub(crate) async fn accept_loop(core: Rc<Core>, listener: Listener, stop: Rc<Notify>) -> io::Result<()> {
     match listener {
         Listener::Tcp(listener) => {
             listener.set_nonblocking(true)?;
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            while !app.core.stopping.get() {
+            while !core.stopping.get() {
                 let accepted = tokio::select! {
                     accepted = listener.accept() => accepted,
                     () = stop.notified() => break,
@@ -105,14 +109,15 @@ pub(crate) async fn accept_loop(app: Rc<App>, listener: Listener, stop: Rc<Notif
                 let _ = stream.set_nodelay(true);
                 let Ok(local) = stream.local_addr() else { continue };
                 let server = (local.ip().to_canonical().to_string().into(), local.port());
-                start(&app, Stream::Tcp(stream), Ends { client: Some(client), server });
+                start(&core, Stream::Tcp(stream), Ends { client: Some(client), server });
             }
         }
         Listener::Unix(listener, path) => {
             listener.set_nonblocking(true)?;
             let listener = tokio::net::UnixListener::from_std(listener)?;
-            let server: (Rc<str>, u16) = (path.to_string_lossy().into(), 0);
-            while !app.core.stopping.get() {
+            let name = path.as_deref().unwrap_or(Path::new("unix")).to_string_lossy();
+            let server: (Rc<str>, u16) = (name.into(), 0);
+            while !core.stopping.get() {
                 let accepted = tokio::select! {
                     accepted = listener.accept() => accepted,
                     () = stop.notified() => break,
@@ -120,17 +125,19 @@ pub(crate) async fn accept_loop(app: Rc<App>, listener: Listener, stop: Rc<Notif
                 let Some((stream, _)) = accepted_or_pause(accepted).await else {
                     continue;
                 };
-                start(&app, Stream::Unix(stream), Ends { client: None, server: server.clone() });
+                start(&core, Stream::Unix(stream), Ends { client: None, server: server.clone() });
             }
-            // Somebody else may have removed it.
-            let _ = std::fs::remove_file(&path);
+            if let Some(path) = path {
+                // Somebody else may have removed it.
+                let _ = std::fs::remove_file(&path);
+            }
         }
     }
     Ok(())
 }
 
-fn start(app: &Rc<App>, stream: Stream, ends: Ends) {
-    tokio::task::spawn_local(connection::serve(Rc::clone(app), stream, ends));
+fn start(core: &Rc<Core>, stream: Stream, ends: Ends) {
+    tokio::task::spawn_local(connection::serve(Rc::clone(core), stream, ends));
 }
 
 /// accept(2) fails for reasons of one connection (go on) or for want of descriptors (wait, or spin).

@@ -1,12 +1,14 @@
 //! From a checked request head to a submission: who asks, what is passed on, and the encoded frame for the worker.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 
 use wire::{RequestHead, RequestWriter, ToWorker, flag};
 
 use crate::access_log;
 use crate::answer::Form;
-use crate::app::App;
+use crate::core::Core;
+use crate::deadline::Limits;
 use crate::exchange::{BodyPlan, Submission};
 use crate::forwarded::{self, Origin};
 use crate::http::date::unix_now;
@@ -14,6 +16,7 @@ use crate::http::head::{Framing, Head, Websocket};
 use crate::http::response::{self, ResponseEncoder};
 use crate::http::target::percent_decode;
 use crate::stream::Ends;
+use crate::visit::Visit;
 
 /// Response bytes a worker may send before the client has read any: enough that a typical page never holds a worker for a
 /// slow client while there are few clients, and less when there are many, so that all of them together stay near
@@ -41,44 +44,65 @@ pub(crate) enum BodyForm<'a> {
     Streamed,
 }
 
-/// Make a submission of a request, and its access log entry if there is a log.
+/// Who asks, as far as the request's route depends on it.
+#[derive(Debug, Default)]
+pub(crate) struct Caller {
+    /// The peer's forwarding fields are believed.
+    trusted: bool,
+    origin: Origin,
+}
+
+impl Caller {
+    pub(crate) fn new(core: &Core, ends: &Ends, head: &Head<'_, '_>) -> Self {
+        let proxies = &core.host().trusted_proxies;
+        let trusted = proxies.trusts(ends.client.map(|client| client.ip()));
+        let origin = if trusted { forwarded::origin(head.fields, proxies) } else { Origin::default() };
+        Caller { trusted, origin }
+    }
+
+    /// The host that the client asked for.
+    pub(crate) fn host<'a>(&'a self, head: &Head<'_, 'a>) -> &'a str {
+        self.origin.host.as_deref().unwrap_or(head.target.host)
+    }
+
+    /// Address and port of the client.
+    fn address(&self, ends: &Ends) -> (String, u16) {
+        match (&self.origin.client, ends.client) {
+            (Some(client), _) => (client.clone(), 0),
+            (None, Some(peer)) => (peer.ip().to_canonical().to_string(), peer.port()),
+            (None, None) => (String::new(), 0),
+        }
+    }
+}
+
+/// Make a submission of a request for an application, and its access log entry if there is a log.
 pub(crate) fn prepare(
-    app: &App,
+    visit: &Visit,
     ends: &Ends,
+    caller: &Caller,
     head: &Head<'_, '_>,
     body: &BodyForm<'_>,
-) -> (Submission, Option<access_log::Entry>) {
-    let trusted = app.settings.trusted_proxies.trusts(ends.client.map(|client| client.ip()));
-    let origin = if trusted {
-        forwarded::origin(head.fields, &app.settings.trusted_proxies)
-    } else {
-        Origin::default()
-    };
-    let peer = ends.client.map(|client| client.ip().to_canonical().to_string()).unwrap_or_default();
-    let client_port = if origin.client.is_none() { ends.client.map_or(0, |client| client.port()) } else { 0 };
-    let origin_host = origin.host;
-    let client_host = origin.client.unwrap_or(peer);
-    let request_id = field(head, "x-request-id")
-        .and_then(accept_request_id)
-        .map_or_else(|| app.core.request_id(), Box::from);
-
-    let decoded = percent_decode(head.target.path);
-    let root_path = app.settings.root_path.as_str();
+) -> (Submission, Option<Box<access_log::Entry>>) {
+    let core = &visit.app.core;
+    let settings = visit.app.settings();
+    let (client_host, client_port) = caller.address(ends);
+    let request_id = request_id(core, head);
+    let (root_path, decoded) = mounted(visit, &settings.root_path, head.target.path);
     let content_length = match (body, head.framing) {
         (BodyForm::Inline(body), Framing::Length(_) | Framing::Chunked) => Some(body.len() as u64),
         (BodyForm::Stored { length }, _) => Some(*length),
         (BodyForm::Streamed, Framing::Length(length)) => Some(length),
         _ => None,
     };
-    let window = response_window(app.core.connections.get());
+    let window = response_window(core.connections.get());
     let wire_head = RequestHead {
         method: head.method,
         version: head.version,
-        scheme: if origin.https { "https" } else { "http" },
+        scheme: if caller.origin.https { "https" } else { "http" },
         raw_path: head.target.path.as_bytes(),
-        path: without_root(&decoded, root_path),
+        path: without_root(&decoded, if visit.used == 0 { &root_path } else { "" }),
         query: head.target.query.as_bytes(),
-        root_path,
+        root_path: &root_path,
         client_host: &client_host,
         client_port,
         server_host: &ends.server.0,
@@ -97,11 +121,10 @@ pub(crate) fn prepare(
         | bit(is_websocket, flag::WEBSOCKET)
         // A streamed body is sent only once the application runs, or it could not be given back.
         | bit(!repeatable || matches!(body, BodyForm::Streamed), flag::ACK_START);
-    let id = app.core.next_id();
+    let id = core.next_id();
     let mut handover = Vec::with_capacity(512);
     let mut writer = RequestWriter::new(&mut handover, id, flags, &wire_head);
-    let host = origin_host.as_deref().unwrap_or(head.target.host);
-    write_fields(&mut writer, head, content_length, trusted, host, &request_id);
+    write_fields(&mut writer, head, content_length, caller.trusted, caller.host(head), &request_id);
     writer.finish();
     if let BodyForm::Inline(body) = body {
         let mut pieces = body.chunks(wire::MAX_CHUNK).peekable();
@@ -110,26 +133,9 @@ pub(crate) fn prepare(
         }
     }
 
-    let log = app.core.access_log.as_ref().map(|_| access_log::Entry {
-        client: client_host.clone(),
-        method: head.method.to_owned(),
-        target: match head.target.query {
-            "" => head.target.path.to_owned(),
-            query => format!("{}?{query}", head.target.path),
-        },
-        version: head.version,
-        referer: field(head, "referer").unwrap_or_default().to_owned(),
-        user_agent: field(head, "user-agent").unwrap_or_default().to_owned(),
-    });
-    let exchange = response::Exchange {
-        version: head.version,
-        head: head.method == "HEAD",
-        keep_alive: head.keep_alive,
-    };
+    let log = core.access_log.as_ref().map(|_| Box::new(log_entry(head, client_host)));
     let submission = Submission {
-        id,
         window,
-        request_id,
         handover,
         body: match body {
             BodyForm::Inline(_) => BodyPlan::Complete,
@@ -138,10 +144,70 @@ pub(crate) fn prepare(
         },
         repeatable,
         websocket: is_websocket,
-        form: Form::from_accept(field(head, "accept")),
-        encoder: ResponseEncoder::new(exchange),
+        limits: visit.limits,
+        ..bare(id, request_id, head, head.keep_alive)
     };
     (submission, log)
+}
+
+/// The same for a request that the host will answer itself. Unless it is without a body, it ends its connection.
+pub(crate) fn prepare_refusal(
+    core: &Core,
+    ends: &Ends,
+    head: &Head<'_, '_>,
+) -> (Submission, Option<Box<access_log::Entry>>) {
+    let keep_alive = head.keep_alive && head.framing == Framing::None;
+    let submission = bare(core.next_id(), request_id(core, head), head, keep_alive);
+    let log = core
+        .access_log
+        .as_ref()
+        .map(|_| Box::new(log_entry(head, Caller::new(core, ends, head).address(ends).0)));
+    (submission, log)
+}
+
+/// A submission with nothing to hand over.
+fn bare(id: u64, request_id: Box<str>, head: &Head<'_, '_>, keep_alive: bool) -> Submission {
+    let exchange = response::Exchange { version: head.version, head: head.method == "HEAD", keep_alive };
+    Submission {
+        id,
+        request_id,
+        window: 0,
+        handover: Vec::new(),
+        body: BodyPlan::Complete,
+        repeatable: false,
+        websocket: false,
+        form: Form::from_accept(field(head, "accept")),
+        encoder: ResponseEncoder::new(exchange),
+        limits: Limits::default(),
+    }
+}
+
+fn request_id(core: &Core, head: &Head<'_, '_>) -> Box<str> {
+    field(head, "x-request-id").and_then(accept_request_id).map_or_else(|| core.request_id(), Box::from)
+}
+
+fn log_entry(head: &Head<'_, '_>, client: String) -> access_log::Entry {
+    access_log::Entry {
+        client,
+        method: head.method.to_owned(),
+        target: match head.target.query {
+            "" => head.target.path.to_owned(),
+            query => format!("{}?{query}", head.target.path),
+        },
+        version: head.version,
+        referer: field(head, "referer").unwrap_or_default().to_owned(),
+        user_agent: field(head, "user-agent").unwrap_or_default().to_owned(),
+    }
+}
+
+/// The root path, of front proxy and route together, and the decoded path after the route's prefix.
+fn mounted<'a>(visit: &'a Visit, root_path: &'a str, path: &'a str) -> (Cow<'a, str>, Cow<'a, [u8]>) {
+    let root_path = match (&visit.prefix, root_path) {
+        (None, root_path) => Cow::Borrowed(root_path),
+        (Some(prefix), "") => Cow::Borrowed(&**prefix),
+        (Some(prefix), root_path) => Cow::Owned(format!("{root_path}{prefix}")),
+    };
+    (root_path, percent_decode(&path[visit.used..]))
 }
 
 /// The first field of that name.

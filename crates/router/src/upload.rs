@@ -60,7 +60,7 @@ impl Connection {
         &mut self,
         reader: &mut BodyReader,
     ) -> Result<Result<StoredBody, Problem>, Gone> {
-        let mut stored = StoredBody::new(memory_share(self.app.core.connections.get()));
+        let mut stored = StoredBody::new(memory_share(self.core.connections.get()));
         let began = Instant::now();
         loop {
             loop {
@@ -92,7 +92,7 @@ impl Connection {
                 // The body was cut short and nobody is left to answer.
                 return Err(Gone);
             }
-            let limit = self.app.settings.body_timeout;
+            let limit = self.body_timeout();
             let slowest = limit + Duration::from_secs(stored.len() / SLOWEST_UPLOAD);
             if began.elapsed() > slowest {
                 return Ok(Err(Problem::SLOW_BODY));
@@ -158,6 +158,7 @@ impl Connection {
         while *credit > 0 && !reader.is_finished() {
             match reader.take(&mut self.incoming.buffer, (*credit as usize).min(wire::MAX_CHUNK)) {
                 Ok(Some(data)) => {
+                    self.count_in(data.len());
                     *credit -= u32::try_from(data.len()).unwrap_or(u32::MAX).min(*credit);
                     let end = reader.is_finished();
                     link.send(&ToWorker::Body { id: exchange.id, data: &data, end });
@@ -190,7 +191,7 @@ impl Connection {
 
     /// The body will never be complete: the application gets an error instead of a short body.
     pub(crate) fn stop_upload(&self, exchange: &Exchange, problem: Problem) {
-        self.app.abandon(exchange);
+        self.abandon(exchange);
         exchange.fail(problem);
     }
 }

@@ -50,12 +50,14 @@ pub(crate) async fn run(
     exchange: &Rc<Exchange>,
     accept: &str,
     fields: &[(Vec<u8>, Vec<u8>)],
-) -> Result<(), Gone> {
-    let head = opening(accept, fields).ok_or(Gone)?;
-    connection.write_all(&head).await?;
+) -> Gone {
+    let Some(head) = opening(accept, fields) else { return Gone };
+    if connection.write_all(&head).await.is_err() {
+        return Gone;
+    }
     let early = connection.incoming.buffer.split().to_vec();
-    let share = MESSAGE_MEMORY / connection.app.core.connections.get().max(1);
-    let limit = Some(share.max(SMALLEST_MESSAGE_LIMIT).min(connection.app.settings.message_size));
+    let share = MESSAGE_MEMORY / connection.core.connections.get().max(1);
+    let limit = Some(share.max(SMALLEST_MESSAGE_LIMIT).min(connection.message_size()));
     let config = WebSocketConfig::default().max_message_size(limit).max_frame_size(limit);
     let io = Io(&connection.incoming.stream);
     let mut socket = WebSocketStream::from_partially_read(io, early, Role::Server, Some(config)).await;
@@ -68,7 +70,7 @@ pub(crate) async fn run(
         while let Some(Ok(_)) = poll_fn(|ctx| Pin::new(&mut socket).poll_next(ctx)).await {}
     };
     let _ = connection.watchdog.guard(CLOSE_TIME, goodbye).await;
-    Err(Gone)
+    Gone
 }
 
 /// The 101 response; `None` when the application's fields are not valid.
@@ -105,7 +107,7 @@ impl Session<'_> {
     async fn carry(&mut self, socket: &mut WebSocketStream<Io<'_>>) -> Option<CloseFrame> {
         let mut pinged = false;
         loop {
-            if self.connection.app.core.stopping.get() {
+            if self.connection.core.stopping.get() {
                 self.tell_app(1012, "the server is stopping");
                 return Some(frame(1012, "the server is stopping"));
             }
@@ -114,7 +116,7 @@ impl Session<'_> {
             let event = match self.connection.watchdog.guard_idle(PING_AFTER, next).await {
                 Ok(event) => event,
                 // The top of the loop closes it.
-                Err(Expired) if self.connection.app.core.stopping.get() => continue,
+                Err(Expired) if self.connection.core.stopping.get() => continue,
                 Err(Expired) if pinged && take_client => {
                     self.tell_app(1006, "");
                     return Some(frame(1011, "no answer to a ping"));
@@ -136,9 +138,10 @@ impl Session<'_> {
                 Event::FromApp(Step::Message { data, text, end }) => {
                     self.exchange.grant_message(data.len());
                     self.assembled.extend_from_slice(&data);
-                    if self.assembled.len() > self.connection.app.settings.message_size {
+                    if self.assembled.len() > self.connection.message_size() {
                         return Some(frame(1011, "message too large"));
                     }
+                    self.connection.count_out(data.len());
                     if end {
                         let message = self.message(text)?;
                         self.send(socket, message).await.ok()?;
@@ -146,6 +149,10 @@ impl Session<'_> {
                 }
                 Event::FromApp(Step::FeedBody { credit, .. }) => self.credit += i64::from(credit),
                 Event::FromApp(Step::Closed { code, reason }) => return Some(frame(code, &reason)),
+                Event::FromApp(Step::GoingAway) => {
+                    self.tell_app(1012, "the application is being removed");
+                    return Some(frame(1012, "the application is being removed"));
+                }
                 Event::FromApp(Step::Cut | Step::Accepted { .. } | Step::Write { .. }) => {
                     return Some(frame(1011, ""));
                 }
@@ -185,7 +192,7 @@ impl Session<'_> {
             Some(Ok(Message::Binary(data))) => self.pass_on(&data, false),
             // tungstenite has queued the pong.
             Some(Ok(Message::Ping(_))) => {
-                let limit = self.connection.app.settings.body_timeout;
+                let limit = self.connection.body_timeout();
                 if !matches!(self.connection.watchdog.guard(limit, socket.flush()).await, Ok(Ok(()))) {
                     return Some(None);
                 }
@@ -212,6 +219,7 @@ impl Session<'_> {
 
     fn pass_on(&mut self, data: &[u8], text: bool) {
         let Some(link) = self.exchange.link() else { return };
+        self.connection.count_in(data.len());
         let id = self.exchange.id;
         let mut pieces = data.chunks(wire::MAX_CHUNK).peekable();
         if pieces.peek().is_none() {
@@ -231,7 +239,7 @@ impl Session<'_> {
     }
 
     async fn send(&self, socket: &mut WebSocketStream<Io<'_>>, message: Message) -> Result<(), Gone> {
-        let limit = self.connection.app.settings.body_timeout;
+        let limit = self.connection.body_timeout();
         let closed = |_| Gone;
         let mut message = Some(message);
         let send = async {

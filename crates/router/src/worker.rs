@@ -10,7 +10,8 @@ use wire::{ControlFromWorker, FrameBuffer, FromWorker, ToWorker};
 
 use crate::answer::Problem;
 use crate::app::App;
-use crate::event::{Event, Worker};
+use crate::core::Core;
+use crate::event::{self, Event, Worker};
 use crate::http::response::AppFault;
 use crate::link::{Link, Phase, read_some};
 
@@ -36,25 +37,30 @@ enum Offence {
 }
 
 /// Run a worker's links until they close. `data` and `control` are the router's ends.
+///
+/// # Errors
+/// What is wrong with them, or with the application.
 pub(crate) fn attach(
-    app: &Rc<App>,
+    core: &Core,
+    app: event::App,
     worker: Worker,
     quota: Option<u64>,
     data: std::os::unix::net::UnixStream,
     control: std::os::unix::net::UnixStream,
 ) -> io::Result<()> {
-    let link = Link::new(worker, quota);
+    let app = core.app(app).ok_or_else(|| io::Error::other("its application is not known here"))?;
+    let link = Link::new(worker, quota, Rc::clone(&app.busy));
     let [data, control] = [data, control].map(|stream| {
         stream.set_nonblocking(true)?;
         UnixStream::from_std(stream).map(UnixStream::into_split)
     });
     let ((data_in, data_out), (control_in, control_out)) = (data?, control?);
-    app.attach(Rc::clone(&link));
+    app.attach(&link);
     // A write error means that the worker is gone; the read side notices once it has read all that the worker said.
     tokio::task::spawn_local(Rc::clone(&link).write_loop(data_out, false));
     tokio::task::spawn_local(Rc::clone(&link).write_loop(control_out, true));
-    tokio::task::spawn_local(read_control(Rc::clone(app), Rc::clone(&link), control_in));
-    tokio::task::spawn_local(read_data(Rc::clone(app), link, data_in));
+    tokio::task::spawn_local(read_control(Rc::clone(&app), Rc::clone(&link), control_in));
+    tokio::task::spawn_local(read_data(app, link, data_in));
     Ok(())
 }
 
@@ -72,8 +78,10 @@ async fn read_data(app: Rc<App>, link: Rc<Link>, mut stream: OwnedReadHalf) {
     let was_open = link.phase.get() != Phase::Closed;
     let (replayed, failed) = app.detach(&link);
     match offence {
-        Some(offence) => app.report(Event::Misbehaved { worker: link.worker, reason: offence.to_string() }),
-        None if was_open => app.report(Event::Closed { worker: link.worker, replayed, failed }),
+        Some(offence) => {
+            app.core.report(Event::Misbehaved { worker: link.worker, reason: offence.to_string() });
+        }
+        None if was_open => app.core.report(Event::Closed { worker: link.worker, replayed, failed }),
         None => {}
     }
 }
@@ -86,7 +94,7 @@ async fn read_control(app: Rc<App>, link: Rc<Link>, mut stream: OwnedReadHalf) {
         }
         if let Err(offence) = handle_control(&app, &link, &mut buffer) {
             app.detach(&link);
-            app.report(Event::Misbehaved { worker: link.worker, reason: offence.to_string() });
+            app.core.report(Event::Misbehaved { worker: link.worker, reason: offence.to_string() });
             return;
         }
     }
@@ -96,18 +104,18 @@ async fn read_control(app: Rc<App>, link: Rc<Link>, mut stream: OwnedReadHalf) {
     if link.phase.get() != Phase::Closed {
         app.detach(&link);
         let reason = "it closed its control link".to_owned();
-        app.report(Event::Misbehaved { worker: link.worker, reason });
+        app.core.report(Event::Misbehaved { worker: link.worker, reason });
     }
 }
 
 /// Handle all complete frames of one read, then dispatch once.
-fn handle_batch(app: &App, link: &Rc<Link>, buffer: &mut FrameBuffer) -> Result<(), Offence> {
+fn handle_batch(app: &Rc<App>, link: &Rc<Link>, buffer: &mut FrameBuffer) -> Result<(), Offence> {
     let now = Instant::now();
     let busy = now.saturating_duration_since(link.last_progress());
     link.saw_life(now);
     let mut done = 0;
     while let Some(frame) = buffer.next_frame()? {
-        done += usize::from(handle(app, link, FromWorker::decode(frame)?)?);
+        done += usize::from(handle(app, link, FromWorker::decode(frame)?, now)?);
     }
     if done > 0 {
         app.learn(busy, done, link.slots.get());
@@ -118,7 +126,7 @@ fn handle_batch(app: &App, link: &Rc<Link>, buffer: &mut FrameBuffer) -> Result<
 }
 
 /// True when the worker has finished with a request.
-fn handle(app: &App, link: &Rc<Link>, message: FromWorker<'_>) -> Result<bool, Offence> {
+fn handle(app: &App, link: &Rc<Link>, message: FromWorker<'_>, now: Instant) -> Result<bool, Offence> {
     let id = match message {
         FromWorker::Response { id, .. }
         | FromWorker::Body { id, .. }
@@ -149,8 +157,8 @@ fn handle(app: &App, link: &Rc<Link>, message: FromWorker<'_>) -> Result<bool, O
     };
     if let Some(exchange) = &exchange {
         let result = match message {
-            FromWorker::Response { head, body, end, .. } => exchange.respond(&head, body, end),
-            FromWorker::Body { data, end, .. } => exchange.respond_body(data, end),
+            FromWorker::Response { head, body, end, .. } => exchange.respond(&head, body, end, now),
+            FromWorker::Body { data, end, .. } => exchange.respond_body(data, end, now),
             FromWorker::Credit { bytes, .. } => {
                 exchange.body_credit(bytes);
                 Ok(())
@@ -172,7 +180,7 @@ fn handle(app: &App, link: &Rc<Link>, message: FromWorker<'_>) -> Result<bool, O
                     "request {}: the application's response was refused: {fault}",
                     exchange.request_id
                 );
-                app.report(Event::Notice { text });
+                app.core.report(Event::Notice { worker: link.worker, text });
                 if !finished {
                     link.send(&ToWorker::Cancel { id });
                 }
@@ -180,7 +188,7 @@ fn handle(app: &App, link: &Rc<Link>, message: FromWorker<'_>) -> Result<bool, O
         }
     }
     if finished {
-        link.held.borrow_mut().remove(&id);
+        link.take(id);
         if let Some(exchange) = exchange {
             exchange.finished();
         }
@@ -193,7 +201,7 @@ fn handle(app: &App, link: &Rc<Link>, message: FromWorker<'_>) -> Result<bool, O
     Ok(finished)
 }
 
-fn handle_control(app: &App, link: &Rc<Link>, buffer: &mut FrameBuffer) -> Result<(), Offence> {
+fn handle_control(app: &Rc<App>, link: &Rc<Link>, buffer: &mut FrameBuffer) -> Result<(), Offence> {
     let worker = link.worker;
     while let Some(frame) = buffer.next_frame()? {
         match ControlFromWorker::decode(frame)? {
@@ -209,14 +217,19 @@ fn handle_control(app: &App, link: &Rc<Link>, buffer: &mut FrameBuffer) -> Resul
                 link.interface.set(hello.interface);
                 app.set_interface(hello.interface);
                 let runtime = hello.runtime.chars().filter(|c| !c.is_control()).take(80).collect();
-                app.report(Event::Hello { worker, interface: hello.interface, slots: hello.slots, runtime });
+                app.core.report(Event::Hello {
+                    worker,
+                    interface: hello.interface,
+                    slots: hello.slots,
+                    runtime,
+                });
             }
             ControlFromWorker::Ready => {
                 if link.phase.get() != Phase::Booting || link.slots.get() == 0 {
                     return Err(Offence::Order);
                 }
                 link.phase.set(Phase::Ready);
-                app.report(Event::Ready { worker });
+                app.core.report(Event::Ready { worker });
             }
             ControlFromWorker::BootFailed(failure) => {
                 // Said once, before Ready; the link has nothing to do any more, and the supervisor ends the worker.
@@ -225,7 +238,7 @@ fn handle_control(app: &App, link: &Rc<Link>, buffer: &mut FrameBuffer) -> Resul
                 }
                 link.phase.set(Phase::Draining);
                 let (message, traceback) = (cut(failure.message), cut(failure.traceback));
-                app.report(Event::BootFailed { worker, message, traceback });
+                app.core.report(Event::BootFailed { worker, message, traceback });
             }
             ControlFromWorker::Reclaimed(ids) => app.reclaimed(link, ids),
             ControlFromWorker::Stack { id, text } => {
@@ -235,7 +248,7 @@ fn handle_control(app: &App, link: &Rc<Link>, buffer: &mut FrameBuffer) -> Resul
                 if let Some(request) = interrupted.and_then(|interrupted| interrupted.request.take()) {
                     let text =
                         format!("request {request} passed its deadline while it was here:\n{}", cut(text));
-                    app.report(Event::Notice { text });
+                    app.core.report(Event::Notice { worker, text });
                 }
             }
         }

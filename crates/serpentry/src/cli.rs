@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::{AppArguments, ReloadArguments, ScaleArguments, StatusArguments, StopArguments};
 use crate::say::Level;
 use crate::units;
 
@@ -20,6 +21,30 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Host one application.
     Serve(Box<ServeArguments>),
+
+    /// Host many applications, as a configuration file says.
+    Host(HostArguments),
+
+    /// Show all that is wrong with a configuration file.
+    #[command(after_long_help = keys())]
+    Check(CheckArguments),
+    /// Show what applications wrote.
+    Logs(crate::logs::command::LogsArguments),
+
+    /// Look at a project and write a configuration file.
+    Init(InitArguments),
+    /// Show what the running host and its applications are doing.
+    Status(StatusArguments),
+    /// Let the running host read its file again and apply what changed.
+    Reload(ReloadArguments),
+    /// Set the number of workers of an application.
+    Scale(ScaleArguments),
+    /// Stop an application, or the whole host, after its running requests.
+    Stop(StopArguments),
+    /// Start an application that was stopped.
+    Start(AppArguments),
+    /// Replace an application's workers by new ones, without losing a request.
+    Restart(AppArguments),
 }
 
 /// Kind of application.
@@ -153,6 +178,11 @@ pub(crate) struct ServeArguments {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) max_requests_jitter: u64,
 
+    /// Import the application once and fork the workers from that process: they start in milliseconds and share memory.
+    /// What an application opens while it is imported is shared too (docs/preload.md)
+    #[arg(long)]
+    pub(crate) preload: bool,
+
     /// Restart workers when a Python file in the directory changes (for development)
     #[arg(long)]
     pub(crate) reload: bool,
@@ -192,6 +222,71 @@ pub(crate) struct ServeArguments {
     /// What is said on standard error
     #[arg(long, value_enum, default_value_t = Level::Info)]
     pub(crate) log_level: Level,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HostArguments {
+    /// The configuration
+    #[arg(value_name = "FILE", default_value = "serpentry.toml")]
+    pub(crate) file: PathBuf,
+
+    /// Reload when the file changes
+    #[arg(long)]
+    pub(crate) watch: bool,
+
+    /// Do not show on standard error what the applications write; it is in their logs in any case
+    #[arg(long)]
+    pub(crate) no_echo: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArguments {
+    /// The project's directory; nothing in it is run
+    #[arg(default_value = ".")]
+    pub(crate) directory: PathBuf,
+
+    /// The file to write [default: serpentry.toml in the directory]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Write to standard output instead, as if to that file
+    #[arg(long)]
+    pub(crate) print: bool,
+
+    /// Overwrite the file if there is one
+    #[arg(long, conflicts_with = "print")]
+    pub(crate) force: bool,
+
+    /// Carry over this configuration of NGINX Unit (JSON) instead of looking at the files
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArguments {
+    /// The configuration
+    #[arg(value_name = "FILE", default_value = "serpentry.toml")]
+    pub(crate) file: PathBuf,
+
+    /// Print the problems as JSON on standard output
+    #[arg(long, conflicts_with = "print")]
+    pub(crate) json: bool,
+
+    /// Print what every setting comes to, and where it came from
+    #[arg(long)]
+    pub(crate) print: bool,
+
+    /// Print the JSON Schema of the file, for editors
+    #[arg(long, conflicts_with_all = ["json", "print", "file"])]
+    pub(crate) schema: bool,
+}
+
+/// What can be in a configuration.
+fn keys() -> String {
+    format!(
+        "Keys of the file, with their defaults (docs/configuration.md says more):\n\n{}",
+        config::reference::summary()
+    )
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -1,13 +1,24 @@
 //! The program: reads the command line, wires the parts together, and turns what happened into an exit status.
 
+mod check;
 mod cli;
-mod driver;
+mod commands;
 mod exit;
 mod extension;
+mod family;
+mod host;
+mod hosting;
+mod init;
 mod interpreter;
+mod listening;
+mod load;
+mod logs;
+mod output;
 mod process;
 mod say;
 mod serve;
+mod service_manager;
+mod template;
 mod units;
 mod watch;
 
@@ -23,9 +34,20 @@ fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let result = match cli.command {
         cli::Command::Serve(arguments) => serve::run(&arguments),
+        cli::Command::Host(arguments) => hosting::run(&arguments),
+        cli::Command::Check(arguments) => check::run(&arguments),
+        cli::Command::Logs(arguments) => logs::command::run(&arguments),
+        cli::Command::Init(arguments) => init::run(&arguments),
+        cli::Command::Status(arguments) => commands::status(&arguments),
+        cli::Command::Reload(arguments) => commands::reload(&arguments),
+        cli::Command::Scale(arguments) => commands::scale(&arguments),
+        cli::Command::Stop(arguments) => commands::stop(&arguments),
+        cli::Command::Start(arguments) => commands::start(&arguments),
+        cli::Command::Restart(arguments) => commands::restart(&arguments),
     };
     match result {
         Ok(status) => status,
+        Err(error) if error.is::<output::Closed>() => ExitCode::SUCCESS,
         Err(error) => {
             say::error(format_args!("{error:#}"));
             exit::of(&error)

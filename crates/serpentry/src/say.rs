@@ -37,6 +37,16 @@ pub(crate) fn debug(text: fmt::Arguments<'_>) {
     line(Level::Debug, "debug: ", text);
 }
 
+/// At a level that the caller has worked out.
+pub(crate) fn at(level: Level, text: fmt::Arguments<'_>) {
+    match level {
+        Level::Error => error(text),
+        Level::Warning => warning(text),
+        Level::Info => info(text),
+        Level::Debug => debug(text),
+    }
+}
+
 fn line(level: Level, mark: &str, text: fmt::Arguments<'_>) {
     if level as u8 > LEVEL.load(Ordering::Relaxed) {
         return;

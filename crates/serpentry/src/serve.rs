@@ -1,68 +1,75 @@
 //! `serpentry serve`: one application, from its command line to its end.
+//!
+//! It is a host of one application, without a file and without a state directory: what the command line does not set is as in
+//! a configuration file that says nothing.
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::rc::Rc;
 
 use anyhow::{Context as _, bail};
-use router::{AccessLog, Listener, LogFormat, LogTarget};
-use serde_json::json;
+use clap::ValueEnum;
+use config::Named;
+use router::{AccessLog, HostSettings, Listener, LogFormat, LogTarget};
 
 use crate::cli::{self, Concurrency, ServeArguments};
-use crate::driver::{self, Driver};
 use crate::exit::Usage;
 use crate::extension::Extension;
-use crate::process::Template;
-use crate::{interpreter, say};
-
-/// How long an interrupted request may take to stop before its worker is given up.
-const INTERRUPT_GRACE: Duration = Duration::from_secs(2);
-
-/// Requests at a time in one event loop.
-const ASYNC_SLOTS: u32 = 1000;
-
-/// Largest WebSocket message.
-const MESSAGE_SIZE: usize = 16 * 1024 * 1024;
+use crate::host::spec::{self, Spec};
+use crate::host::{Host, Options, change};
+use crate::process::Output;
+use crate::{interpreter, listening, say};
 
 /// Room for a request head on the wire to the worker.
 const LARGEST_HEADER: u64 = 128 * 1024;
 
+/// The application's name where one is needed: nobody sees it.
+const NAME: &str = "app";
+
 pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
     say::set_level(arguments.log_level);
     check(arguments)?;
-    raise_descriptor_limit();
+    listening::raise_descriptor_limit();
     let directory = std::path::absolute(&arguments.chdir).context("--chdir")?;
     if !directory.is_dir() {
         bail!(Usage(format!("the application's directory {} does not exist", directory.display())));
     }
     let interpreter = interpreter::find(arguments.python.as_deref(), &directory)?;
     let extension = Extension::find()?;
-    let listeners =
-        addresses(arguments).iter().map(|address| bind(address)).collect::<anyhow::Result<Vec<_>>>()?;
+    let listeners = listeners(arguments)?;
     let access_log =
         arguments.access_log.as_deref().map(|target| open_log(target, arguments.log_format)).transpose()?;
-    for listener in &listeners {
-        say::info(format_args!("listening on {}", listener.describe()));
+    let listening: Vec<String> = listeners.iter().map(Listener::describe).collect();
+    for address in &listening {
+        say::info(format_args!("listening on {address}"));
     }
 
-    let template = Template {
-        interpreter,
-        extension,
-        directory,
-        environment: arguments.env.clone(),
-        settings: worker_settings(arguments),
+    let app = application(arguments, &directory)?;
+    let mut spec = spec::of_app(&app, interpreter, &extension, Output::Inherit);
+    spec.router.root_path.clone_from(&arguments.root_path);
+    // While developing, an application that does not start is waited for: the next change may mend it.
+    spec.supervisor.give_up_on_first_boot_failure = !arguments.reload;
+    let seed = listening::seed();
+    let settings = host_settings(arguments, &spec);
+    let specs = vec![Rc::new(spec)];
+    let (apps, routes) = change::first(&specs, Some(NAME));
+    let router = router::start(router::Start { host: settings, apps, routes, listeners, access_log, seed })
+        .context("cannot start the router")?;
+    let options = Options {
+        graceful_timeout: arguments.graceful_timeout,
+        single: true,
+        watch_code: arguments.reload,
+        watch_file: false,
+        source: None,
+        default_app: Some(NAME.to_owned()),
+        seed,
+        logs: None,
     };
-    let seed = seed();
-    let router =
-        router::start(router::Start { settings: router_settings(arguments)?, listeners, access_log, seed })
-            .context("cannot start the router")?;
-    let supervisor = supervisor::Supervisor::new(supervisor_settings(arguments), seed);
-    let options = driver::Options { graceful_timeout: arguments.graceful_timeout, watch: arguments.reload };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
-        .context("cannot start the supervisor")?;
-    runtime.block_on(Driver::new(supervisor, router, template, options).run())
+        .context("cannot start the host")?;
+    runtime.block_on(Host::new(router, listening, options).run(specs))
 }
 
 /// Combinations that clap cannot refuse.
@@ -83,48 +90,21 @@ fn check(arguments: &ServeArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A host of thousands of connections needs as many descriptors; the hard limit is what we are allowed.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    if setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_err() {
-        say::debug(format_args!("the limit of open files cannot be raised"));
-    }
-}
-
-fn addresses(arguments: &ServeArguments) -> Vec<String> {
+/// In this order: `--bind`, the sockets of a service manager, `PORT`, the default.
+fn listeners(arguments: &ServeArguments) -> anyhow::Result<Vec<Listener>> {
     if !arguments.bind.is_empty() {
-        return arguments.bind.clone();
+        return arguments.bind.iter().map(|address| listening::bind(address)).collect();
+    }
+    let passed = listening::passed()?;
+    if !passed.is_empty() {
+        return Ok(passed);
     }
     // The convention of Heroku and those who follow it: a port in the environment means all interfaces.
-    match std::env::var("PORT") {
-        Ok(port) if !port.is_empty() => vec![format!("0.0.0.0:{port}")],
-        _ => vec!["127.0.0.1:8000".to_owned()],
-    }
-}
-
-fn bind(address: &str) -> anyhow::Result<Listener> {
-    let context = || format!("cannot listen on {address}");
-    if let Some(path) = address.strip_prefix("unix:") {
-        return Listener::unix(Path::new(path)).with_context(context);
-    }
-    if let Some(number) = address.strip_prefix("fd://") {
-        let fd = number.parse().map_err(|_| Usage(format!("{address}: fd:// needs a number")))?;
-        return Ok(Listener::Tcp(jail::listener_from_fd(fd)?));
-    }
-    // ":8000" means all interfaces, "example.org" alone port 8000.
-    let bare_ipv6 = address.matches(':').count() > 1 && !address.starts_with('[');
-    let full = match address.rsplit_once(':').filter(|_| !bare_ipv6) {
-        Some(("", port)) => format!("0.0.0.0:{port}"),
-        Some((_, port)) if port.parse::<u16>().is_ok() => address.to_owned(),
-        _ if address.contains(':') && !address.starts_with('[') => {
-            bail!(Usage(format!(
-                "{address}: an address looks like HOST:PORT, [IPv6]:PORT, unix:PATH or fd://N"
-            )))
-        }
-        _ => format!("{address}:8000"),
+    let address = match std::env::var("PORT") {
+        Ok(port) if !port.is_empty() => format!("0.0.0.0:{port}"),
+        _ => "127.0.0.1:8000".to_owned(),
     };
-    Listener::tcp(&full).with_context(context)
+    Ok(vec![listening::bind(&address)?])
 }
 
 fn open_log(target: &Path, format: cli::LogFormat) -> anyhow::Result<AccessLog> {
@@ -139,66 +119,57 @@ fn open_log(target: &Path, format: cli::LogFormat) -> anyhow::Result<AccessLog> 
         .with_context(|| format!("cannot open the access log {}", target.display()))
 }
 
-fn worker_settings(arguments: &ServeArguments) -> serde_json::Value {
-    let name = |value: &dyn clap_name::Name| value.name();
-    json!({
-        "app": arguments.app,
-        "factory": arguments.factory,
-        "interface": name(&arguments.interface),
-        "concurrency": name(&arguments.concurrency),
-        "threads": arguments.threads,
-        "lifespan": name(&arguments.lifespan),
-        "loop": name(&arguments.event_loop),
-        "async_slots": ASYNC_SLOTS,
-    })
+/// The application of an empty file, with what the command line says.
+fn application(arguments: &ServeArguments, directory: &Path) -> anyhow::Result<config::App> {
+    let environment =
+        config::Environment { directory: directory.to_owned(), ..config::Environment::default() };
+    let empty = format!("[apps.{NAME}]\napp = \"module\"\n");
+    let resolved = config::load(empty.as_bytes(), "the command line", &environment);
+    let Some(mut app) = resolved.ok().and_then(|mut resolved| resolved.plan.apps.pop()) else {
+        bail!("an empty configuration is refused; this is a defect of serpentry");
+    };
+    app.app.clone_from(&arguments.app);
+    app.factory = arguments.factory;
+    app.interface = named(&arguments.interface)?;
+    app.concurrency = named(&arguments.concurrency)?;
+    app.threads = arguments.threads.into();
+    app.lifespan = named(&arguments.lifespan)?;
+    app.event_loop = named(&arguments.event_loop)?;
+    app.workers.min = arguments.workers.into();
+    app.workers.max = arguments.workers.into();
+    app.preload = arguments.preload;
+    app.env.clone_from(&arguments.env);
+    app.max_requests = Some(arguments.max_requests).filter(|requests| *requests > 0);
+    app.max_requests_jitter = arguments.max_requests_jitter;
+    app.start_timeout = arguments.start_timeout;
+    app.graceful_timeout = arguments.graceful_timeout;
+    let limits = &mut app.limits;
+    limits.connections = arguments.connections;
+    limits.queue = arguments.queue;
+    limits.queue_timeout = arguments.queue_timeout;
+    limits.request_timeout = Some(arguments.timeout).filter(|timeout| !timeout.is_zero());
+    limits.header_timeout = arguments.header_timeout;
+    limits.body_timeout = arguments.body_timeout;
+    limits.keepalive_timeout = arguments.keep_alive;
+    limits.header_size = arguments.max_header;
+    limits.body_size = arguments.max_body;
+    Ok(app)
 }
 
-/// The name of an enum value on the command line, which is also its name in the worker's settings.
-mod clap_name {
-    pub(super) trait Name {
-        fn name(&self) -> String;
-    }
-
-    impl<T: clap::ValueEnum> Name for T {
-        fn name(&self) -> String {
-            self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
-        }
-    }
+/// The same word on the command line and in the file.
+fn named<T: Named>(value: &impl ValueEnum) -> anyhow::Result<T> {
+    let value = value.to_possible_value();
+    let word = value.as_ref().map_or("", |value| value.get_name());
+    T::from_name(word).with_context(|| format!("{word} is no setting; this is a defect of serpentry"))
 }
 
-fn router_settings(arguments: &ServeArguments) -> anyhow::Result<router::Settings> {
-    Ok(router::Settings {
-        queue: arguments.queue,
-        queue_timeout: arguments.queue_timeout,
-        request_timeout: Some(arguments.timeout).filter(|timeout| !timeout.is_zero()),
-        interrupt_grace: INTERRUPT_GRACE,
-        header_timeout: arguments.header_timeout,
-        body_timeout: arguments.body_timeout,
-        keepalive_timeout: arguments.keep_alive,
-        header_size: usize::try_from(arguments.max_header)?,
-        body_size: arguments.max_body,
-        message_size: MESSAGE_SIZE,
+fn host_settings(arguments: &ServeArguments, spec: &Spec) -> HostSettings {
+    HostSettings {
         connections: arguments.connections,
-        root_path: arguments.root_path.clone(),
+        header_timeout: arguments.header_timeout,
+        keepalive_timeout: arguments.keep_alive,
+        body_timeout: arguments.body_timeout,
+        header_size: spec.router.header_size,
         trusted_proxies: arguments.forwarded_allow_ips.clone(),
-    })
-}
-
-fn supervisor_settings(arguments: &ServeArguments) -> supervisor::Settings {
-    supervisor::Settings {
-        workers: arguments.workers.into(),
-        start_timeout: arguments.start_timeout,
-        graceful_timeout: arguments.graceful_timeout,
-        max_requests: Some(arguments.max_requests).filter(|requests| *requests > 0),
-        max_requests_jitter: arguments.max_requests_jitter,
-        // While developing, an application that does not start is waited for: the next change may mend it.
-        give_up_on_first_boot_failure: !arguments.reload,
-        ..supervisor::Settings::default()
     }
-}
-
-/// A number that differs between runs; nothing secret depends on it.
-fn seed() -> u64 {
-    use std::hash::{BuildHasher as _, Hasher as _};
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
 }

@@ -31,6 +31,31 @@ pub(crate) fn start(directory: PathBuf, changes: mpsc::Sender<()>) {
     });
 }
 
+/// Send a message whenever the file changes. Its content counts, since editors and configuration tools replace files and links.
+pub(crate) fn file(path: PathBuf, changes: mpsc::Sender<()>) {
+    tokio::task::spawn_local(async move {
+        let mut before = None;
+        loop {
+            let file = path.clone();
+            let read = tokio::task::spawn_blocking(move || fs::read(file).ok().map(|bytes| content(&bytes)));
+            // A file that is not there for a moment is being replaced.
+            if let Ok(Some(now)) = read.await {
+                if before.is_some_and(|before| before != now) {
+                    let _ = changes.try_send(());
+                }
+                before = Some(now);
+            }
+            tokio::time::sleep(PERIOD).await;
+        }
+    });
+}
+
+fn content(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// A number that differs when any file's path, size or time of change does.
 fn fingerprint(directory: &Path) -> u64 {
     let mut sum = 0_u64;

@@ -23,9 +23,10 @@ pub enum Action {
     Kill { worker: WorkerId, why: KillReason },
     /// For the log.
     Notice(Notice),
-    /// As many workers as wanted are ready for the first time. Issued at most once.
+    /// `min` workers are ready for the first time; with `min` 0, at once. Issued at most once for each start.
     FirstReady,
-    /// No process is left and none will be started. Issued exactly once; `failed` is the reason if the app never served.
+    /// No process is left and none is started before `Event::Start`. Issued once for each stop; `failed` is the reason if the
+    /// first boot failed.
     Stopped { failed: Option<String> },
 }
 
@@ -34,6 +35,8 @@ pub enum Action {
 pub enum DrainReason {
     /// It used up its `max_requests` and its replacement is ready.
     Quota,
+    /// It used too much memory, and its replacement is ready or needs its room.
+    Outgrown,
     /// One of its requests is stuck; the others get `hang_grace` to finish.
     Hung,
     /// A newer generation is active.
@@ -69,6 +72,21 @@ pub enum KillReason {
     GaveUp,
 }
 
+/// Why the number of wanted workers changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ScaleReason {
+    /// A request waited and all workers were busy, or none was there.
+    Demand,
+    /// One worker fewer would have done for the whole idle time.
+    Idle,
+    /// The operator asked for this number.
+    Operator,
+    /// The configured limits changed.
+    Limits,
+    /// Workers could not be started, and when the pause was over nobody waited for them any more.
+    NotAwaited,
+}
+
 /// Something worth a line in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
@@ -87,7 +105,7 @@ pub enum Notice {
     /// Another reload came before this one was done.
     ReloadSuperseded { generation: u64 },
     /// The number of wanted workers changed.
-    Scaled { from: usize, to: usize },
+    Scaled { from: usize, to: usize, why: ScaleReason },
     /// `SIGKILL` did not end this process yet (it may be in an uninterruptible system call); it is sent again.
     StillAlive { worker: WorkerId, pid: Option<u32> },
 }
@@ -113,10 +131,23 @@ impl fmt::Display for DrainReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Quota => "served its maximum of requests",
+            Self::Outgrown => "outgrew its memory",
             Self::Hung => "a request hung",
             Self::Reload => "its generation was replaced",
             Self::ScaleDown => "fewer workers are wanted",
             Self::Stop => "stopping",
+        })
+    }
+}
+
+impl fmt::Display for ScaleReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Demand => "requests wait",
+            Self::Idle => "idle",
+            Self::Operator => "as the operator asked",
+            Self::Limits => "as configured",
+            Self::NotAwaited => "nobody waits for them any more",
         })
     }
 }
@@ -136,6 +167,9 @@ impl fmt::Display for Notice {
             Self::BackOff { delay, round, .. } => {
                 write!(f, "next worker is started in {:.1} s (pause {round} in a row)", delay.as_secs_f64())
             }
+            Self::ReloadStarted { generation, workers: 0 } => {
+                write!(f, "reload: no worker runs, generation {generation} begins with the next request")
+            }
             Self::ReloadStarted { generation, workers } => {
                 write!(f, "reload: starting {workers} workers of generation {generation}")
             }
@@ -149,7 +183,7 @@ impl fmt::Display for Notice {
             Self::ReloadSuperseded { generation } => {
                 write!(f, "reload to generation {generation} abandoned for a newer one")
             }
-            Self::Scaled { from, to } => write!(f, "scaled from {from} to {to} workers"),
+            Self::Scaled { from, to, why } => write!(f, "scaled from {from} to {to} workers: {why}"),
             Self::StillAlive { worker, pid } => {
                 write!(f, "worker {worker}{} is still alive after SIGKILL, sending it again", Pid(*pid))
             }

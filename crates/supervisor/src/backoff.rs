@@ -79,6 +79,11 @@ impl Backoff {
         (self.resume_at > now).then_some(self.resume_at)
     }
 
+    /// A pause is over, and whether workers can be started is not known yet.
+    pub(crate) fn is_probing(&self, now: Duration) -> bool {
+        self.probing && now >= self.resume_at
+    }
+
     pub(crate) fn round(&self) -> u32 {
         self.round
     }
@@ -132,6 +137,14 @@ impl Backoff {
         self.round_began = None;
         self.last_trouble = None;
         self.probing = false;
+    }
+
+    /// An operator wants a try now: the pause is over and the next one is a first one. Still one worker at a time.
+    pub(crate) fn try_again(&mut self) {
+        self.round = 0;
+        self.fast_deaths = 0;
+        self.resume_at = Duration::ZERO;
+        self.round_began = None;
     }
 
     /// Pause from now on. Workers of one batch fail together: only the first of them raises the round.
@@ -235,6 +248,20 @@ mod tests {
         assert_eq!((backoff.round(), backoff.allowance(seconds(20), 1)), (1, usize::MAX));
         backoff.proved_stable(seconds(11));
         assert_eq!(backoff.round(), 0);
+    }
+
+    #[test]
+    fn an_operator_ends_the_pause_but_not_the_caution() {
+        let (mut backoff, mut random) = backoff();
+        for second in 1..8 {
+            backoff.start_failed(seconds(second), seconds(second), &mut random);
+        }
+        assert!(!backoff.is_probing(seconds(8)));
+        backoff.try_again();
+        assert!(backoff.is_probing(seconds(8)));
+        assert_eq!((backoff.allowance(seconds(8), 0), backoff.allowance(seconds(8), 1)), (1, 0));
+        let pause = backoff.start_failed(seconds(9), seconds(8), &mut random);
+        assert_eq!((pause.delay, pause.round), (seconds(1), 1));
     }
 
     #[test]

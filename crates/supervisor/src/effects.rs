@@ -15,7 +15,7 @@ impl Supervisor {
     pub(crate) fn admit(&mut self, now: Duration, id: WorkerId) {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.admitted_at = Some(now);
-            self.ever_ready = true;
+            self.first_boot_over = true;
             self.actions.push(Action::Admit { worker: id });
         }
     }

@@ -3,6 +3,7 @@
 //! Events are facts, not requests to be believed: one that does not fit the worker's state is ignored.
 
 use std::fmt;
+use std::time::Duration;
 
 /// Names one worker of one application; never used twice, unlike a pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,7 +21,8 @@ pub enum ExitStatus {
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// Begin: spawn the first workers. Later ones are ignored.
+    /// Begin, also after `Action::Stopped`: spawn the first workers. While running: end a pause under way and try now.
+    /// Ignored while stopping.
     Start,
     /// The process exists; the answer to `Action::Spawn`.
     Spawned { worker: WorkerId, pid: u32 },
@@ -35,6 +37,8 @@ pub enum Event {
     Exited { worker: WorkerId, status: ExitStatus },
     /// The router handed over as many requests as `Action::Spawn` allowed. It keeps using the worker until `Action::Drain`.
     QuotaReached { worker: WorkerId },
+    /// The worker uses more memory than it is given before it is replaced. `room`: another worker fits beside it.
+    Outgrown { worker: WorkerId, room: bool },
     /// A request passed its deadline and could not be interrupted. The router has stopped giving it requests.
     Hung { worker: WorkerId },
     /// The worker broke the protocol.
@@ -43,10 +47,17 @@ pub enum Event {
     Drained { worker: WorkerId },
     /// Replace all workers by a new generation, without losing a request.
     Reload,
-    /// This many workers more, or fewer when negative.
+    /// A request waits and no slot is free. Repeated at least every 50 ms while that is so.
+    Demand,
+    /// What the requests needed since the last `Load`, about a second ago: slots in use at once at most, in workers, rounded
+    /// up; and requests that wait now. May stay away while there are no requests.
+    Load { busy_workers: usize, waiting: usize },
+    /// The operator wants this many workers more, or fewer when negative.
     Scale(i32),
-    /// Exactly this many workers.
+    /// The operator wants exactly this many workers.
     SetTarget(usize),
+    /// The configured limits changed (the fields of `Settings`); ends what `Scale` and `SetTarget` began.
+    SetLimits { min: usize, max: usize, idle: Duration },
     /// Stop gracefully: drain, then kill at the deadline.
     Stop,
     /// Kill everything at once. May follow `Stop`.

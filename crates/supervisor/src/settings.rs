@@ -1,17 +1,24 @@
 //! What may be configured, with the defaults.
 //!
-//! Values are taken as they are, except that [`Settings::checked`] raises zeros which would make no sense.
+//! Values are taken as they are, except that [`Settings::checked`] raises zeros which would make no sense (for the numbers
+//! of workers `elastic.rs` does, because these change).
 
 use std::time::Duration;
+
+/// An operator's number of workers ends here (or at `max_workers`, if that is more): a slip of the finger must not fill the
+/// machine with processes.
+pub const MOST_WORKERS: usize = 256;
 
 /// Settings of one application's supervisor. All durations are wall-clock time as the driver measures it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// How many workers to start with; at least 1.
-    pub workers: usize,
-    /// Scaling stops here; at least `workers`.
+    /// There are never fewer workers wanted. 0: none is started before the first request.
+    pub min_workers: usize,
+    /// Requests that wait raise the number of workers up to this; at least `min_workers`, at least 1.
     pub max_workers: usize,
-    /// How many replacements of workers that reached their quota may run beside the wanted number; at least 1.
+    /// A worker above `min_workers` leaves when it was not needed for so long; at least 2 s.
+    pub idle: Duration,
+    /// How many replacements of retiring workers may run beside the wanted number; at least 1.
     pub surge: usize,
     /// From `Action::Spawn` to `Event::Ready`.
     pub start_timeout: Duration,
@@ -40,8 +47,9 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            workers: 1,
-            max_workers: 256,
+            min_workers: 1,
+            max_workers: 1,
+            idle: Duration::from_secs(300),
             surge: 1,
             start_timeout: Duration::from_secs(60),
             graceful_timeout: Duration::from_secs(30),
@@ -62,8 +70,6 @@ impl Settings {
     /// The same with every bound that other code relies on: no zero counts, no empty intervals, ordered limits.
     pub(crate) fn checked(mut self) -> Self {
         let tick = Duration::from_millis(1);
-        self.workers = self.workers.max(1);
-        self.max_workers = self.max_workers.max(self.workers);
         self.surge = self.surge.max(1);
         // A deadline must lie after the step that sets it, or the driver would spin.
         for timeout in

@@ -8,14 +8,15 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::time::Duration;
 
-use crate::action::{Action, DrainReason, KillReason, Notice};
+use crate::action::{Action, DrainReason, KillReason, Notice, ScaleReason};
 use crate::backoff::Backoff;
+use crate::elastic::Elastic;
+use crate::endings::{Cause, Endings, Failure};
 use crate::event::{Event, WorkerId};
 use crate::lifecycle::Input;
 use crate::random::Random;
 use crate::settings::Settings;
-use crate::status::{AppState, Status, WorkerStatus};
-use crate::worker::{Worker, WorkerState};
+use crate::worker::{Retirement, Worker, WorkerState};
 
 /// The supervisor of one application; see the crate's documentation for its rules.
 #[derive(Debug)]
@@ -24,8 +25,8 @@ pub struct Supervisor {
     pub(crate) random: Random,
     pub(crate) backoff: Backoff,
     pub(crate) phase: Phase,
-    /// Wanted workers, and the highest this ever was.
-    pub(crate) target: usize,
+    /// The number of wanted workers, and the highest it ever was.
+    pub(crate) elastic: Elastic,
     pub(crate) peak: usize,
     /// The generation that serves, the one a reload is starting, and the last number given out.
     pub(crate) active: u64,
@@ -33,10 +34,16 @@ pub struct Supervisor {
     pub(crate) last_generation: u64,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     pub(crate) last_worker: u64,
-    /// A worker was admitted at least once; all wanted ones were at least once.
-    pub(crate) ever_ready: bool,
-    pub(crate) all_ready_once: bool,
-    failed: Option<String>,
+    /// A worker was admitted since the start, or none is wanted: a failed boot is not the first any more.
+    pub(crate) first_boot_over: bool,
+    /// `Action::FirstReady` was issued since the start.
+    pub(crate) announced: bool,
+    /// As many workers as `min` wants, at least one, have served since the start or the last sleep.
+    pub(crate) up: bool,
+    /// Why the first boot failed, until `Action::Stopped` says it.
+    pub(crate) failed: Option<String>,
+    pub(crate) endings: Endings,
+    pub(crate) last_failure: Option<Failure>,
     clock: Duration,
     pub(crate) actions: Vec<Action>,
 }
@@ -53,20 +60,24 @@ impl Supervisor {
     /// Nothing is started before `Event::Start`. `seed` decides the jitter of quotas and pauses.
     pub fn new(settings: Settings, seed: u64) -> Self {
         let settings = settings.checked();
+        let elastic = Elastic::new(&settings);
         Self {
             random: Random::new(seed),
             backoff: Backoff::new(&settings),
             phase: Phase::Idle,
-            target: settings.workers,
-            peak: settings.workers,
+            peak: elastic.target(),
+            elastic,
             active: 0,
             candidate: None,
             last_generation: 0,
             workers: BTreeMap::new(),
             last_worker: 0,
-            ever_ready: false,
-            all_ready_once: false,
+            first_boot_over: false,
+            announced: false,
+            up: false,
             failed: None,
+            endings: Endings::default(),
+            last_failure: None,
             clock: Duration::ZERO,
             actions: Vec::new(),
             settings,
@@ -84,99 +95,77 @@ impl Supervisor {
         mem::take(&mut self.actions)
     }
 
+    /// Take over the times and quotas of a new configuration, for workers started and drained from now on. The numbers of
+    /// workers are changed by [`Event::SetLimits`].
+    pub fn set_times(&mut self, settings: &Settings) {
+        let settings = settings.clone().checked();
+        self.settings.start_timeout = settings.start_timeout;
+        self.settings.graceful_timeout = settings.graceful_timeout;
+        self.settings.hang_grace = settings.hang_grace;
+        self.settings.max_requests = settings.max_requests;
+        self.settings.max_requests_jitter = settings.max_requests_jitter;
+    }
+
     /// When `step` must be called at the latest, with `Event::Tick` if nothing happens; always after the last step.
     /// `None`: nothing is due until an event comes.
     pub fn next_deadline(&self) -> Option<Duration> {
         let workers = self.workers.values().filter_map(|worker| worker.deadline).min();
-        let attempt = self.next_attempt();
-        workers.into_iter().chain(attempt).min()
+        workers.into_iter().chain(self.next_attempt()).chain(self.next_shrink()).min()
     }
 
-    /// The situation after the last step.
-    pub fn status(&self) -> Status {
-        let serving =
-            self.workers.values().filter(|w| w.state.is_serving() && w.admitted_at.is_some()).count();
-        let state = match self.phase {
-            Phase::Idle => AppState::Idle,
-            Phase::Stopping => AppState::Stopping,
-            Phase::Stopped => AppState::Stopped,
-            Phase::Running if !self.all_ready_once => AppState::Starting,
-            Phase::Running if serving >= self.target => AppState::Serving,
-            Phase::Running if serving > 0 => AppState::Degraded,
-            Phase::Running => AppState::Down,
-        };
-        let worker = |(id, worker): (&WorkerId, &Worker)| WorkerStatus {
-            id: *id,
-            pid: worker.pid,
-            generation: worker.generation,
-            state: worker.state,
-            since: worker.since,
-        };
-        Status {
-            state,
-            target: self.target,
-            serving,
-            generation: self.active,
-            reloading: self.candidate,
-            next_attempt: self.next_attempt(),
-            backoff_round: self.backoff.round(),
-            workers: self.workers.iter().map(worker).collect(),
-        }
-    }
-
-    fn next_attempt(&self) -> Option<Duration> {
+    pub(crate) fn next_attempt(&self) -> Option<Duration> {
         if self.wants_more_workers() { self.backoff.resume_at(self.clock) } else { None }
     }
 
     fn handle(&mut self, now: Duration, event: Event) {
         match event {
-            Event::Start => self.start(),
+            Event::Start => self.start(now),
             Event::Spawned { worker, pid } => self.spawned(now, worker, pid),
             Event::SpawnFailed { worker, error } => self.spawn_failed(now, worker, &error),
             Event::Ready { worker } => self.ready(now, worker),
             Event::BootFailed { worker, reason } => {
                 if let Some(before) = self.advance(now, worker, Input::BootFailed) {
                     self.condemn(now, worker, KillReason::BootFailed);
-                    self.lost(now, worker, &before, reason);
+                    self.lost(now, worker, &before, Cause::BootFailed, reason);
                 }
             }
             Event::Exited { worker, status } => {
                 if let Some(before) = self.advance(now, worker, Input::Exited) {
-                    self.lost(now, worker, &before, status.to_string());
+                    let cause = Cause::of_exit(before.state.is_starting(), status);
+                    self.lost(now, worker, &before, cause, status.to_string());
                 }
             }
             Event::QuotaReached { worker } => {
-                // Only an admitted worker can have been given requests.
-                if self.workers.get(&worker).is_some_and(|w| w.admitted_at.is_some()) {
-                    self.advance(now, worker, Input::Quota);
-                }
+                self.retire(now, worker, Retirement { why: DrainReason::Quota, room: true });
+            }
+            Event::Outgrown { worker, room } => {
+                self.retire(now, worker, Retirement { why: DrainReason::Outgrown, room });
             }
             Event::Hung { worker } => self.hung(now, worker),
             Event::Misbehaved { worker, reason } => {
                 if let Some(before) = self.advance(now, worker, Input::Misbehaved) {
                     self.condemn(now, worker, KillReason::Misbehaved);
-                    self.lost(now, worker, &before, reason);
+                    self.lost(now, worker, &before, Cause::Misbehaved, reason);
                 }
             }
             Event::Drained { worker } => self.drained(now, worker),
             Event::Reload => self.reload(now),
+            Event::Demand => self.demand(now),
+            Event::Load { busy_workers, waiting } => self.elastic.load(now, busy_workers, waiting),
             Event::Scale(delta) => {
                 let delta = isize::try_from(delta).unwrap_or(0);
-                self.set_target(self.target.saturating_add_signed(delta));
+                let workers = self.elastic.target().saturating_add_signed(delta);
+                self.retarget(ScaleReason::Operator, |elastic| elastic.pin(now, workers));
             }
-            Event::SetTarget(target) => self.set_target(target),
+            Event::SetTarget(workers) => {
+                self.retarget(ScaleReason::Operator, |elastic| elastic.pin(now, workers));
+            }
+            Event::SetLimits { min, max, idle } => {
+                self.retarget(ScaleReason::Limits, |elastic| elastic.set_limits(now, min, max, idle));
+            }
             Event::Stop => self.stop(now),
             Event::StopNow => self.stop_now(now, KillReason::Stop),
             Event::Tick => {}
-        }
-    }
-
-    fn start(&mut self) {
-        if self.phase == Phase::Idle {
-            self.phase = Phase::Running;
-            self.last_generation = 1;
-            self.active = 1;
-            self.actions.push(Action::Activate { generation: 1 });
         }
     }
 
@@ -200,7 +189,7 @@ impl Supervisor {
             return;
         }
         if let Some(before) = self.advance(now, id, Input::SpawnFailed) {
-            self.lost(now, id, &before, format!("could not be started: {error}"));
+            self.lost(now, id, &before, Cause::BootFailed, format!("could not be started: {error}"));
         }
     }
 
@@ -217,6 +206,24 @@ impl Supervisor {
         }
     }
 
+    fn demand(&mut self, now: Duration) {
+        if self.phase == Phase::Running {
+            let grow = self.all_wanted_are_ready();
+            self.retarget(ScaleReason::Demand, |elastic| elastic.demand(now, grow));
+        }
+    }
+
+    /// The first reason counts.
+    fn retire(&mut self, now: Duration, id: WorkerId, retirement: Retirement) {
+        // Only an admitted worker can have been given requests.
+        if self.workers.get(&id).is_some_and(|worker| worker.admitted_at.is_some())
+            && self.advance(now, id, Input::Retire).is_some()
+            && let Some(worker) = self.workers.get_mut(&id)
+        {
+            worker.retirement = Some(retirement);
+        }
+    }
+
     fn hung(&mut self, now: Duration, id: WorkerId) {
         let Some(before) = self.advance(now, id, Input::Hung) else {
             return;
@@ -228,7 +235,7 @@ impl Supervisor {
         }
         if before.state.is_serving() {
             self.actions.push(Action::Drain { worker: id, why: DrainReason::Hung });
-            self.lost(now, id, &before, "a request hung".to_owned());
+            self.lost(now, id, &before, Cause::Hung, "a request hung".to_owned());
         }
     }
 
@@ -237,61 +244,14 @@ impl Supervisor {
         self.advance(now, id, Input::Drained);
     }
 
-    fn reload(&mut self, now: Duration) {
-        if self.phase != Phase::Running {
-            return;
-        }
-        if let Some(generation) = self.candidate {
-            self.actions.push(Action::Notice(Notice::ReloadSuperseded { generation }));
-            self.abandon_candidate(now);
-        }
-        self.last_generation += 1;
-        self.candidate = Some(self.last_generation);
-        let notice = Notice::ReloadStarted { generation: self.last_generation, workers: self.target };
-        self.actions.push(Action::Notice(notice));
-    }
-
-    fn set_target(&mut self, wanted: usize) {
-        let to = wanted.clamp(1, self.settings.max_workers);
-        if matches!(self.phase, Phase::Idle | Phase::Running) && to != self.target {
-            self.actions.push(Action::Notice(Notice::Scaled { from: self.target, to }));
-            self.target = to;
-            self.peak = self.peak.max(to);
-        }
-    }
-
-    fn stop(&mut self, now: Duration) {
-        if matches!(self.phase, Phase::Stopping | Phase::Stopped) {
-            return;
-        }
-        self.phase = Phase::Stopping;
-        self.candidate = None;
-        for (id, admitted) in self.ids(|_| true) {
-            if admitted {
-                self.drain(now, id, DrainReason::Stop);
-            } else {
-                self.kill(now, id, KillReason::Stop);
-            }
-        }
-    }
-
-    fn stop_now(&mut self, now: Duration, why: KillReason) {
-        if self.phase == Phase::Stopped {
-            return;
-        }
-        self.phase = Phase::Stopping;
-        self.candidate = None;
-        for (id, _) in self.ids(|_| true) {
-            self.kill(now, id, why);
-        }
-    }
-
     /// A worker has ended, or can no longer serve, for a reason of its own. `before` is what it was until now.
-    fn lost(&mut self, now: Duration, id: WorkerId, before: &Worker, reason: String) {
+    fn lost(&mut self, now: Duration, id: WorkerId, before: &Worker, cause: Cause, reason: String) {
         if self.phase != Phase::Running || before.state.is_leaving() {
             return;
         }
         let (pid, generation) = (before.pid, before.generation);
+        self.endings.count(cause);
+        self.last_failure = Some(Failure { at: now, worker: id, generation, cause, reason: reason.clone() });
         let starting = before.state.is_starting();
         let notice = if starting {
             Notice::BootFailed { worker: id, pid, generation, reason: reason.clone() }
@@ -304,7 +264,7 @@ impl Supervisor {
             self.actions.push(Action::Notice(Notice::ReloadFailed { generation, kept, reason }));
             return self.abandon_candidate(now);
         }
-        if starting && !self.ever_ready && self.settings.give_up_on_first_boot_failure {
+        if starting && !self.first_boot_over && self.settings.give_up_on_first_boot_failure {
             self.failed = Some(reason);
             return self.stop_now(now, KillReason::GaveUp);
         }
@@ -312,20 +272,11 @@ impl Supervisor {
             Some(self.backoff.start_failed(now, before.spawned_at, &mut self.random))
         } else {
             let served = before.served(now);
-            self.backoff.died(now, before.spawned_at, served, self.target, &mut self.random)
+            self.backoff.died(now, before.spawned_at, served, self.elastic.target(), &mut self.random)
         };
         if let Some(pause) = pause {
             let notice = Notice::BackOff { until: pause.until, delay: pause.delay, round: pause.round };
             self.actions.push(Action::Notice(notice));
-        }
-    }
-
-    fn abandon_candidate(&mut self, now: Duration) {
-        let Some(generation) = self.candidate.take() else {
-            return;
-        };
-        for (id, _) in self.ids(|worker| worker.generation == generation) {
-            self.kill(now, id, KillReason::ReloadAbandoned);
         }
     }
 
@@ -340,13 +291,13 @@ impl Supervisor {
                 WorkerState::Spawning | WorkerState::Booting => {
                     self.kill(now, id, KillReason::StartTimeout);
                     let timeout = self.settings.start_timeout.as_secs_f64();
-                    self.lost(now, id, &before, format!("was not ready within {timeout} s"));
-                }
-                WorkerState::Draining | WorkerState::Finishing if before.hung => {
-                    self.kill(now, id, KillReason::HangGrace);
+                    let reason = format!("was not ready within {timeout} s");
+                    self.lost(now, id, &before, Cause::StartTimeout, reason);
                 }
                 WorkerState::Draining | WorkerState::Finishing => {
-                    self.kill(now, id, KillReason::GracefulTimeout);
+                    let why = if before.hung { KillReason::HangGrace } else { KillReason::GracefulTimeout };
+                    self.endings.count(Cause::Overdue);
+                    self.kill(now, id, why);
                 }
                 WorkerState::Dying if before.deadline.is_some_and(|at| at <= now) => {
                     self.actions.push(Action::Notice(Notice::StillAlive { worker: id, pid: before.pid }));
@@ -367,10 +318,5 @@ impl Supervisor {
                 self.backoff.proved_stable(worker.spawned_at);
             }
         }
-    }
-
-    pub(crate) fn finish(&mut self) {
-        self.phase = Phase::Stopped;
-        self.actions.push(Action::Stopped { failed: self.failed.take() });
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::action::KillReason;
+use crate::action::{DrainReason, KillReason};
 
 /// Where a worker is in its life; the diagram is in the crate's documentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,6 +39,16 @@ pub(crate) struct Worker {
     pub(crate) deadline: Option<Duration>,
     pub(crate) hung: bool,
     pub(crate) condemned: Option<KillReason>,
+    /// Why it is to be replaced, and how, once it is.
+    pub(crate) retirement: Option<Retirement>,
+}
+
+/// A worker that serves and is to be replaced.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Retirement {
+    pub(crate) why: DrainReason,
+    /// Its replacement fits beside it. If not, it keeps its place until its process is gone.
+    pub(crate) room: bool,
 }
 
 impl WorkerState {
@@ -70,7 +80,13 @@ impl Worker {
             deadline: Some(now.saturating_add(start_timeout)),
             hung: false,
             condemned: None,
+            retirement: None,
         }
+    }
+
+    /// No other worker may be started in its place while its process is there.
+    pub(crate) fn keeps_its_place(&self) -> bool {
+        self.retirement.is_some_and(|retirement| !retirement.room)
     }
 
     /// How long the router has been allowed to use it.

@@ -14,7 +14,15 @@ mod kind {
     pub(super) const INTERRUPT: u8 = 37;
     pub(super) const FINISH: u8 = 38;
     pub(super) const STACK: u8 = 39;
+    pub(super) const FORK: u8 = 40;
 }
+
+/// First byte of the one message on the birth socket of [`ControlToWorker::Fork`]: the new worker sends this as soon as its
+/// parent is the host.
+pub const BORN: u8 = b'+';
+
+/// The same from the template when there is no new worker; the reason follows as text.
+pub const NOT_BORN: u8 = b'-';
 
 /// Kind of application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +71,10 @@ pub enum ControlToWorker {
     Interrupt { id: u64 },
     /// No request will come any more: run shutdown handlers and exit 0.
     Finish,
+    /// From the host to a template process, which is not a worker: fork one. The descriptors travel with the frame's bytes
+    /// (`SCM_RIGHTS`), in this order: birth socket, data link, control link, and optionally standard output and standard
+    /// error. `descriptors` says how many.
+    Fork { descriptors: u8 },
 }
 
 /// Worker to router.
@@ -88,13 +100,16 @@ impl ControlToWorker {
         let Frame { kind, flags, id, payload } = frame;
         let allowed = if kind == kind::NUDGE { flag::RECLAIM } else { 0 };
         check_flags(&frame, allowed)?;
-        Cursor::new(kind, payload).finish()?;
-        match kind {
-            kind::NUDGE => Ok(ControlToWorker::Nudge { reclaim: flags & flag::RECLAIM != 0 }),
-            kind::INTERRUPT => Ok(ControlToWorker::Interrupt { id }),
-            kind::FINISH => Ok(ControlToWorker::Finish),
-            _ => Err(WireError::UnknownKind(kind)),
-        }
+        let mut cursor = Cursor::new(kind, payload);
+        let message = match kind {
+            kind::NUDGE => ControlToWorker::Nudge { reclaim: flags & flag::RECLAIM != 0 },
+            kind::INTERRUPT => ControlToWorker::Interrupt { id },
+            kind::FINISH => ControlToWorker::Finish,
+            kind::FORK => ControlToWorker::Fork { descriptors: cursor.u8()? },
+            _ => return Err(WireError::UnknownKind(kind)),
+        };
+        cursor.finish()?;
+        Ok(message)
     }
 
     /// Append this message as one frame.
@@ -105,6 +120,9 @@ impl ControlToWorker {
             }
             ControlToWorker::Interrupt { id } => put_frame(out, kind::INTERRUPT, 0, id, |_| {}),
             ControlToWorker::Finish => put_frame(out, kind::FINISH, 0, 0, |_| {}),
+            ControlToWorker::Fork { descriptors } => {
+                put_frame(out, kind::FORK, 0, 0, |out| out.push(descriptors));
+            }
         }
     }
 }

@@ -22,14 +22,14 @@ mod frame;
 mod headers;
 mod request;
 
-pub use control::{BootFailure, ControlFromWorker, ControlToWorker, Hello, Interface};
+pub use control::{BORN, BootFailure, ControlFromWorker, ControlToWorker, Hello, Interface, NOT_BORN};
 pub use data::{FromWorker, MESSAGE_COST, REQUEST_WINDOW, ResponseHead, ToWorker, message_cost};
 pub use frame::{FRAME_HEADER, Frame, FrameBuffer, MAX_PAYLOAD, put_frame, set_flag};
 pub use headers::{Header, HeaderList, KNOWN_HEADERS, Name, known_header};
 pub use request::{RequestHead, RequestWriter};
 
 /// Version of everything in this crate. A worker states it in [`Hello`]; the router refuses any other.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Largest piece of a body or WebSocket message in one frame, in bytes. Longer ones are split.
 pub const MAX_CHUNK: usize = 64 * 1024;

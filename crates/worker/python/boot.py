@@ -22,6 +22,10 @@ def main() -> int:
     # Ctrl-C reaches every process of the terminal, but only the supervisor decides what it means. A handler rather than
     # SIG_IGN, because programs that the application starts would inherit the latter.
     signal.signal(signal.SIGINT, lambda number, frame: None)
+    # To a pipe or a file Python writes in blocks, so what is printed would show up much later, or never after a crash. By
+    # lines rather than unbuffered: then each print is one write, and lines of several processes do not mix.
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(line_buffering=True)
     for link in LINKS:
         os.set_inheritable(link, False)
     os.register_at_fork(after_in_child=close_links)

@@ -1,6 +1,7 @@
-//! From settings to a serving worker: import, hello, start, serve, finish.
+//! From settings to a serving worker: import, hello, start, serve, finish. In a template process the import comes first,
+//! once, and everything after it in each process that it forks ([`crate::template`]).
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 
 use pyo3::exceptions::PyRuntimeError;
@@ -14,6 +15,7 @@ use crate::config::Config;
 use crate::interrupt::{Runner, ThreadInterrupt};
 use crate::link::Link;
 use crate::steward::{self, Steward};
+use crate::template::Template;
 use crate::wsgi::WsgiServer;
 
 /// Exit code of a worker whose application did not start.
@@ -25,29 +27,68 @@ const LONGEST_MESSAGE: usize = 4000;
 /// A loaded application.
 struct Loaded {
     app: Py<PyAny>,
-    interface: Interface,
     concurrency: String,
+    /// Our code for its interface.
+    serving: Serving,
 }
 
-/// Run the worker; returns its exit code.
+enum Serving {
+    Wsgi,
+    Asgi(Py<PyModule>),
+}
+
+/// Run the worker, or the template and in its forks the worker; returns its exit code.
 ///
 /// # Errors
 /// Only for what is not the application's fault.
 pub(crate) fn run(py: Python<'_>, settings: &str, data: i32, control: i32) -> PyResult<i32> {
     let config = Config::parse(py, settings)?;
-    let link = Link::open(data, control).map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
-    // It lives as long as the process, and threads that never end use it.
-    let link: &'static Link = Box::leak(Box::new(link));
-    let steward = steward::start(link)?;
+    #[expect(unsafe_code, reason = "inherited descriptors arrive as numbers")]
+    // SAFETY: the host passes these two descriptors to this process for this purpose and nothing else owns them.
+    let (data, control) = unsafe { (OwnedFd::from_raw_fd(data), OwnedFd::from_raw_fd(control)) };
     let support = PyModule::from_code(
         py,
         c_str!(include_str!("../python/support.py")),
         c"serpentry/support.py",
         c"serpentry_support",
     )?;
-    let outcome = load(py, &config).and_then(|loaded| match loaded.interface {
-        Interface::Wsgi => prepare_wsgi(py, link, &steward, &config, loaded, &support),
-        Interface::Asgi => prepare_asgi(py, link, &steward, &config, loaded, &support),
+    let Some(host) = config.template_of else {
+        // Before the import: it answers the host, and notices when it is gone, however long that takes.
+        let (link, steward) = connect(data, control)?;
+        let loaded = load(py, &config);
+        return serve(py, link, &steward, &config, loaded, &support);
+    };
+    let loaded = match load(py, &config) {
+        Ok(loaded) => loaded,
+        Err(error) => return Ok(failed(py, control.as_fd(), &error)),
+    };
+    let template = Template::new(py, data, control, host)?;
+    template.settle(py, matches!(loaded.serving, Serving::Asgi(_)), &config.event_loop)?;
+    // Returns in each fork, and nowhere else.
+    let (data, control) = template.fork_on_demand(py)?;
+    let (link, steward) = connect(data, control)?;
+    serve(py, link, &steward, &config, Ok(loaded), &support)
+}
+
+fn connect(data: OwnedFd, control: OwnedFd) -> PyResult<(&'static Link, Arc<Steward>)> {
+    let link = Link::open(data, control).map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+    // It lives as long as the process, and threads that never end use it.
+    let link: &'static Link = Box::leak(Box::new(link));
+    Ok((link, steward::start(link)?))
+}
+
+/// Serve the application until the worker is finished, if it was loaded.
+fn serve(
+    py: Python<'_>,
+    link: &'static Link,
+    steward: &Steward,
+    config: &Config,
+    loaded: PyResult<Loaded>,
+    support: &Bound<'_, PyModule>,
+) -> PyResult<i32> {
+    let outcome = loaded.and_then(|Loaded { app, concurrency, serving }| match serving {
+        Serving::Wsgi => prepare_wsgi(py, link, steward, config, (app, &concurrency), support),
+        Serving::Asgi(asgi) => prepare_asgi(py, link, steward, config, (app, asgi.bind(py)), support),
     });
     match outcome {
         Ok(serve) => {
@@ -55,7 +96,7 @@ pub(crate) fn run(py: Python<'_>, settings: &str, data: i32, control: i32) -> Py
             serve.bind(py).call0()?;
             Ok(0)
         }
-        Err(error) => Ok(failed(py, link, &error)),
+        Err(error) => Ok(failed(py, link.control(), &error)),
     }
 }
 
@@ -69,12 +110,22 @@ fn load(py: Python<'_>, config: &Config) -> PyResult<Loaded> {
     let settings = (&config.app, config.factory, &config.interface, &config.concurrency, config.threads);
     let (app, interface, concurrency): (Py<PyAny>, String, String) =
         loading.call_method1("load", settings)?.extract()?;
-    let interface = if interface == "asgi" { Interface::Asgi } else { Interface::Wsgi };
-    Ok(Loaded { app, interface, concurrency })
+    let serving = if interface == "asgi" {
+        let asgi = PyModule::from_code(
+            py,
+            c_str!(include_str!("../python/asgi.py")),
+            c"serpentry/asgi.py",
+            c"serpentry_asgi",
+        )?;
+        Serving::Asgi(asgi.unbind())
+    } else {
+        Serving::Wsgi
+    };
+    Ok(Loaded { app, concurrency, serving })
 }
 
 /// Tell the router why the application did not start; returns the exit code.
-fn failed(py: Python<'_>, link: &Link, error: &PyErr) -> i32 {
+fn failed(py: Python<'_>, control: BorrowedFd<'_>, error: &PyErr) -> i32 {
     let value = error.value(py);
     // Only a BootError carries a trace; anything else is an error of ours, which deserves its own.
     let (message, traceback) = match value.getattr("trace").and_then(|trace| trace.extract::<String>()) {
@@ -88,7 +139,8 @@ fn failed(py: Python<'_>, link: &Link, error: &PyErr) -> i32 {
     // in a frame.
     let message: String =
         message.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(LONGEST_MESSAGE).collect();
-    link.tell(&ControlFromWorker::BootFailed(BootFailure { message: &message, traceback: &traceback }));
+    let failure = BootFailure { message: &message, traceback: &traceback };
+    crate::link::tell(control, &ControlFromWorker::BootFailed(failure));
     BOOT_FAILED
 }
 
@@ -110,10 +162,10 @@ fn prepare_wsgi(
     link: &'static Link,
     steward: &Steward,
     config: &Config,
-    loaded: Loaded,
+    (app, concurrency): (Py<PyAny>, &str),
     support: &Bound<'_, PyModule>,
 ) -> PyResult<Py<PyAny>> {
-    let threads = if loaded.concurrency == "threads" { config.threads.max(1) } else { 1 };
+    let threads = if concurrency == "threads" { config.threads.max(1) } else { 1 };
     hello(link, Interface::Wsgi, threads, None);
     let runners: Arc<[Runner]> = (0..threads).map(|_| Runner::default()).collect();
     let interrupt = ThreadInterrupt {
@@ -123,7 +175,7 @@ fn prepare_wsgi(
     };
     // The only place that sets it.
     let _ = steward.interrupts.set(Arc::new(interrupt));
-    let server = Bound::new(py, WsgiServer::new(py, link, loaded.app, runners, support)?)?;
+    let server = Bound::new(py, WsgiServer::new(py, link, app, runners, support)?)?;
     partial(support.getattr("serve_threads")?, (server.getattr("serve")?, threads))
 }
 
@@ -133,22 +185,16 @@ fn prepare_asgi(
     link: &'static Link,
     steward: &Steward,
     config: &Config,
-    loaded: Loaded,
+    (app, asgi): (Py<PyAny>, &Bound<'_, PyModule>),
     support: &Bound<'_, PyModule>,
 ) -> PyResult<Py<PyAny>> {
-    let asgi = PyModule::from_code(
-        py,
-        c_str!(include_str!("../python/asgi.py")),
-        c"serpentry/asgi.py",
-        c"serpentry_asgi",
-    )?;
     let (event_loop, name): (Py<PyAny>, String) =
         asgi.call_method1("open_loop", (&config.event_loop,))?.extract()?;
     let event_loop = event_loop.into_bound(py);
     hello(link, Interface::Asgi, config.async_slots, Some(&name));
-    let lifespan = asgi.call_method1("start", (&event_loop, &loaded.app, &config.lifespan))?;
+    let lifespan = asgi.call_method1("start", (&event_loop, &app, &config.lifespan))?;
     let state = lifespan.getattr("state")?.cast_into::<PyDict>()?;
-    let server = AsgiServer::new(link, loaded.app, &event_loop, &asgi, support, state)?;
+    let server = AsgiServer::new(link, app, &event_loop, asgi, support, state)?;
     let interrupt = TaskInterrupt {
         shared: server.get().shared,
         current_task: py.import("asyncio")?.getattr("current_task")?.unbind(),

@@ -21,6 +21,9 @@ pub(crate) struct Config {
     pub(crate) event_loop: String,
     /// Requests at a time in an async worker.
     pub(crate) async_slots: u32,
+    /// Present in a template process, which forks workers instead of being one: the pid of the host.
+    #[pyo3(default)]
+    pub(crate) template_of: Option<i32>,
 }
 
 impl Config {

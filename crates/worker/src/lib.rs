@@ -19,6 +19,7 @@ mod outbox;
 mod signals;
 mod steward;
 mod strings;
+mod template;
 mod wsgi;
 
 /// The extension module.

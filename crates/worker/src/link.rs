@@ -9,7 +9,7 @@
 //! another worker. No lock of this module is held while Python code runs, nor while a thread waits for the
 //! interpreter lock.
 
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
@@ -73,15 +73,11 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Link {
-    /// Take over the inherited descriptors. Call once.
+    /// The two sockets to the router.
     ///
     /// # Errors
     /// When the kernel has no descriptor left.
-    pub(crate) fn open(data: i32, control: i32) -> rustix::io::Result<Self> {
-        #[expect(unsafe_code, reason = "inherited descriptors arrive as numbers")]
-        // SAFETY: the router passes these two descriptors to this process for this purpose and nothing else
-        // owns them.
-        let (data, control) = unsafe { (OwnedFd::from_raw_fd(data), OwnedFd::from_raw_fd(control)) };
+    pub(crate) fn open(data: OwnedFd, control: OwnedFd) -> rustix::io::Result<Self> {
         Ok(Link {
             data,
             control,
@@ -261,17 +257,22 @@ impl Link {
 
     /// Send one message on the control link, blocking.
     pub(crate) fn tell(&self, message: &ControlFromWorker<'_>) {
-        let mut bytes = Vec::new();
-        message.encode(&mut bytes);
         let _writer = lock(&self.control_writer);
-        let mut rest = bytes.as_slice();
-        while !rest.is_empty() {
-            match send(&self.control, rest, SendFlags::NOSIGNAL) {
-                Ok(count) => rest = &rest[count..],
-                Err(Errno::INTR) => {}
-                Err(Errno::PIPE | Errno::CONNRESET) => leave(1),
-                Err(error) => broken(&format!("cannot write the control link: {error}")),
-            }
+        tell(self.control(), message);
+    }
+}
+
+/// Send one message on a control link, blocking. Two threads must not do it at the same time.
+pub(crate) fn tell(control: BorrowedFd<'_>, message: &ControlFromWorker<'_>) {
+    let mut bytes = Vec::new();
+    message.encode(&mut bytes);
+    let mut rest = bytes.as_slice();
+    while !rest.is_empty() {
+        match send(control, rest, SendFlags::NOSIGNAL) {
+            Ok(count) => rest = &rest[count..],
+            Err(Errno::INTR) => {}
+            Err(Errno::PIPE | Errno::CONNRESET) => leave(1),
+            Err(error) => broken(&format!("cannot write the control link: {error}")),
         }
     }
 }

@@ -72,6 +72,7 @@ impl Steward {
                 Ok(ControlToWorker::Nudge { reclaim }) => self.nudge(reclaim),
                 Ok(ControlToWorker::Interrupt { id }) => self.interrupt(id),
                 Ok(ControlToWorker::Finish) => self.finish(),
+                Ok(ControlToWorker::Fork { .. }) => broken("an order to fork, which is for a template"),
                 Err(error) => broken(&format!("malformed frame on the control link: {error}")),
             }
         }

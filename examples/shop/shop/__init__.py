@@ -20,12 +20,14 @@ def create_app(database_path: str | None = None) -> Flask:
 
     The database is `database_path`, else the environment's SHOP_DB, else
     `instance/shop.sqlite3`; it is created and filled if it does not exist.
+    The environment's SHOP_NAME is what the shop is called.
     """
     app = Flask(__name__, instance_relative_config=True)
     path = Path(database_path or os.environ.get("SHOP_DB") or Path(app.instance_path, "shop.sqlite3"))
     path.parent.mkdir(parents=True, exist_ok=True)
     app.config.update(
         DATABASE=str(path),
+        SHOP_NAME=os.environ.get("SHOP_NAME", "The Kitchen Shop"),
         # The key is in the database because every worker must sign with the same one.
         SECRET_KEY=database.create(path),
         # Other sites' forms must not be able to order on a visitor's behalf.

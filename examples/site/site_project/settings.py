@@ -18,7 +18,7 @@ DATA_DIR.mkdir(parents=True, exist_ok=True)
 
 SECRET_KEY = os.environ.get("SITE_SECRET_KEY") or load_or_create(DATA_DIR / "secret_key")
 DEBUG = os.environ.get("SITE_DEBUG") == "1"
-ALLOWED_HOSTS = os.environ.get("SITE_ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]").split(",")
+ALLOWED_HOSTS = os.environ.get("SITE_ALLOWED_HOSTS", "127.0.0.1,.localhost,[::1]").split(",")
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -74,5 +74,8 @@ TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
 
 STATIC_URL = "static/"
+# Correct below any path prefix; WhiteNoise sees paths without the prefix.
+STORAGES = {"staticfiles": {"BACKEND": "site_project.static_storage.PrefixedStorage"}}
+WHITENOISE_STATIC_PREFIX = "/static/"
 # WhiteNoise serves each application's own static folder: no collectstatic step before the first start.
 WHITENOISE_USE_FINDERS = True

@@ -16,7 +16,10 @@ use tokio::sync::mpsc;
 use wire::{ControlFromWorker, Frame, FrameBuffer, FromWorker, Hello, Interface, flag};
 
 use super::read_response;
-use crate::{Command, Event, Listener, Settings, Start, TrustedProxies};
+use crate::{
+    App, Command, Event, HostPattern, HostSettings, Listener, Route, RouteTable, Settings, Start,
+    TrustedProxies,
+};
 
 /// Longest wait for anything; only a router that hangs ever reaches it.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -48,7 +51,7 @@ struct Host {
 /// One router serves all inputs, as one serves all workers.
 static HOST: Mutex<Option<Host>> = Mutex::new(None);
 
-/// The first byte chooses request and interface; what follows are records of selector, kind, flags, length and so
+/// The first byte chooses request, interface and application; what follows are records of selector, kind, flags, length and so
 /// many payload bytes. Selector bit 0: on the control link. Bit 1: for request 7 instead of the one it holds. Bit 2: as
 /// raw bytes instead of a frame.
 pub fn worker_protocol(bytes: &[u8]) {
@@ -57,8 +60,10 @@ pub fn worker_protocol(bytes: &[u8]) {
     let host = host.get_or_insert_with(Host::start);
     let (start, head, websocket) = REQUESTS[usize::from(choice & 3)];
     let interface = if choice & 4 == 0 { Interface::Wsgi } else { Interface::Asgi };
+    let (app, start) =
+        if choice & 8 == 0 { (0, start.to_owned()) } else { (1, start.replacen(" /", " /other/", 1)) };
 
-    let (hostile, mut data, mut control) = host.attach(interface);
+    let (hostile, mut data, mut control) = host.attach(app, interface);
     let mut client = UnixStream::connect(host.socket()).expect("the router accepts");
     client.set_read_timeout(Some(DEADLINE)).expect("a deadline");
     let close = if websocket { "" } else { "Connection: close\r\n" };
@@ -77,7 +82,7 @@ pub fn worker_protocol(bytes: &[u8]) {
         _ => false,
     });
 
-    let (rescuer, data, control) = host.attach(Interface::Wsgi);
+    let (rescuer, data, control) = host.attach(app, Interface::Wsgi);
     let theirs = data.try_clone().expect("a descriptor");
     let rescue = thread::spawn(move || answer_all(theirs));
     if websocket {
@@ -164,26 +169,51 @@ fn read_frame<T>(
     }
 }
 
+/// Bounds that nothing here reaches.
+pub(crate) fn settings() -> Settings {
+    Settings {
+        queue: 10,
+        queue_timeout: DEADLINE,
+        start_patience: DEADLINE,
+        request_timeout: None,
+        first_byte_timeout: None,
+        interrupt_grace: DEADLINE,
+        body_timeout: DEADLINE,
+        keepalive_timeout: DEADLINE,
+        header_size: 16 * 1024,
+        body_size: 1 << 20,
+        message_size: 64 * 1024,
+        connections: 10,
+        root_path: String::new(),
+        retry_budget: 1.0,
+        overrides: Vec::new(),
+    }
+}
+
+pub(crate) fn host_settings() -> HostSettings {
+    HostSettings {
+        connections: 10,
+        header_timeout: DEADLINE,
+        keepalive_timeout: DEADLINE,
+        body_timeout: DEADLINE,
+        header_size: 16 * 1024,
+        trusted_proxies: TrustedProxies::parse("*").expect("a valid list"),
+    }
+}
+
 impl Host {
     fn start() -> Self {
         let folder = tempfile::tempdir().expect("a directory");
         let listener = Listener::unix(&folder.path().join("http")).expect("a socket");
-        let settings = Settings {
-            queue: 10,
-            queue_timeout: DEADLINE,
-            request_timeout: None,
-            interrupt_grace: DEADLINE,
-            header_timeout: DEADLINE,
-            body_timeout: DEADLINE,
-            keepalive_timeout: DEADLINE,
-            header_size: 16 * 1024,
-            body_size: 1 << 20,
-            message_size: 64 * 1024,
-            connections: 10,
-            root_path: String::new(),
-            trusted_proxies: TrustedProxies::parse("*").expect("a valid list"),
+        let route = |prefix: &str, app| Route { host: HostPattern::Any, prefix: prefix.to_owned(), app };
+        let start = Start {
+            host: host_settings(),
+            apps: vec![(0, "root".to_owned(), settings()), (1, "other".to_owned(), settings())],
+            routes: RouteTable::new([route("", 0), route("/other", 1)], None),
+            listeners: vec![listener],
+            access_log: None,
+            seed: 1,
         };
-        let start = Start { settings, listeners: vec![listener], access_log: None, seed: 1 };
         let router = crate::start(start).expect("a router");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         Host { runtime, commands: router.commands, events: router.events, folder, workers: 0 }
@@ -194,7 +224,7 @@ impl Host {
     }
 
     /// A worker that is given requests: its number and its ends of the links.
-    fn attach(&mut self, interface: Interface) -> (u64, UnixStream, UnixStream) {
+    fn attach(&mut self, app: App, interface: Interface) -> (u64, UnixStream, UnixStream) {
         self.workers += 1;
         let worker = self.workers;
         let (data, theirs) = UnixStream::pair().expect("sockets");
@@ -205,7 +235,7 @@ impl Host {
         ControlFromWorker::Ready.encode(&mut hello);
         control.write_all(&hello).expect("room for a greeting");
         data.set_read_timeout(Some(DEADLINE)).expect("a deadline");
-        self.send(Command::Attach { worker, data: theirs, control: theirs_control, quota: None });
+        self.send(Command::Attach { app, worker, data: theirs, control: theirs_control, quota: None });
         self.wait_for(|event| matches!(event, Event::Ready { worker: ready } if *ready == worker));
         self.send(Command::Admit { worker });
         (worker, data, control)

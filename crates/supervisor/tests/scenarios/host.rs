@@ -16,8 +16,14 @@ pub(crate) fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
+/// A fixed number of workers.
 pub(crate) fn settings(workers: usize) -> Settings {
-    Settings { workers, ..Settings::default() }
+    elastic(workers, workers)
+}
+
+/// A worker that is not needed leaves after 60 s.
+pub(crate) fn elastic(min_workers: usize, max_workers: usize) -> Settings {
+    Settings { min_workers, max_workers, idle: seconds(60), ..Settings::default() }
 }
 
 impl Host {

@@ -4,14 +4,16 @@
 
 #![expect(clippy::unwrap_used, reason = "the whole binary is a test")]
 
+mod elastic;
 mod host;
+mod outgrown;
 mod reload;
 mod stop;
 
 use host::{Host, seconds, settings};
 use std::time::Duration;
 use supervisor::{
-    Action, AppState, DrainReason, Event, ExitStatus, KillReason, Settings, WorkerId, WorkerState,
+    Action, AppState, Cause, DrainReason, Event, ExitStatus, KillReason, Settings, WorkerId, WorkerState,
 };
 
 #[test]
@@ -87,8 +89,10 @@ fn a_host_of_many_tries_again_with_growing_pauses() {
         assert!(pause <= seconds(expected) && pause * 4 >= seconds(expected) * 3, "{pause:?}, {expected} s");
         assert_eq!(host.supervisor.next_deadline(), Some(host.now + pause));
         assert_eq!(host.supervisor.status().next_attempt, Some(host.now + pause));
+        assert_eq!(host.supervisor.status().state, AppState::BackingOff);
         host.wait(pause);
         worker = host.only_spawned();
+        assert_eq!(host.supervisor.status().state, AppState::Starting);
     }
     host.boot(worker);
     assert_eq!(host.admitted(), [worker]);
@@ -280,10 +284,46 @@ fn misbehaving_worker_is_killed_and_replaced() {
 }
 
 #[test]
+fn endings_are_counted_by_cause() {
+    let mut host = Host::serving(settings(8));
+    host.die(WorkerId(1));
+    host.exit(WorkerId(2), ExitStatus::Code(3));
+    host.tell(Event::Hung { worker: WorkerId(3) });
+    host.tell(Event::Misbehaved { worker: WorkerId(4), reason: "bad frame".to_owned() });
+    host.tell(Event::Spawned { worker: WorkerId(9), pid: 9 });
+    host.exit(WorkerId(9), ExitStatus::Code(3));
+    host.tell(Event::Spawned { worker: WorkerId(10), pid: 10 });
+    for starting in [11, 12] {
+        host.boot(WorkerId(starting));
+    }
+    host.wait(seconds(60));
+    let endings = host.supervisor.status().endings;
+    let counted: Vec<(&str, u64)> = endings
+        .iter()
+        .map(|(cause, count)| (cause.as_str(), count))
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    let expected = [
+        ("boot_failed", 1),
+        ("start_timeout", 1),
+        ("crashed", 1),
+        ("exited", 1),
+        ("hung", 1),
+        ("misbehaved", 1),
+        ("overdue", 1),
+    ];
+    assert_eq!(counted, expected);
+    let failure = host.supervisor.status().last_failure.unwrap();
+    assert_eq!((failure.worker, failure.cause), (WorkerId(10), Cause::StartTimeout));
+    assert_eq!(failure.reason, "was not ready within 60 s");
+    assert_eq!(failure.at, host.now);
+}
+
+#[test]
 fn scaling_starts_and_drains_the_youngest() {
     let mut host = Host::serving(settings(2));
     host.tell(Event::Scale(1));
-    assert_eq!(host.notices(), ["scaled from 2 to 3 workers"]);
+    assert_eq!(host.notices(), ["scaled from 2 to 3 workers: as the operator asked"]);
     host.boot_all();
     host.tell(Event::Scale(-1));
     assert_eq!(host.drained(), [(WorkerId(3), DrainReason::ScaleDown)]);
@@ -332,5 +372,9 @@ fn nonsense_is_ignored() {
     }
     host.tell(Event::Start);
     assert!(host.actions.is_empty());
+    for worker in [WorkerId(0), WorkerId(99)] {
+        host.tell(Event::Outgrown { worker, room: false });
+        assert!(host.actions.is_empty());
+    }
     assert_eq!(host.supervisor.status(), before);
 }

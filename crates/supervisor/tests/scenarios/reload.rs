@@ -2,7 +2,7 @@
 
 use supervisor::{Action, AppState, DrainReason, Event, ExitStatus, KillReason, WorkerId};
 
-use crate::host::{Host, seconds, settings};
+use crate::host::{Host, elastic, seconds, settings};
 
 const OLD: [WorkerId; 2] = [WorkerId(1), WorkerId(2)];
 const NEW: [WorkerId; 2] = [WorkerId(3), WorkerId(4)];
@@ -130,4 +130,64 @@ fn processes_that_refuse_to_die_cannot_pile_up() {
     let oldest_leaving = status.workers[1].id;
     host.die(oldest_leaving);
     assert_eq!(host.spawned().len(), 1, "the reload goes on when there is room");
+}
+
+#[test]
+fn a_reload_of_a_sleeping_application_is_done_at_once() {
+    let mut host = Host::start(elastic(0, 2));
+    host.tell(Event::Reload);
+    assert!(host.did(&Action::Activate { generation: 2 }));
+    assert_eq!(
+        host.notices(),
+        [
+            "reload: no worker runs, generation 2 begins with the next request",
+            "reload done: generation 2 serves"
+        ]
+    );
+    host.tell(Event::Demand);
+    assert_eq!(host.spawned(), [(WorkerId(1), 2)]);
+}
+
+#[test]
+fn idleness_does_not_empty_a_reload() {
+    let mut host = Host::start(elastic(0, 2));
+    host.tell(Event::Demand);
+    host.boot_all();
+    host.tell(Event::Load { busy_workers: 1, waiting: 0 });
+    host.wait(seconds(59));
+    host.tell(Event::Reload);
+    let new = host.only_spawned();
+    host.tell(Event::Spawned { worker: new, pid: 9 });
+    host.wait(seconds(30));
+    assert!(host.actions.is_empty(), "the new code is to prove itself: {:?}", host.actions);
+    host.tell(Event::Ready { worker: new });
+    assert_eq!(host.admitted(), [new]);
+    assert_eq!(
+        host.drained(),
+        [(WorkerId(1), DrainReason::Reload), (new, DrainReason::ScaleDown)],
+        "and then it sleeps, as idle as before"
+    );
+}
+
+#[test]
+fn a_reload_is_tried_at_once_while_the_application_is_backing_off() {
+    let mut host = Host::start(elastic(0, 2));
+    host.tell(Event::Demand);
+    host.tell(Event::SpawnFailed { worker: WorkerId(1), error: "fork: EAGAIN".to_owned() });
+    assert_eq!(host.supervisor.status().state, AppState::BackingOff);
+    host.tell(Event::Reload);
+    assert_eq!(host.spawned(), [(WorkerId(2), 2)]);
+    host.boot(WorkerId(2));
+    let status = host.supervisor.status();
+    assert_eq!((status.state, status.backoff_round), (AppState::Serving, 0));
+}
+
+#[test]
+fn a_worker_that_does_not_serve_yet_cannot_be_used_up() {
+    let mut host = reloading();
+    host.boot(NEW[0]);
+    host.tell(Event::QuotaReached { worker: NEW[0] });
+    host.tell(Event::Outgrown { worker: NEW[0], room: false });
+    host.boot(NEW[1]);
+    assert_eq!(host.admitted(), NEW, "it is as new as the other: {:?}", host.actions);
 }

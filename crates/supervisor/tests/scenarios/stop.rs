@@ -1,6 +1,8 @@
 //! Stopping: gently, at once, and with processes that do not want to.
 
-use supervisor::{Action, AppState, DrainReason, Event, ExitStatus, KillReason, Supervisor, WorkerId};
+use supervisor::{
+    Action, AppState, DrainReason, Event, ExitStatus, KillReason, Settings, Supervisor, WorkerId,
+};
 
 use crate::host::{Host, seconds, settings};
 
@@ -27,7 +29,7 @@ fn stop_drains_and_kills_at_the_deadline() {
     assert_eq!(host.actions, [STOPPED]);
     assert_eq!(host.supervisor.status().state, AppState::Stopped);
     assert_eq!(host.supervisor.next_deadline(), None);
-    for event in [Event::Start, Event::Stop, Event::StopNow, Event::Reload, Event::Scale(1), Event::Tick] {
+    for event in [Event::Stop, Event::StopNow, Event::Reload, Event::Scale(1), Event::Tick] {
         host.tell(event);
         assert!(host.actions.is_empty());
     }
@@ -81,7 +83,81 @@ fn kill_is_repeated_until_the_process_is_gone() {
 fn stop_before_the_start_is_a_stop() {
     let mut supervisor = Supervisor::new(settings(1), 1);
     assert_eq!(supervisor.step(seconds(1), Event::Stop), [STOPPED]);
-    assert!(supervisor.step(seconds(1), Event::Start).is_empty());
+    assert!(supervisor.step(seconds(1), Event::Stop).is_empty());
+}
+
+#[test]
+fn a_start_after_the_stop_begins_anew() {
+    let mut host = Host::serving(settings(2));
+    host.tell(Event::StopNow);
+    host.tell(Event::Start);
+    assert!(host.actions.is_empty(), "not while it is stopping");
+    host.die(WorkerId(1));
+    host.die(WorkerId(2));
+    assert_eq!(host.actions, [STOPPED]);
+    host.tell(Event::Start);
+    assert_eq!(host.actions[0], Action::Activate { generation: 2 }, "other code may be there by now");
+    assert_eq!(host.spawned(), [(WorkerId(3), 2), (WorkerId(4), 2)]);
+    assert_eq!(host.supervisor.status().state, AppState::Starting);
+    host.boot_all();
+    assert!(host.did(&Action::FirstReady));
+    host.tell(Event::StopNow);
+    host.die(WorkerId(3));
+    host.die(WorkerId(4));
+    assert_eq!(host.actions, [STOPPED], "once for each stop");
+}
+
+#[test]
+fn a_start_after_the_stop_keeps_the_number_of_the_operator() {
+    let mut host = Host::serving(settings(1));
+    host.tell(Event::SetTarget(3));
+    host.tell(Event::StopNow);
+    for worker in 1..=3 {
+        host.tell(Event::SpawnFailed { worker: WorkerId(worker), error: String::new() });
+        host.die(WorkerId(worker));
+    }
+    host.tell(Event::Start);
+    assert_eq!(host.spawned().len(), 3);
+}
+
+#[test]
+fn a_start_ends_the_pause_and_its_growth() {
+    let mut host = Host::start(settings(2));
+    for worker in [1, 2, 3, 4, 5] {
+        host.tell(Event::SpawnFailed { worker: WorkerId(worker), error: "fork: EAGAIN".to_owned() });
+        if worker > 1 && worker < 5 {
+            host.wait(host.supervisor.next_deadline().unwrap() - host.now);
+        }
+    }
+    assert!(host.pause().unwrap() > seconds(4), "{:?}", host.actions);
+    assert_eq!(host.supervisor.status().state, AppState::BackingOff);
+    host.tell(Event::Start);
+    let attempt = host.only_spawned();
+    host.tell(Event::Start);
+    assert!(host.actions.is_empty(), "one at a time");
+    host.tell(Event::SpawnFailed { worker: attempt, error: "fork: EAGAIN".to_owned() });
+    assert_eq!(host.pause(), Some(seconds(1)));
+    assert_eq!(host.supervisor.status().last_failure.unwrap().reason, "could not be started: fork: EAGAIN");
+}
+
+#[test]
+fn a_failed_first_boot_may_be_started_again() {
+    let mut host = Host::start(Settings { give_up_on_first_boot_failure: true, ..settings(1) });
+    for worker in [1, 2] {
+        host.tell(Event::SpawnFailed { worker: WorkerId(worker), error: "no such file".to_owned() });
+        let failed = Some("could not be started: no such file".to_owned());
+        assert_eq!(host.actions.last(), Some(&Action::Stopped { failed }));
+        host.tell(Event::Start);
+        host.only_spawned();
+    }
+    host.boot(WorkerId(3));
+    host.tell(Event::StopNow);
+    host.die(WorkerId(3));
+    assert_eq!(host.actions, [STOPPED], "the failures of earlier starts are forgotten");
+    host.tell(Event::Start);
+    host.tell(Event::SpawnFailed { worker: WorkerId(4), error: "no such file".to_owned() });
+    let failed = Some("could not be started: no such file".to_owned());
+    assert_eq!(host.actions.last(), Some(&Action::Stopped { failed }), "each start has a first boot");
 }
 
 #[test]

@@ -7,17 +7,21 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use supervisor::{Action, DrainReason, Event, KillReason, Notice, Settings, WorkerId};
+use supervisor::{
+    Action, Cause, DrainReason, Event, ExitStatus, KillReason, Notice, ScaleReason, Settings, WorkerId,
+};
 
-use crate::books::{Report, Seen};
+use crate::books::{Report, Retiring, Seen};
+use crate::wanted::{Facts, Wanted};
 
 pub(crate) struct Checker {
     pub(crate) settings: Settings,
     pub(crate) workers: BTreeMap<WorkerId, Seen>,
     pub(crate) newest: WorkerId,
     pub(crate) started: bool,
-    pub(crate) target: usize,
-    pub(crate) peak: usize,
+    pub(crate) wanted: Wanted,
+    /// A start came that must begin a new life.
+    pub(crate) beginning: bool,
     pub(crate) active: u64,
     pub(crate) stopping: bool,
     pub(crate) stop_now: bool,
@@ -29,16 +33,20 @@ pub(crate) struct Checker {
     pub(crate) pause_until: Duration,
     /// No start failed and nothing paused since this generation became active.
     pub(crate) untroubled: bool,
+    /// A pause was made, and no worker of the active generation was ready since.
+    pub(crate) unproven: bool,
     pub(crate) lost_a_worker: bool,
     pub(crate) spawned_now: usize,
+    /// By `Cause`, in its order.
+    pub(crate) endings: [u64; Cause::ALL.len()],
     pub(crate) report: Report,
 }
 
 impl Checker {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
-            target: settings.workers,
-            peak: settings.workers,
+            wanted: Wanted::new(&settings),
+            beginning: false,
             settings,
             workers: BTreeMap::new(),
             newest: WorkerId(0),
@@ -53,8 +61,10 @@ impl Checker {
             start_failed_at: None,
             pause_until: Duration::ZERO,
             untroubled: true,
+            unproven: false,
             lost_a_worker: false,
             spawned_now: 0,
+            endings: [0; Cause::ALL.len()],
             report: Report::default(),
         }
     }
@@ -65,38 +75,60 @@ impl Checker {
 
     pub(crate) fn event(&mut self, now: Duration, event: &Event) -> Result<(), String> {
         // A deadline at this very instant is still in time.
-        self.nothing_overdue(now - Duration::from_nanos(1))?;
+        let before = now - Duration::from_nanos(1);
+        self.nothing_overdue(before)?;
+        if self.started && !self.stopping {
+            self.wanted.nobody_is_idle(before)?;
+        }
         self.lost_a_worker = false;
         self.spawned_now = 0;
+        let running = self.started && !self.stopping;
+        self.wanted.event(now, event, running);
         match event {
-            Event::Start => self.started = true,
+            Event::Start => self.start(now),
             Event::Stop => self.stopping = true,
             Event::StopNow => (self.stopping, self.stop_now) = (true, true),
-            Event::Scale(delta) => {
-                let delta = isize::try_from(*delta).unwrap();
-                self.set_target(self.target.saturating_add_signed(delta));
-            }
-            Event::SetTarget(target) => self.set_target(*target),
+            Event::Demand if running => self.wanted.demand(now, self.all_there()),
             Event::Spawned { worker, .. } => self.on(*worker, |seen| seen.has_pid = true),
-            Event::Ready { worker } => self.on(*worker, |seen| seen.ready |= !seen.is_leaving()),
-            Event::QuotaReached { worker } => self.on(*worker, |seen| seen.quota = true),
+            Event::Ready { worker } => {
+                let active = self.active;
+                let seen = self.workers.get(worker);
+                self.unproven &= seen.is_none_or(|seen| seen.is_leaving() || seen.generation != active);
+                self.on(*worker, |seen| seen.ready |= !seen.is_leaving());
+            }
+            Event::QuotaReached { worker } => self.on(*worker, |seen| seen.retire(Retiring::Quota)),
+            Event::Outgrown { worker, room: true } => {
+                self.on(*worker, |seen| seen.retire(Retiring::OutgrownWithRoom));
+            }
+            Event::Outgrown { worker, room: false } => {
+                self.on(*worker, |seen| seen.retire(Retiring::OutgrownWithoutRoom));
+            }
             Event::Hung { worker } => {
-                self.note_loss(now, *worker);
+                self.note_loss(now, *worker, Cause::Hung);
                 self.on(*worker, |seen| seen.hung = seen.hung.or(Some(now)));
             }
             Event::BootFailed { worker, .. } => {
-                self.note_loss(now, *worker);
+                self.note_loss(now, *worker, Cause::BootFailed);
                 self.on(*worker, |seen| seen.boot_failed = true);
             }
             Event::Misbehaved { worker, .. } => {
-                self.note_loss(now, *worker);
+                self.note_loss(now, *worker, Cause::Misbehaved);
                 self.on(*worker, |seen| seen.misbehaved = true);
             }
-            Event::SpawnFailed { worker, .. } | Event::Exited { worker, .. } => {
-                self.note_loss(now, *worker);
+            Event::SpawnFailed { worker, .. } => {
+                self.note_loss(now, *worker, Cause::BootFailed);
                 self.workers.remove(worker);
             }
-            Event::Drained { .. } | Event::Reload | Event::Tick => {}
+            Event::Exited { worker, status } => {
+                let cause = match status {
+                    _ if self.workers.get(worker).is_some_and(|seen| !seen.ready) => Cause::BootFailed,
+                    ExitStatus::Signal(_) => Cause::Crashed,
+                    ExitStatus::Code(_) => Cause::Exited,
+                };
+                self.note_loss(now, *worker, cause);
+                self.workers.remove(worker);
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -109,7 +141,7 @@ impl Checker {
             Action::Spawn { worker, generation, max_requests } => {
                 self.spawn(now, *worker, *generation, *max_requests)
             }
-            Action::Activate { generation } => self.activate(*generation),
+            Action::Activate { generation } => self.activate(now, *generation),
             Action::Admit { worker } => self.admit(*worker),
             Action::Drain { worker, why } => self.drain(now, *worker, *why),
             Action::Kill { worker, why } => self.kill(now, *worker, *why),
@@ -117,8 +149,9 @@ impl Checker {
             Action::FirstReady => {
                 let serving = self.count(|seen| seen.admitted && !seen.is_leaving());
                 let again = std::mem::replace(&mut self.first_ready, true);
-                if again || serving < self.target {
-                    return Err(format!("FirstReady with {serving} of {} (again: {again})", self.target));
+                let min = self.wanted.min();
+                if again || serving < min {
+                    return Err(format!("FirstReady with {serving} of {min} (again: {again})"));
                 }
                 Ok(())
             }
@@ -139,7 +172,6 @@ impl Checker {
         if !self.stopped {
             return Err("the world stands still and Stopped was not said".to_owned());
         }
-        self.report.gave_up = u64::from(self.gave_up);
         Ok(std::mem::take(&mut self.report))
     }
 
@@ -155,36 +187,76 @@ impl Checker {
 
     /// No spawn takes the number of processes above this.
     pub(crate) fn bound(&self) -> usize {
-        3 * self.peak + 2 * self.settings.surge
+        3 * self.wanted.peak + 2 * self.settings.surge
     }
 
-    fn set_target(&mut self, wanted: usize) {
-        if !self.stopping {
-            self.target = wanted.clamp(1, self.settings.max_workers);
-            self.peak = self.peak.max(self.target);
+    /// Workers that count towards the target.
+    pub(crate) fn placed(&self) -> usize {
+        self.count(|seen| seen.generation == self.active && seen.is_placed())
+    }
+
+    /// Every wanted worker is ready, and none of them is being exchanged.
+    fn all_there(&self) -> bool {
+        let ready = |seen: &Seen| seen.admitted && !seen.is_leaving() && seen.retiring.is_none();
+        self.count(|seen| seen.generation == self.active && ready(seen)) >= self.wanted.target
+    }
+
+    /// Workers are missing, and only a pause can be the reason that they are not started.
+    pub(crate) fn is_short(&self) -> bool {
+        let replaceable = |seen: &Seen| {
+            seen.generation == self.active
+                && !seen.is_leaving()
+                && seen.retiring.is_some()
+                && !seen.keeps_its_place()
+        };
+        let (placed, target) = (self.placed(), self.wanted.target);
+        placed < target
+            && placed + self.count(replaceable) < target + self.settings.surge
+            && self.workers.len() < self.bound()
+    }
+
+    fn start(&mut self, now: Duration) {
+        if !self.started || self.stopped {
+            (self.started, self.beginning) = (true, true);
+            (self.stopping, self.stop_now, self.gave_up, self.stopped) = (false, false, false, false);
+            (self.ever_admitted, self.first_ready) = (false, false);
+            self.wanted.start(now);
+            self.report.restarts += u64::from(self.active > 0);
+        } else if !self.stopping && now < self.pause_until && self.is_short() {
+            self.wanted.demand(now, false);
+            self.start_failed_at = None;
+            self.pause_until = Duration::ZERO;
+            self.report.retries += 1;
         }
     }
 
     /// An event says that this worker is lost. Called before the books change.
-    fn note_loss(&mut self, now: Duration, worker: WorkerId) {
+    fn note_loss(&mut self, now: Duration, worker: WorkerId, cause: Cause) {
         let Some(seen) = self.workers.get(&worker) else {
             return;
         };
-        if self.stopping || seen.is_leaving() || seen.generation != self.active {
+        if self.stopping || seen.is_leaving() {
             return;
         }
-        if seen.ready {
+        let (current, ready) = (seen.generation == self.active, seen.ready);
+        self.ended(cause);
+        if current && ready {
             self.lost_a_worker = true;
-        } else {
+        } else if current {
             self.note_failed_start(now);
         }
+    }
+
+    fn ended(&mut self, cause: Cause) {
+        self.endings[cause as usize] += 1;
     }
 
     pub(crate) fn note_failed_start(&mut self, now: Duration) {
         self.start_failed_at = Some(now);
         self.untroubled = false;
-        if self.settings.give_up_on_first_boot_failure && !self.ever_admitted {
+        if self.settings.give_up_on_first_boot_failure && !self.ever_admitted && !self.first_ready {
             (self.stopping, self.gave_up) = (true, true);
+            self.report.gave_up += 1;
         }
     }
 
@@ -212,26 +284,35 @@ impl Checker {
                     self.pause_until, self.start_failed_at
                 ));
             }
+            let awaited = self.wanted.is_asked(now) || self.placed() < self.wanted.min();
+            if self.unproven && !awaited && !self.wanted.reloading {
+                return Err(format!("spawn at {now:?} after a pause, and nobody waits"));
+            }
             self.spawned_now += 1;
         }
         self.newest = id;
         self.workers.insert(id, Seen { generation, asked: now, ..Seen::default() });
+        if generation == self.active && self.placed() > self.wanted.target {
+            return Err(format!("spawn of {id:?} without room for it: {:?}", self.workers));
+        }
         if self.workers.len() > self.bound() {
             return Err(format!("too many processes: {} above {}", self.workers.len(), self.bound()));
         }
         Ok(())
     }
 
-    fn activate(&mut self, generation: u64) -> Result<(), String> {
+    fn activate(&mut self, now: Duration, generation: u64) -> Result<(), String> {
         let ready = self.count(|seen| seen.generation == generation && seen.ready && !seen.is_leaving());
-        let first = self.active == 0 && generation == 1;
-        if generation <= self.active || (!first && ready < self.target) || self.stopping {
-            return Err(format!("generation {generation} activated before its workers were ready ({ready})"));
+        let first = std::mem::replace(&mut self.beginning, false);
+        if generation <= self.active || (!first && ready < self.wanted.target) || self.stopping {
+            return Err(format!(
+                "generation {generation} activated before its workers were ready ({ready}) at {now:?}"
+            ));
         }
         self.active = generation;
         self.start_failed_at = None;
         self.pause_until = Duration::ZERO;
-        self.untroubled = true;
+        (self.untroubled, self.unproven) = (true, false);
         Ok(())
     }
 
@@ -252,13 +333,20 @@ impl Checker {
             return Err(format!("drain of {worker:?} makes no sense: {seen:?}"));
         }
         let current = |other: &Seen| other.generation == self.active && !other.is_leaving();
-        let fresh = self.count(|other| current(other) && !other.quota);
+        let fresh = self.count(|other| current(other) && other.retiring.is_none());
         let serving = self.count(|other| current(other) && other.admitted);
+        let target = self.wanted.target;
+        let making_room = self
+            .count(|other| other.generation == self.active && other.is_leaving() && other.keeps_its_place());
         let justified = match why {
-            DrainReason::Quota => seen.quota && serving > self.target,
+            DrainReason::Quota => seen.retiring == Some(Retiring::Quota) && serving > target,
+            DrainReason::Outgrown if serving > target => {
+                seen.keeps_its_place() || seen.retiring == Some(Retiring::OutgrownWithRoom)
+            }
+            DrainReason::Outgrown => seen.keeps_its_place() && serving == target && making_room == 0,
             DrainReason::Hung => seen.hung.is_some(),
             DrainReason::Reload => seen.generation < self.active,
-            DrainReason::ScaleDown => fresh > self.target,
+            DrainReason::ScaleDown => fresh > target,
             DrainReason::Stop => self.stopping,
         };
         if !justified {
@@ -266,6 +354,13 @@ impl Checker {
         }
         self.report.quota_drains += u64::from(why == DrainReason::Quota);
         self.report.hung_drains += u64::from(why == DrainReason::Hung);
+        self.report.outgrown_drains += u64::from(why == DrainReason::Outgrown && serving > target);
+        self.report.room_drains += u64::from(why == DrainReason::Outgrown && serving == target);
+        match why {
+            DrainReason::Quota => self.ended(Cause::Quota),
+            DrainReason::Outgrown => self.ended(Cause::Outgrown),
+            _ => {}
+        }
         self.on(worker, |seen| seen.drained = Some(now));
         Ok(())
     }
@@ -298,6 +393,8 @@ impl Checker {
             matches!(why, KillReason::StartTimeout | KillReason::GracefulTimeout | KillReason::HangGrace);
         self.report.deadline_kills += u64::from(deadline);
         self.report.repeated_kills += u64::from(seen.killed.is_some());
+        let overdue = matches!(why, KillReason::GracefulTimeout | KillReason::HangGrace);
+        let first = seen.killed.is_none();
         if why == KillReason::StartTimeout
             && seen.generation == self.active
             && seen.killed.is_none()
@@ -306,6 +403,9 @@ impl Checker {
             self.note_failed_start(now);
         }
         self.on(worker, |seen| seen.killed = Some(now));
+        if overdue && first {
+            self.ended(Cause::Overdue);
+        }
         Ok(())
     }
 
@@ -313,15 +413,31 @@ impl Checker {
         match notice {
             Notice::BackOff { until, delay, .. } => {
                 self.report.pauses += 1;
-                self.untroubled = false;
+                (self.untroubled, self.unproven) = (false, true);
                 self.pause_until = *until;
                 let within = *delay >= self.settings.backoff_min && *delay <= self.settings.backoff_max;
                 if !within || now + *delay != *until {
                     return Err(format!("pause out of bounds at {now:?}: {notice:?}"));
                 }
             }
-            Notice::ReloadDone { .. } => self.report.reloads_done += 1,
-            Notice::ReloadFailed { .. } => self.report.reloads_failed += 1,
+            Notice::ReloadStarted { .. } => self.wanted.reloading = true,
+            Notice::ReloadDone { .. } => {
+                self.wanted.reloading = false;
+                self.report.reloads_done += 1;
+            }
+            Notice::ReloadFailed { .. } => {
+                self.wanted.reloading = false;
+                self.report.reloads_failed += 1;
+            }
+            Notice::Scaled { from, to, why } => {
+                let after_pause = !self.untroubled && now >= self.pause_until;
+                let facts = Facts { placed: self.placed(), after_pause };
+                self.wanted.scaled(now, (*from, *to, *why), facts)?;
+                self.report.grown += u64::from(*why == ScaleReason::Demand);
+                self.report.shrunk += u64::from(*why == ScaleReason::Idle);
+                self.report.not_awaited += u64::from(*why == ScaleReason::NotAwaited);
+                self.report.slept += u64::from(*why == ScaleReason::Idle && *to == 0);
+            }
             _ => {}
         }
         Ok(())

@@ -1,8 +1,10 @@
 //! The simulator: a fake operating system, router and operator around the real state machine, in virtual time.
 //!
-//! Each seed is one history of an application: settings, slow and failing boots, crashes, hangs, quotas, reloads to good
-//! and bad code, scaling, fork failures, processes that survive `SIGKILL`, nonsense events; then the faults end, the
-//! application must recover, and it is stopped. `checker.rs` judges every action without looking inside the supervisor.
+//! Each seed is one history of an application: settings, requests that come and go, slow and failing boots, crashes, hangs,
+//! quotas, outgrown memory, reloads to good and bad code, scaling, other limits, stops and starts, fork failures, processes
+//! that survive `SIGKILL`, nonsense events. Then the faults end, the application must recover and serve what is asked,
+//! must rest when nothing is asked, and is stopped. `checker.rs`, `standing.rs` and `wanted.rs` judge every action without
+//! looking inside the supervisor.
 //! `SERPENTRY_SIM_SEED=n` replays one seed and prints its history; `SERPENTRY_SIM_SEEDS=n` changes how many are run.
 //!
 //! The canaries prove that the judge can say no: each kind of sabotage must be caught.
@@ -11,16 +13,19 @@
 
 mod books;
 mod checker;
+mod faults;
 mod random;
 mod sabotage;
+mod script;
 mod standing;
+mod wanted;
 mod world;
 
 use books::Report;
 use sabotage::Sabotage;
 use world::World;
 
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 750;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("the variable holds a whole number"))
@@ -58,6 +63,15 @@ fn every_seed_keeps_the_invariants() {
         ("replaced at once", total.replaced_at_once),
         ("recovered", total.recovered),
         ("gave up", 10 * total.gave_up),
+        ("grown", total.grown),
+        ("shrunk", total.shrunk),
+        ("fell asleep", total.slept),
+        ("not awaited", total.not_awaited),
+        ("outgrown with room", total.outgrown_drains),
+        ("outgrown without room", total.room_drains),
+        ("started again", total.restarts),
+        ("tried at once", total.retries),
+        ("rested", total.rested),
     ] {
         assert!(count > least, "{what} happened {count} times only: {total:?}");
     }

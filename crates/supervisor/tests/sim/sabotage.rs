@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use supervisor::{Action, DrainReason, Event, KillReason, Settings, Status, Supervisor, WorkerId};
+use supervisor::{
+    Action, AppState, DrainReason, Event, ExitStatus, KillReason, Settings, Status, Supervisor, WorkerId,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sabotage {
@@ -23,6 +25,22 @@ pub(crate) enum Sabotage {
     AdmitsEarly,
     KillsTheDead,
     DrainsOldTooEarly,
+    DeafToDemand,
+    GrowsTooFar,
+    ShrinksTooEarly,
+    NeverShrinks,
+    IgnoresLimits,
+    IgnoresTheOperator,
+    DemandEndsPauses,
+    TriesForNobody,
+    IgnoresStarts,
+    DoesNotTryAgain,
+    IgnoresRoom,
+    MakesRoomInVain,
+    MakesAllRoomAtOnce,
+    ForgetsOutgrown,
+    ForgetsFirstReady,
+    MistakesExits,
 }
 
 pub(crate) struct Subject {
@@ -33,7 +51,7 @@ pub(crate) struct Subject {
 }
 
 impl Sabotage {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 29] = [
         Self::NeverTicks,
         Self::LosesSpawns,
         Self::DrainsForNothing,
@@ -47,6 +65,22 @@ impl Sabotage {
         Self::AdmitsEarly,
         Self::KillsTheDead,
         Self::DrainsOldTooEarly,
+        Self::DeafToDemand,
+        Self::GrowsTooFar,
+        Self::ShrinksTooEarly,
+        Self::NeverShrinks,
+        Self::IgnoresLimits,
+        Self::IgnoresTheOperator,
+        Self::DemandEndsPauses,
+        Self::TriesForNobody,
+        Self::IgnoresStarts,
+        Self::DoesNotTryAgain,
+        Self::IgnoresRoom,
+        Self::MakesRoomInVain,
+        Self::MakesAllRoomAtOnce,
+        Self::ForgetsOutgrown,
+        Self::ForgetsFirstReady,
+        Self::MistakesExits,
     ];
 
     /// Part of what the checker must say: a canary caught for another reason would prove nothing.
@@ -63,6 +97,19 @@ impl Sabotage {
             Self::ActivatesEarly => "activated before",
             Self::AdmitsEarly => "admitted before",
             Self::KillsTheDead => "dead worker",
+            Self::DeafToDemand => "a demand was ignored",
+            Self::GrowsTooFar | Self::IgnoresLimits | Self::IgnoresTheOperator => "target out of bounds",
+            Self::ShrinksTooEarly => "without reason: Idle",
+            Self::NeverShrinks => "an idle worker is kept",
+            Self::DemandEndsPauses => "within the pause",
+            Self::TriesForNobody => "nobody waits",
+            Self::IgnoresStarts => "a start was ignored",
+            Self::DoesNotTryAgain => "not replaced at once",
+            Self::IgnoresRoom => "without room",
+            Self::MakesRoomInVain | Self::MakesAllRoomAtOnce => "without reason (Outgrown)",
+            Self::ForgetsOutgrown => "an outgrown worker stays",
+            Self::ForgetsFirstReady => "FirstReady was not said",
+            Self::MistakesExits => "endings by",
         }
     }
 }
@@ -73,6 +120,9 @@ impl Subject {
             Sabotage::PausesTooShort => settings.backoff_min /= 10,
             Sabotage::StartsTooMany => settings.surge += 5,
             Sabotage::LateKills => settings.graceful_timeout *= 2,
+            Sabotage::GrowsTooFar => settings.max_workers += 1,
+            Sabotage::ShrinksTooEarly => settings.idle /= 2,
+            Sabotage::NeverShrinks => settings.idle *= 100,
             _ => {}
         }
         Self { inner: Supervisor::new(settings, seed), sabotage, steps: 0, seen: Vec::new() }
@@ -80,15 +130,47 @@ impl Subject {
 
     pub(crate) fn step(&mut self, now: Duration, event: Event) -> Vec<Action> {
         self.steps += 1;
-        let deaf = match &event {
-            Event::Ready { worker } => self.sabotage == Sabotage::DeafToReady && worker.0 % 4 == 0,
-            Event::Exited { worker, .. } => self.sabotage == Sabotage::DeafToDeaths && worker.0 % 4 == 0,
+        let reload = event == Event::Reload;
+        let outgrown = match event {
+            Event::Outgrown { worker, room: false } => Some(worker),
+            _ => None,
+        };
+        let mut actions: Vec<Action> =
+            self.falsify(now, event).into_iter().flat_map(|event| self.inner.step(now, event)).collect();
+        self.distort(&mut actions, reload, outgrown);
+        actions
+    }
+
+    /// What the supervisor is told instead of `event`.
+    fn falsify(&self, now: Duration, event: Event) -> Vec<Event> {
+        let stopped = self.inner.status().state == AppState::Stopped;
+        let ignored = match (&event, self.sabotage) {
+            (Event::Ready { worker }, Sabotage::DeafToReady)
+            | (Event::Exited { worker, .. }, Sabotage::DeafToDeaths) => worker.0 % 4 == 0,
+            (Event::Demand, Sabotage::DeafToDemand)
+            | (Event::SetLimits { .. }, Sabotage::IgnoresLimits)
+            | (Event::Scale(_) | Event::SetTarget(_), Sabotage::IgnoresTheOperator)
+            | (Event::Outgrown { .. }, Sabotage::ForgetsOutgrown) => true,
+            (Event::Start, Sabotage::IgnoresStarts) => stopped,
+            (Event::Start, Sabotage::DoesNotTryAgain) => self.steps > 1 && !stopped,
             _ => false,
         };
-        let reload = event == Event::Reload;
-        let mut actions = self.inner.step(now, if deaf { Event::Tick } else { event });
-        self.distort(&mut actions, reload);
-        actions
+        let pause_ends = || self.inner.status().next_attempt.is_some_and(|at| at <= now);
+        match (event, self.sabotage) {
+            _ if ignored => vec![Event::Tick],
+            (Event::Demand, Sabotage::DemandEndsPauses) => vec![Event::Demand, Event::Start],
+            (Event::Tick, Sabotage::TriesForNobody) if pause_ends() => vec![Event::Demand],
+            (Event::Outgrown { worker, .. }, Sabotage::IgnoresRoom) => {
+                vec![Event::Outgrown { worker, room: true }]
+            }
+            (Event::Outgrown { worker, .. }, Sabotage::MakesRoomInVain) => {
+                vec![Event::Outgrown { worker, room: false }]
+            }
+            (Event::Exited { worker, .. }, Sabotage::MistakesExits) => {
+                vec![Event::Exited { worker, status: ExitStatus::Signal(9) }]
+            }
+            (event, _) => vec![event],
+        }
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
@@ -99,7 +181,7 @@ impl Subject {
         self.inner.status()
     }
 
-    fn distort(&mut self, actions: &mut Vec<Action>, reload: bool) {
+    fn distort(&mut self, actions: &mut Vec<Action>, reload: bool, outgrown: Option<WorkerId>) {
         let spawned = actions.iter().find_map(|action| match action {
             Action::Spawn { worker, .. } => Some(*worker),
             _ => None,
@@ -112,6 +194,12 @@ impl Subject {
         match (self.sabotage, some_worker) {
             (Sabotage::LosesSpawns, _) => {
                 actions.retain(|action| !matches!(action, Action::Spawn { worker, .. } if worker.0 % 5 == 0));
+            }
+            (Sabotage::ForgetsFirstReady, _) => actions.retain(|action| *action != Action::FirstReady),
+            (Sabotage::MakesAllRoomAtOnce, _) => {
+                let why = DrainReason::Outgrown;
+                let missing = outgrown.map(|worker| Action::Drain { worker, why });
+                actions.extend(missing.filter(|drain| !actions.contains(drain)));
             }
             (Sabotage::DrainsForNothing, _) => {
                 let admitted = actions.iter().find_map(|action| match action {

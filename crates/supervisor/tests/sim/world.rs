@@ -1,6 +1,6 @@
-//! The fake world: processes that boot, serve, misbehave and die, and an operator who reloads and scales at random.
+//! The fake world: processes that boot, serve and die, and requests that keep them busy.
 //!
-//! It carries out the supervisor's actions with random delays and reports what happened, always keeping the driver's
+//! What is planned for them is in `script.rs`, what goes wrong in `faults.rs`. The world carries out the supervisor's actions with random delays and reports what happened, always keeping the driver's
 //! side of the contract (one answer per spawn, one exit per process), also while the application's side is broken.
 
 use std::collections::BTreeMap;
@@ -12,78 +12,75 @@ use crate::books::Report;
 use crate::checker::Checker;
 use crate::random::Random;
 use crate::sabotage::{Sabotage, Subject};
+use crate::script;
 
 pub(crate) struct World {
-    now: Duration,
-    random: Random,
+    pub(crate) now: Duration,
+    pub(crate) random: Random,
     due: BTreeMap<(Duration, u64), Due>,
     scheduled: u64,
-    processes: BTreeMap<WorkerId, Process>,
-    code: Vec<Code>,
-    faulty: bool,
-    fork_broken_until: Duration,
-    settings: Settings,
-    subject: Subject,
-    checker: Checker,
+    pub(crate) processes: BTreeMap<WorkerId, Process>,
+    pub(crate) code: Vec<Code>,
+    pub(crate) faulty: bool,
+    pub(crate) fork_broken_until: Duration,
+    pub(crate) settings: Settings,
+    pub(crate) subject: Subject,
+    pub(crate) checker: Checker,
+    /// Requests that would keep so many workers busy, and whether `Due::Traffic` is due.
+    pub(crate) needed: usize,
+    traffic: bool,
     history: Option<Vec<String>>,
     print: bool,
 }
 
 /// What a generation's code is like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Code {
+pub(crate) enum Code {
     Good,
     DoesNotBoot,
     DiesSoon,
 }
 
 #[derive(Debug, Clone)]
-enum Due {
+pub(crate) enum Due {
     SpawnAnswer(WorkerId),
     BootEnds(WorkerId, Boot),
     RequestsDone(WorkerId),
     Exit(WorkerId, ExitStatus),
     Fault,
     Heal,
+    /// From now on requests keep so many workers busy.
+    Need(usize),
+    Traffic,
     MustHaveRecovered,
+    MustRest,
+    StartAgain,
     Tell(Event),
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Boot {
+pub(crate) enum Boot {
     Ready,
     Fails,
 }
 
 #[derive(Debug)]
-struct Process {
-    generation: u64,
-    pid: Option<u32>,
-    ready: bool,
-    admitted: bool,
-    draining: bool,
+pub(crate) struct Process {
+    pub(crate) generation: u64,
+    pub(crate) pid: Option<u32>,
+    pub(crate) ready: bool,
+    pub(crate) admitted: bool,
+    pub(crate) draining: bool,
     /// Holds no request any more.
-    idle: bool,
-    stuck: bool,
+    pub(crate) idle: bool,
+    pub(crate) stuck: bool,
     survives_kills: u32,
 }
 
 impl World {
     pub(crate) fn new(seed: u64, sabotage: Sabotage) -> Self {
         let mut random = Random::new(seed);
-        let settings = Settings {
-            workers: usize::try_from(random.between(1, 6)).unwrap(),
-            max_workers: 8,
-            surge: usize::try_from(random.between(1, 2)).unwrap(),
-            start_timeout: random.millis(2_000, 10_000),
-            graceful_timeout: random.millis(1_000, 8_000),
-            hang_grace: random.millis(200, 2_000),
-            max_requests: random.chance(50).then_some(100),
-            max_requests_jitter: random.between(0, 20),
-            backoff_max: Duration::from_secs(random.between(4, 180)),
-            give_up_on_first_boot_failure: random.chance(30),
-            ..Settings::default()
-        };
+        let settings = script::settings(&mut random);
         let mut world = Self {
             now: Duration::from_secs(1_000),
             due: BTreeMap::new(),
@@ -96,6 +93,8 @@ impl World {
             checker: Checker::new(settings.clone()),
             settings,
             random,
+            needed: 0,
+            traffic: false,
             history: None,
             print: false,
         };
@@ -142,41 +141,12 @@ impl World {
         self.checker.at_the_end()
     }
 
-    /// Start, some minutes of faults, recovery, stop: when, and whether it is stopped in the midst of the faults.
-    fn write_script(&mut self) {
-        let start = self.now;
-        self.code[0] = if self.random.chance(10) { Code::DoesNotBoot } else { Code::Good };
-        self.at(start, Due::Tell(Event::Start));
-        let heal = start + self.random.millis(20_000, 200_000);
-        let settings = &self.settings;
-        // Failures already under way, one full pause, then boots of at most a second each, one by one.
-        let bound = settings.start_timeout * 2
-            + settings.backoff_max
-            + settings.graceful_timeout
-            + settings.kill_repeat * 3
-            + Duration::from_secs(20);
-        self.at(start + Duration::from_millis(1), Due::Fault);
-        self.at(heal, Due::Heal);
-        self.at(heal + bound, Due::MustHaveRecovered);
-        let stop = if self.random.chance(25) {
-            start + self.random.millis(0, 60_000)
-        } else {
-            heal + bound + Duration::from_secs(1)
-        };
-        let how = if self.random.chance(70) { Event::Stop } else { Event::StopNow };
-        self.at(stop, Due::Tell(how));
-        if self.random.chance(30) {
-            let later = stop + self.random.millis(0, 3_000);
-            self.at(later, Due::Tell(Event::StopNow));
-        }
-    }
-
-    fn at(&mut self, at: Duration, due: Due) {
+    pub(crate) fn at(&mut self, at: Duration, due: Due) {
         self.scheduled += 1;
         self.due.insert((at, self.scheduled), due);
     }
 
-    fn after(&mut self, low: u64, high: u64, due: Due) {
+    pub(crate) fn after(&mut self, low: u64, high: u64, due: Due) {
         let at = self.now + self.random.millis(low, high);
         self.at(at, due);
     }
@@ -186,7 +156,7 @@ impl World {
         self.faulty && self.random.chance(percent)
     }
 
-    fn tell(&mut self, event: Event) -> Result<(), String> {
+    pub(crate) fn tell(&mut self, event: Event) -> Result<(), String> {
         self.log(|| format!("<- {event:?}"));
         self.checker.event(self.now, &event)?;
         let actions = self.subject.step(self.now, event);
@@ -251,7 +221,7 @@ impl World {
         }
     }
 
-    fn happen(&mut self, due: Due) -> Result<(), String> {
+    pub(crate) fn happen(&mut self, due: Due) -> Result<(), String> {
         match due {
             Due::SpawnAnswer(worker) => self.answer_spawn(worker),
             Due::BootEnds(worker, boot) => self.end_boot(worker, boot),
@@ -277,9 +247,57 @@ impl World {
                 self.code.fill(Code::Good);
                 Ok(())
             }
-            Due::MustHaveRecovered => self.checker.must_have_recovered(self.now, &self.subject.status()),
+            Due::Need(workers) => {
+                self.need(workers);
+                Ok(())
+            }
+            Due::Traffic => self.pass_requests(),
+            Due::MustHaveRecovered => {
+                self.checker.must_have_recovered(self.now, &self.subject.status(), self.needed)
+            }
+            Due::MustRest => self.checker.must_rest(self.now, &self.subject.status()),
+            Due::StartAgain => self.start_again(),
             Due::Tell(event) => self.tell(event),
         }
+    }
+
+    pub(crate) fn need(&mut self, workers: usize) {
+        self.needed = workers;
+        if workers > 0 && !std::mem::replace(&mut self.traffic, true) {
+            self.after(0, 50, Due::Traffic);
+        }
+    }
+
+    /// What the router reports, less often than the real one but often enough to count as without a break.
+    fn pass_requests(&mut self) -> Result<(), String> {
+        let serving = self.with(|p| p.admitted && !p.draining && !p.stuck).len();
+        let waiting = self.needed.saturating_sub(serving);
+        if waiting > 0 {
+            self.after(500, 900, Due::Traffic);
+        } else if self.needed > 0 {
+            self.after(800, 1_200, Due::Traffic);
+        } else {
+            self.traffic = false;
+        }
+        if waiting > 0 {
+            self.tell(Event::Demand)?;
+        }
+        if waiting > 0 && self.random.chance(70) {
+            return Ok(());
+        }
+        self.tell(Event::Load { busy_workers: self.needed.min(serving), waiting })
+    }
+
+    /// An operator starts the application again as soon as it is stopped.
+    fn start_again(&mut self) -> Result<(), String> {
+        if self.subject.status().state != AppState::Stopped {
+            self.after(500, 1_500, Due::StartAgain);
+            return Ok(());
+        }
+        let code = if self.fault(20) { Code::DoesNotBoot } else { Code::Good };
+        self.code.push(code);
+        self.after(1, 1_000, Due::Fault);
+        self.tell(Event::Start)
     }
 
     fn answer_spawn(&mut self, worker: WorkerId) -> Result<(), String> {
@@ -318,94 +336,7 @@ impl World {
         self.tell(Event::Ready { worker })
     }
 
-    fn go_wrong(&mut self) -> Result<(), String> {
-        if !self.faulty || self.subject.status().state == AppState::Stopped {
-            return Ok(());
-        }
-        self.after(20, 4_000, Due::Fault);
-        let alive: Vec<WorkerId> = self.with(|process| process.pid.is_some());
-        let serving: Vec<WorkerId> = self.with(|p| p.ready && p.admitted && !p.draining && !p.stuck);
-        match self.random.between(0, 99) {
-            0..25 => {
-                if let Some(worker) = self.random.pick(&alive) {
-                    return self.happen(Due::Exit(worker, ExitStatus::Signal(9)));
-                }
-            }
-            25..30 => {
-                for worker in alive {
-                    self.after(0, 5, Due::Exit(worker, ExitStatus::Signal(9)));
-                }
-            }
-            30..42 => {
-                let busy: Vec<WorkerId> =
-                    self.with(|process| process.admitted && !process.stuck && !process.idle);
-                if let Some(worker) = self.random.pick(&busy) {
-                    self.processes.entry(worker).and_modify(|process| process.stuck = true);
-                    return self.tell(Event::Hung { worker });
-                }
-            }
-            42..50 => {
-                if let Some(worker) = self.random.pick(&alive) {
-                    return self.tell(Event::Misbehaved { worker, reason: "bad frame".to_owned() });
-                }
-            }
-            50..65 => {
-                // Workers that started together reach their quota together.
-                let many = if self.random.chance(30) { serving.len() } else { 1 };
-                for worker in serving.into_iter().take(many) {
-                    self.tell(Event::QuotaReached { worker })?;
-                }
-            }
-            65..77 => return self.reload(),
-            77..85 => {
-                let delta = i32::try_from(self.random.between(0, 6)).unwrap() - 3;
-                return self.tell(Event::Scale(delta));
-            }
-            85..88 => {
-                let target = usize::try_from(self.random.between(0, 12)).unwrap();
-                return self.tell(Event::SetTarget(target));
-            }
-            88..92 => self.fork_broken_until = self.now + self.random.millis(100, 10_000),
-            _ => return self.nonsense(),
-        }
-        Ok(())
-    }
-
-    fn reload(&mut self) -> Result<(), String> {
-        let code = match self.random.between(0, 9) {
-            0..6 => Code::Good,
-            6..9 => Code::DoesNotBoot,
-            _ => Code::DiesSoon,
-        };
-        // The supervisor numbers generations 1, 2, 3... and takes no reload once it is stopping.
-        if !self.checker.stopping() {
-            self.code.push(code);
-        }
-        self.tell(Event::Reload)
-    }
-
-    /// An event that makes no sense, about a worker that is gone or was never there.
-    fn nonsense(&mut self) -> Result<(), String> {
-        let newest = self.processes.last_key_value().map_or(0, |(worker, _)| worker.0);
-        let mut id = WorkerId(self.random.between(0, newest + 3));
-        while self.processes.contains_key(&id) {
-            id = WorkerId(id.0 + 10_000);
-        }
-        let event = match self.random.between(0, 8) {
-            0 => Event::Ready { worker: id },
-            1 => Event::Drained { worker: id },
-            2 => Event::QuotaReached { worker: id },
-            3 => Event::Hung { worker: id },
-            4 => Event::Exited { worker: id, status: ExitStatus::Code(0) },
-            5 => Event::Spawned { worker: id, pid: 1 },
-            6 => Event::SpawnFailed { worker: id, error: String::new() },
-            7 => Event::BootFailed { worker: id, reason: String::new() },
-            _ => Event::Start,
-        };
-        self.tell(event)
-    }
-
-    fn with(&self, matches: impl Fn(&Process) -> bool) -> Vec<WorkerId> {
+    pub(crate) fn with(&self, matches: impl Fn(&Process) -> bool) -> Vec<WorkerId> {
         self.processes.iter().filter(|(_, process)| matches(process)).map(|(worker, _)| *worker).collect()
     }
 }

@@ -111,6 +111,7 @@ impl Values {
             ControlToWorker::Nudge { reclaim: self.yes },
             ControlToWorker::Interrupt { id: self.id },
             ControlToWorker::Finish,
+            ControlToWorker::Fork { descriptors: u8::from(self.yes) + 3 },
         ]
     }
 

@@ -4,10 +4,10 @@
 use crate::messages::{Values, encode_all};
 
 /// The version that the bytes below belong to.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 /// Length, kind, flags, reserved, id; then the payload.
-const PINNED: [(&str, &str); 22] = [
+const PINNED: [(&str, &str); 23] = [
     (
         "Request",
         "6e000000 01 14 0000 0807060504030201 \
@@ -72,6 +72,11 @@ const PINNED: [(&str, &str); 22] = [
     ("Nudge", "00000000 23 40 0000 0000000000000000"),
     ("Interrupt", "00000000 25 00 0000 0807060504030201"),
     ("Finish", "00000000 26 00 0000 0000000000000000"),
+    (
+        "Fork",
+        "01000000 28 00 0000 0000000000000000 \
+         04",
+    ),
     (
         "Hello",
         "0e000000 20 00 0000 0000000000000000 \

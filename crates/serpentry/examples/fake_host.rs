@@ -1,0 +1,271 @@
+//! The real state directory and control server with a made-up host behind them: `fake_host STATE [APPS [stay]]`.
+//!
+//! For tests of the control interface: no application runs, and each answer is the same in every run. It says `ready` on
+//! standard output when it can be called, and ends when its standard input ends or when it
+//! is asked to stop, unless it shall `stay`.
+//!
+//! Applications: `shop` serves, `blog` backs off, `broken` cannot be started (with a traceback), `slow` never answers a
+//! change; then as many more as APPS says, asleep. A reload is answered as the file `STATE/reload` says: `invalid`,
+//! `busy`, `partly`, else well.
+
+#![expect(clippy::print_stdout, reason = "whoever started it waits for the word")]
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serpentry::control::{
+    Answer, AppMetrics, AppState, AppStatus, Changed, Concurrency, Cpu, Histogram, HostMetrics, HostState,
+    HostStatus, Latency, Limits, MetricsSnapshot, Mistake, NotReloaded, Pressure, QUEUE, Queue, Refusal,
+    Reloaded, Request, Requests, Status, Stopping, Tenancy, WorkerMetrics, WorkerState, WorkerStatus, start,
+};
+use serpentry::state::State;
+use tokio::sync::mpsc;
+
+const TRACEBACK: &str = "Traceback (most recent call last):\n  File \"broken.py\", line 1, in <module>\n    import nothing\nModuleNotFoundError: No module named 'nothing'\n";
+
+fn main() -> anyhow::Result<()> {
+    let mut arguments = std::env::args_os().skip(1);
+    let directory = arguments.next().context("the state directory is missing")?;
+    let more: usize = arguments.next().and_then(|text| text.into_string().ok()?.parse().ok()).unwrap_or(0);
+    let stays = arguments.next().is_some_and(|text| text == "stay");
+    let state = State::claim(Path::new(&directory))?;
+    let (requests, received) = mpsc::channel(QUEUE);
+    let server = start(state.bind()?, requests)?;
+    let (end, ended) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        drop(end);
+    });
+    println!("ready");
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    runtime.block_on(Host::new(&state, more, stays).run(received, ended));
+    drop(server);
+    Ok(())
+}
+
+struct Host<'a> {
+    state: &'a State,
+    stays: bool,
+    apps: BTreeMap<String, AppStatus>,
+    generation: u64,
+    /// Answers that never come.
+    held: Vec<Answer<Changed>>,
+}
+
+impl<'a> Host<'a> {
+    fn new(state: &'a State, more: usize, stays: bool) -> Self {
+        let names = ["shop", "blog", "broken", "slow"].map(str::to_owned).into_iter();
+        let names = names.chain((0..more).map(|number| format!("z{number:05}")));
+        let apps = names.map(|name| (name.clone(), app(name))).collect();
+        Host { state, stays, apps, generation: 1, held: Vec::new() }
+    }
+
+    /// Answer until the end.
+    async fn run(mut self, mut received: mpsc::Receiver<Request>, mut ended: mpsc::Receiver<()>) {
+        loop {
+            let request = tokio::select! {
+                Some(request) = received.recv() => request,
+                _ = ended.recv() => return,
+            };
+            match request {
+                Request::Status { reply } => drop(reply.send(Ok(self.status()))),
+                Request::Metrics { reply } => drop(reply.send(Ok(self.metrics()))),
+                Request::Reload { reply } => drop(reply.send(self.reload())),
+                Request::Scale { app, workers, reply } => self.change(app, reply, |app| {
+                    app.target = workers;
+                    app.state = AppState::Serving;
+                }),
+                Request::Stop { app, reply } => self.change(app, reply, |app| {
+                    (app.target, app.state) = (0, AppState::Stopped);
+                }),
+                Request::Start { app, reply } => self.change(app, reply, |app| {
+                    (app.target, app.state) = (1, AppState::Serving);
+                }),
+                Request::Restart { app, reply } => self.change(app, reply, |app| {
+                    app.generation += 1;
+                }),
+                Request::StopHost { reply } => {
+                    let pid = std::process::id();
+                    drop(reply.send(Ok(Stopping { pid, graceful_timeout_seconds: 30.0 })));
+                    if !self.stays {
+                        // The last requests finish.
+                        std::thread::sleep(Duration::from_millis(300));
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn change(&mut self, name: String, reply: Answer<Changed>, change: impl FnOnce(&mut AppStatus)) {
+        if name == "slow" {
+            // Those who no longer wait make room: however many calls come, only the waiting ones are kept.
+            self.held.retain(|held| !held.is_closed());
+            self.held.push(reply);
+            return;
+        }
+        let result = match self.apps.get_mut(&name) {
+            None => Err(Refusal::NoSuchApp(name)),
+            Some(_) if name == "broken" => Err(Refusal::Failed {
+                text: "broken: the application could not be imported".to_owned(),
+                traceback: Some(TRACEBACK.to_owned()),
+            }),
+            Some(app) => {
+                change(app);
+                let (state, generation, target) = (app.state, app.generation, app.target);
+                Ok(Changed { app: name, state, generation, target })
+            }
+        };
+        drop(reply.send(result));
+    }
+
+    fn reload(&mut self) -> Result<Reloaded, Refusal> {
+        let wish = std::fs::read_to_string(self.state.directory().join("reload")).unwrap_or_default();
+        let mut done = Reloaded { changed: vec!["shop".to_owned()], ..Reloaded::default() };
+        match wish.trim() {
+            "invalid" => {
+                return Err(Refusal::Invalid("serpentry.toml:3:1: unknown key\n  wrokers = 2".to_owned()));
+            }
+            "busy" => return Err(Refusal::Busy("another reload is being applied".to_owned())),
+            "partly" => done.failed.push(NotReloaded {
+                app: "broken".to_owned(),
+                error: Mistake {
+                    text: "the application could not be imported".to_owned(),
+                    traceback: Some(TRACEBACK.to_owned()),
+                },
+            }),
+            _ => {}
+        }
+        self.generation += 1;
+        Ok(done)
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            host: HostStatus {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                state: HostState::Serving,
+                uptime_seconds: 3_723.5,
+                file: Some("serpentry.toml".to_owned()),
+                generation: self.generation,
+                listeners: vec!["http://127.0.0.1:8000".to_owned()],
+                state_directory: self.state.directory().display().to_string(),
+                memory_bytes: Some(9 * 1024 * 1024),
+            },
+            apps: self.apps.values().cloned().collect(),
+        }
+    }
+
+    fn metrics(&self) -> MetricsSnapshot {
+        let host = HostMetrics {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime: Duration::from_millis(3_723_500),
+            generation: self.generation,
+            connections: 3,
+            memory_bytes: Some(9 * 1024 * 1024),
+            cpu: Some(Duration::from_millis(250)),
+            unrouted: vec![(404, 2), (421, 1)],
+        };
+        MetricsSnapshot { host, apps: self.apps.values().map(metrics).collect() }
+    }
+}
+
+fn app(name: String) -> AppStatus {
+    let state = match name.as_str() {
+        "shop" | "slow" => AppState::Serving,
+        "blog" => AppState::BackingOff,
+        "broken" => AppState::Stopped,
+        _ => AppState::Asleep,
+    };
+    let serves = state == AppState::Serving;
+    let fails = state == AppState::BackingOff;
+    let worker = WorkerStatus {
+        id: 7,
+        pid: Some(4711),
+        state: WorkerState::Serving,
+        generation: 1,
+        requests: 1_234_567,
+        memory_bytes: Some(48 * 1024 * 1024),
+        cpu_seconds: Some(12.25),
+    };
+    AppStatus {
+        routes: vec![format!("{name}.example.com"), format!("/{name}")],
+        name,
+        tenancy: Tenancy::Shared,
+        concurrency: if serves { Concurrency::Sync } else { Concurrency::Auto },
+        state,
+        generation: u64::from(serves),
+        target: u32::from(serves || fails),
+        workers: if serves { vec![worker] } else { Vec::new() },
+        queue: Queue { depth: 2, limit: 100 },
+        requests: Requests { total: if serves { 1_234_567 } else { 0 }, failed: 3, replayed: 1 },
+        latency_ms: Latency {
+            p50: serves.then_some(1.26),
+            p95: serves.then_some(12.6),
+            p99: serves.then_some(1_260.0),
+        },
+        limits: Limits {
+            cpu_cores: None,
+            memory_bytes: Some(512 * 1024 * 1024),
+            processes: 256,
+            open_files: 1024,
+            connections: 1024,
+            request_timeout_seconds: Some(30.0),
+            queue_timeout_seconds: 10.0,
+        },
+        cpu: Cpu::default(),
+        pressure: Pressure::default(),
+        memory_bytes: serves.then_some(48 * 1024 * 1024),
+        next_attempt_seconds: fails.then_some(4.25),
+        // The escape sequence would turn the rest of a terminal red.
+        last_error: fails.then(|| Mistake {
+            text: "it exited with status 1 \u{1b}[31m while it started".to_owned(),
+            traceback: Some(TRACEBACK.to_owned()),
+        }),
+        respawns: 2,
+        dropped_log_lines: 0,
+    }
+}
+
+fn metrics(app: &AppStatus) -> AppMetrics {
+    let mut total = Histogram::default();
+    total.add(0.0012, app.requests.total);
+    AppMetrics {
+        name: app.name.clone(),
+        state: app.state,
+        generation: app.generation,
+        target: app.target,
+        requests: vec![(200, app.requests.total)],
+        failed: app.requests.failed,
+        replayed: app.requests.replayed,
+        refused: vec![("queue full".to_owned(), 1)],
+        bytes_in: 1000,
+        bytes_out: 2000,
+        queue_depth: app.queue.depth,
+        queue_limit: app.queue.limit,
+        running: 1,
+        queued: Histogram::default(),
+        service: total,
+        total,
+        respawns: vec![("exited".to_owned(), app.respawns)],
+        dropped_log_lines: app.dropped_log_lines,
+        workers: app.workers.iter().map(worker_metrics).collect(),
+    }
+}
+
+fn worker_metrics(worker: &WorkerStatus) -> WorkerMetrics {
+    WorkerMetrics {
+        id: worker.id,
+        pid: worker.pid,
+        state: worker.state,
+        requests: vec![(200, worker.requests)],
+        busy: Duration::from_secs(20),
+        idle: Duration::from_secs(80),
+        memory_bytes: worker.memory_bytes,
+        cpu: worker.cpu_seconds.map(Duration::from_secs_f64),
+    }
+}

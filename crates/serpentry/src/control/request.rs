@@ -1,0 +1,74 @@
+//! What the control server asks of the host's driver, and how the driver says no.
+
+use tokio::sync::oneshot;
+
+use super::metrics::MetricsSnapshot;
+use super::types::{Changed, Reloaded, Status, Stopping};
+
+/// Requests on their way to the driver; a caller who finds it full waits, bounded by the time limit of its call.
+pub const QUEUE: usize = 64;
+
+/// Where an answer goes. Whoever waits may have gone: a failed send is no error.
+pub type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
+
+/// One call. An answer that is dropped counts as "the host is stopping".
+#[derive(Debug)]
+pub enum Request {
+    Status {
+        reply: Answer<Status>,
+    },
+    Metrics {
+        reply: Answer<MetricsSnapshot>,
+    },
+    /// Read the file again and apply the difference. Answered when every application has switched or failed.
+    Reload {
+        reply: Answer<Reloaded>,
+    },
+    /// Answered when the new number is wanted, not when all of them serve.
+    Scale {
+        app: String,
+        workers: u32,
+        reply: Answer<Changed>,
+    },
+    /// Answered when new requests are refused; running ones finish.
+    Stop {
+        app: String,
+        reply: Answer<Changed>,
+    },
+    /// Answered when the application serves (or sleeps, with `min = 0`), or could not be started.
+    Start {
+        app: String,
+        reply: Answer<Changed>,
+    },
+    /// A new generation of the same configuration. Answered when it serves, or failed.
+    Restart {
+        app: String,
+        reply: Answer<Changed>,
+    },
+    /// Stop the whole host gracefully. Answered at once.
+    StopHost {
+        reply: Answer<Stopping>,
+    },
+}
+
+/// Why the driver did not do it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("there is no application {0:?}")]
+    NoSuchApp(String),
+    /// The call or the configuration file makes no sense: nothing was changed. May be several lines.
+    #[error("{0}")]
+    Invalid(String),
+    /// It was tried and did not work: what served before serves on.
+    #[error("{text}")]
+    Failed {
+        text: String,
+        /// Python's own words.
+        traceback: Option<String>,
+    },
+    /// Something that excludes this is under way, for example another reload.
+    #[error("{0}")]
+    Busy(String),
+    #[error("the host is stopping")]
+    Stopping,
+}

@@ -1,0 +1,102 @@
+//! What processes use and what the machine has left, from procfs (proc(5)) and the memory cgroup.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+/// Kept free for everything that is not a worker: the page cache that running applications live on, and this program.
+const RESERVE: u64 = 128 << 20;
+
+/// Resident memory of a process in bytes. `None` when it is gone.
+pub(crate) fn resident(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
+
+/// User and system time of a process. `None` when it is gone.
+pub(crate) fn cpu_time(pid: u32) -> Option<Duration> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may contain anything, also parentheses: the fields begin after the last one.
+    let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    let per_second = rustix::param::clock_ticks_per_second();
+    Some(Duration::from_secs_f64((user + system) as f64 / per_second as f64))
+}
+
+/// True if a process of `bytes` can be added without pushing others out of memory.
+pub(crate) fn has_room_for(bytes: u64) -> bool {
+    available().is_none_or(|available| available > bytes.saturating_add(RESERVE))
+}
+
+/// Bytes that can be taken: what the kernel thinks, and what the cgroup we run in (a container's, a service's) leaves.
+pub(crate) fn available() -> Option<u64> {
+    let machine = meminfo("MemAvailable:");
+    let cgroup = cgroup_room();
+    match (machine, cgroup) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+fn meminfo(name: &str) -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// Limit minus usage of our own memory cgroup, version 2 or 1, as a container sees it at the usual mount point.
+fn cgroup_room() -> Option<u64> {
+    let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let root = Path::new("/sys/fs/cgroup");
+    let text = fs::read_to_string("/proc/self/cgroup").ok()?;
+    for line in text.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
+        let (folder, limit, usage) = if controllers.is_empty() {
+            (root.join(path.trim_start_matches('/')), "memory.max", "memory.current")
+        } else if controllers.split(',').any(|name| name == "memory") {
+            let folder = root.join("memory").join(path.trim_start_matches('/'));
+            (folder, "memory.limit_in_bytes", "memory.usage_in_bytes")
+        } else {
+            continue;
+        };
+        // In a container the path is often that outside; the mount shows our own group at its root then.
+        let folder = if folder.join(limit).exists() {
+            folder
+        } else {
+            folder.ancestors().find(|it| it.join(limit).exists())?.to_owned()
+        };
+        let limit = number(&folder.join(limit).to_string_lossy())?;
+        let usage = number(&folder.join(usage).to_string_lossy())?;
+        return Some(limit.saturating_sub(usage));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn measures_this_process() {
+        let pid = std::process::id();
+        let before = resident(pid).unwrap();
+        assert!((1 << 20..1 << 32).contains(&before), "{before}");
+        let block = vec![1_u8; 64 << 20];
+        let grown = resident(pid).unwrap() - before;
+        assert!(grown > 60 << 20, "{grown} after {} bytes", block.len());
+        assert!(cpu_time(pid).is_some());
+        // The largest pid is 2^22.
+        assert_eq!(resident(5_000_000), None);
+        assert_eq!(cpu_time(5_000_000), None);
+    }
+
+    #[test]
+    fn knows_what_is_left() {
+        assert!(available().is_some_and(|bytes| bytes > 1 << 20));
+        assert!(has_room_for(0));
+        assert!(!has_room_for(1 << 50));
+    }
+}

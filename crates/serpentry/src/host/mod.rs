@@ -1,0 +1,537 @@
+//! Runs applications: starts and kills processes, tells the router, listens to signals and to the operator.
+//!
+//! One loop on the main thread, which lives as long as the program (the workers are tied to it by `PR_SET_PDEATHSIG`).
+//! Everything that can happen is one [`Happening`]; what is done about workers comes from each application's
+//! [`supervisor::Supervisor`]. `serve` is a host of one application, given on the command line.
+//!
+//! ```text
+//!  spec.rs     what to run, resolved        <-- command line (serve) or configuration (host)
+//!  app.rs      one application: wanted and actual
+//!  drive.rs    supervisor's actions -> processes and router
+//!  change.rs   a new plan: what differs, and how it is applied
+//!  orders.rs   what the operator asks over the control socket
+//!  report.rs   status and metrics
+//! ```
+
+mod app;
+pub(crate) mod change;
+mod drive;
+mod machine;
+mod notify;
+mod orders;
+mod report;
+mod signals;
+pub(crate) mod spec;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use router::{Command, Router};
+use supervisor::WorkerId;
+use tokio::signal::unix::SignalKind;
+use tokio::sync::mpsc;
+
+use self::app::{HostedApp, Number};
+use self::signals::Signals;
+use self::spec::Spec;
+use crate::exit::FAILED;
+use crate::logs::Logs;
+use crate::process::Fate;
+use crate::{say, watch};
+use serpentry::control;
+
+/// A worker whose data link ended is given this long to exit by itself before that counts as misbehaviour.
+const EXIT_GRACE: Duration = Duration::from_secs(1);
+
+/// After a worker exits, the router may still have to read its last words.
+const DETACH_GRACE: Duration = Duration::from_millis(50);
+
+/// After everything was killed, how long to wait for processes that the kernel does not let go of.
+const KILL_GRACE: Duration = Duration::from_secs(5);
+
+/// How often the memory of workers with `recycle_memory` is looked at.
+const MEMORY_PERIOD: Duration = Duration::from_secs(2);
+
+/// How this host differs from another with the same applications.
+#[derive(Debug)]
+pub(crate) struct Options {
+    pub(crate) graceful_timeout: Duration,
+    /// `serve`: the program ends when its one application cannot start, and HUP makes a new generation of it.
+    pub(crate) single: bool,
+    /// Reload an application when the files in its directory change.
+    pub(crate) watch_code: bool,
+    /// Reload when the configuration file changes.
+    pub(crate) watch_file: bool,
+    /// Where the applications come from, for a reload.
+    pub(crate) source: Option<change::Source>,
+    /// The application that gets what no route matches.
+    pub(crate) default_app: Option<String>,
+    pub(crate) seed: u64,
+    pub(crate) logs: Option<Logs>,
+}
+
+pub(crate) struct Host {
+    commands: mpsc::Sender<Command>,
+    news: mpsc::Receiver<router::Event>,
+    apps: BTreeMap<router::App, HostedApp>,
+    names: HashMap<String, router::App>,
+    /// Whose worker a number is. A number stays until its link is detached.
+    numbers: HashMap<Number, (router::App, WorkerId)>,
+    last_app: router::App,
+    last_number: Number,
+    /// When each application's supervisor wants to be asked again.
+    deadlines: BTreeSet<(Duration, router::App)>,
+    due: HashMap<router::App, Duration>,
+    options: Options,
+    origin: Instant,
+    fates: (mpsc::Sender<Fate>, mpsc::Receiver<Fate>),
+    orders: (mpsc::Sender<control::Request>, mpsc::Receiver<control::Request>),
+    /// Things to do later, in no order; there are never many.
+    reminders: Vec<(Instant, Reminder)>,
+    listening: Vec<String>,
+    /// How often a configuration was applied.
+    generation: u64,
+    stopping: bool,
+    failed: bool,
+    notify: notify::Notify,
+    changing: change::Changing,
+    changed: (mpsc::Sender<change::Read>, mpsc::Receiver<change::Read>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reminder {
+    /// Its link is closed: is it gone by now?
+    StillThere(Number),
+    /// It is gone: close its link if it is still open.
+    Detach(Number),
+    /// An application that is to end should have no more requests by now.
+    EndApp(router::App),
+    /// Look at the memory of workers.
+    Memory,
+    /// Tell the service manager that we live.
+    Watchdog,
+    /// The graceful stop takes too long.
+    StopNow,
+    /// Nothing more can be done.
+    GiveUp,
+}
+
+enum Happening {
+    Fate(Fate),
+    News(router::Event),
+    RouterGone,
+    Signal(SignalKind),
+    FilesChanged,
+    Order(control::Request),
+    Read(Box<change::Read>),
+    Time,
+}
+
+impl Host {
+    pub(crate) fn new(router: Router, listening: Vec<String>, options: Options) -> Self {
+        Host {
+            commands: router.commands,
+            news: router.events,
+            apps: BTreeMap::new(),
+            names: HashMap::new(),
+            numbers: HashMap::new(),
+            last_app: 0,
+            last_number: 0,
+            deadlines: BTreeSet::new(),
+            due: HashMap::new(),
+            options,
+            origin: Instant::now(),
+            fates: mpsc::channel(256),
+            orders: mpsc::channel(control::QUEUE),
+            reminders: Vec::new(),
+            listening,
+            generation: 1,
+            stopping: false,
+            failed: false,
+            notify: notify::Notify::from_environment(),
+            changing: change::Changing::default(),
+            changed: mpsc::channel(4),
+        }
+    }
+
+    /// Where orders are sent: for the control socket.
+    pub(crate) fn orders(&self) -> mpsc::Sender<control::Request> {
+        self.orders.0.clone()
+    }
+
+    /// Run until everything has stopped; the program's exit status.
+    pub(crate) async fn run(mut self, specs: Vec<Rc<Spec>>) -> anyhow::Result<ExitCode> {
+        let mut signals = Signals::listen().context("cannot listen to signals")?;
+        let (changed, mut changes) = mpsc::channel(1);
+        if self.options.watch_code {
+            for spec in &specs {
+                watch::start(spec.template.directory.clone(), changed.clone());
+            }
+        }
+        if let Some(source) = self.options.source.as_ref().filter(|_| self.options.watch_file) {
+            watch::file(source.file.clone(), changed.clone());
+        }
+        self.begin(specs).await;
+        self.remind(MEMORY_PERIOD, Reminder::Memory);
+        if let Some(period) = self.notify.watchdog_period() {
+            self.remind(period, Reminder::Watchdog);
+        }
+        while !self.is_over() {
+            let deadline = self.next_deadline();
+            let happening = tokio::select! {
+                // The operator and the clock come first: no flood of news may keep them waiting.
+                biased;
+                kind = signals.next() => Happening::Signal(kind),
+                () = tokio::time::sleep_until(deadline.into()) => Happening::Time,
+                Some(fate) = self.fates.1.recv() => Happening::Fate(fate),
+                Some(read) = self.changed.1.recv() => Happening::Read(Box::new(read)),
+                event = self.news.recv() => event.map_or(Happening::RouterGone, Happening::News),
+                Some(()) = changes.recv() => Happening::FilesChanged,
+                Some(order) = self.orders.1.recv() => Happening::Order(order),
+            };
+            match happening {
+                Happening::Fate(fate) => self.on_fate(fate).await,
+                Happening::News(event) => self.on_news(event).await,
+                Happening::RouterGone => {
+                    bail!("the router ended unexpectedly; this is a defect of serpentry")
+                }
+                Happening::Signal(kind) => self.on_signal(kind).await,
+                Happening::FilesChanged => {
+                    say::info(format_args!("files changed, reloading"));
+                    self.reload().await;
+                }
+                Happening::Order(order) => self.obey(order).await,
+                Happening::Read(read) => self.read(*read).await,
+                Happening::Time => self.on_time().await,
+            }
+        }
+        Ok(self.end())
+    }
+
+    fn is_over(&self) -> bool {
+        let over = self.stopping || self.options.single;
+        over && self.apps.values().all(HostedApp::is_gone)
+    }
+
+    fn end(self) -> ExitCode {
+        if self.failed {
+            return FAILED.into();
+        }
+        say::info(format_args!("stopped"));
+        ExitCode::SUCCESS
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let reminder = self.reminders.iter().map(|(at, _)| *at).min();
+        let supervisor = self.deadlines.first().map(|(at, _)| self.origin + *at);
+        let far = Instant::now() + Duration::from_secs(3600);
+        [reminder, supervisor].into_iter().flatten().fold(far, Instant::min)
+    }
+
+    fn remind(&mut self, after: Duration, reminder: Reminder) {
+        self.reminders.push((Instant::now() + after, reminder));
+    }
+
+    // ---- what happens ----
+
+    async fn on_fate(&mut self, fate: Fate) {
+        match fate {
+            Fate::Started { worker: number, started } => {
+                let Some((id, worker)) = self.numbers.get(&number).copied() else { return };
+                let event = self.started(id, worker, number, started).await;
+                self.step(id, event).await;
+            }
+            Fate::NotForked { worker: number, reason, traceback } => {
+                if let Some((id, worker)) = self.numbers.remove(&number) {
+                    self.heard_traceback(id, &traceback);
+                    self.step(id, supervisor::Event::SpawnFailed { worker, error: reason }).await;
+                }
+            }
+            Fate::NotStarted { worker, reason } => {
+                if let Some((app, worker)) = self.numbers.get(&worker).copied() {
+                    self.step(app, supervisor::Event::BootFailed { worker, reason }).await;
+                }
+            }
+            Fate::Exited { worker: number, status } => {
+                self.remind(DETACH_GRACE, Reminder::Detach(number));
+                let Some((id, worker)) = self.numbers.get(&number).copied() else { return };
+                if let Some(app) = self.apps.get_mut(&id) {
+                    app.processes.remove(&worker);
+                }
+                self.step(id, supervisor::Event::Exited { worker, status }).await;
+            }
+        }
+    }
+
+    async fn on_news(&mut self, event: router::Event) {
+        use router::Event as From;
+        use supervisor::Event as To;
+        let (number, event): (Number, fn(WorkerId) -> To) = match event {
+            From::Demand { app } => return self.demanded(app).await,
+            From::Load { app, busy_peak, slots, waiting } => {
+                let busy_workers = busy_peak.div_ceil(slots.max(1));
+                return self.step(app, To::Load { busy_workers, waiting }).await;
+            }
+            From::AppGone { app } | From::AppIdle { app } => return self.end_app_now(app).await,
+            From::Idle => {
+                for app in self.ids() {
+                    self.step(app, To::Stop).await;
+                }
+                return;
+            }
+            From::Notice { worker, text } => {
+                let Some((app, _)) = self.numbers.get(&worker).copied() else { return };
+                return self.tell_about(app, say::Level::Warning, text.trim_end());
+            }
+            From::Hello { worker, interface, slots, runtime } => {
+                return self.said_hello(worker, interface, slots, &runtime);
+            }
+            From::Closed { worker, replayed, failed } => return self.link_closed(worker, replayed, failed),
+            From::BootFailed { worker, message, traceback } => {
+                let Some((app, worker)) = self.whose(worker) else { return };
+                let id = app.id;
+                self.heard_traceback(id, &traceback);
+                return self.step(id, To::BootFailed { worker, reason: message }).await;
+            }
+            From::Misbehaved { worker, reason } => {
+                let Some((app, worker)) = self.numbers.get(&worker).copied() else { return };
+                return self.step(app, To::Misbehaved { worker, reason }).await;
+            }
+            From::Ready { worker } => {
+                self.said_ready(worker);
+                (worker, |worker| To::Ready { worker })
+            }
+            From::QuotaReached { worker } => (worker, |worker| To::QuotaReached { worker }),
+            From::Hung { worker } => (worker, |worker| To::Hung { worker }),
+            From::Drained { worker } => (worker, |worker| To::Drained { worker }),
+        };
+        if let Some((app, worker)) = self.numbers.get(&number).copied() {
+            self.step(app, event(worker)).await;
+        }
+    }
+
+    fn heard_traceback(&mut self, id: router::App, traceback: &str) {
+        if let Some(app) = self.apps.get_mut(&id).filter(|_| !traceback.is_empty()) {
+            app.heard_traceback(traceback);
+            let text = format!("the application's traceback:\n{}", traceback.trim_end());
+            self.tell_about(id, say::Level::Error, &text);
+        }
+    }
+
+    fn said_hello(&mut self, number: Number, interface: wire::Interface, slots: u32, runtime: &str) {
+        let Some((app, worker)) = self.whose(number) else { return };
+        let concurrency = match (interface, slots) {
+            (wire::Interface::Asgi, _) => "async",
+            (wire::Interface::Wsgi, 1) => "sync",
+            (wire::Interface::Wsgi, _) => "threads",
+        };
+        app.kind = Some(app::Kind { interface, concurrency, slots });
+        let (id, interface) = (app.id, interface.as_str());
+        let text =
+            format!("worker {worker} has imported the application ({interface}, {concurrency}, {runtime})");
+        self.tell_about(id, say::Level::Debug, &text);
+    }
+
+    fn said_ready(&mut self, number: Number) {
+        let Some((app, worker)) = self.whose(number) else { return };
+        let Some(process) = app.processes.get(&worker) else { return };
+        let took = process.asked.elapsed().as_secs_f64() * 1e3;
+        let id = app.id;
+        self.tell_about(
+            id,
+            say::Level::Debug,
+            &format!("worker {worker} is ready, {took:.1} ms after it was wanted"),
+        );
+    }
+
+    fn link_closed(&mut self, number: Number, replayed: usize, failed: usize) {
+        let Some((app, worker)) = self.whose(number) else { return };
+        let id = app.id;
+        let alive = app.processes.get_mut(&worker).map(|process| process.link_closed = true).is_some();
+        if alive {
+            self.remind(EXIT_GRACE, Reminder::StillThere(number));
+        }
+        if replayed + failed > 0 {
+            let text = format!(
+                "worker {worker} went away: {replayed} requests that it had begun were run again, {failed} answered 502"
+            );
+            self.tell_about(id, say::Level::Warning, &text);
+        }
+    }
+
+    /// Requests wait and no slot is free. Another worker needs memory, and may not push the others out of it.
+    async fn demanded(&mut self, id: router::App) {
+        let Some(app) = self.apps.get(&id) else { return };
+        let largest =
+            app.processes.values().filter_map(|process| machine::resident(process.handle.pid())).max();
+        // With no worker to judge by, the first one is started in any case: without it nothing is answered.
+        if largest.is_none_or(machine::has_room_for) {
+            self.step(id, supervisor::Event::Demand).await;
+        }
+    }
+
+    async fn on_signal(&mut self, kind: SignalKind) {
+        use supervisor::Event;
+        if kind == SignalKind::hangup() {
+            self.reload().await;
+        } else if kind == signals::TTIN || kind == signals::TTOU {
+            let delta = if kind == signals::TTIN { 1 } else { -1 };
+            if self.options.single {
+                for app in self.ids() {
+                    self.step(app, Event::Scale(delta)).await;
+                }
+            } else {
+                say::warning(format_args!("TTIN and TTOU need one application: use `serpentry scale APP N`"));
+            }
+        } else if kind == SignalKind::user_defined1() {
+            self.tell(Command::ReopenLog).await;
+        } else if kind != signals::XFSZ {
+            self.stop().await;
+        }
+    }
+
+    /// The first time gracefully, the second time at once.
+    async fn stop(&mut self) {
+        if self.stopping {
+            say::info(format_args!("stopping at once"));
+            return self.stop_now().await;
+        }
+        let seconds = self.options.graceful_timeout.as_secs_f64();
+        say::info(format_args!("stopping: {seconds} s for requests to finish"));
+        self.stopping = true;
+        self.notify.stopping();
+        self.remind(self.options.graceful_timeout, Reminder::StopNow);
+        // The workers stay until the last request is answered: `router::Event::Idle`.
+        self.tell(Command::Stop).await;
+    }
+
+    async fn stop_now(&mut self) {
+        self.remind(KILL_GRACE, Reminder::GiveUp);
+        for app in self.ids() {
+            self.step(app, supervisor::Event::StopNow).await;
+        }
+    }
+
+    /// One application: new workers, the code may have changed. A file: what differs in it.
+    async fn reload(&mut self) {
+        self.notify.reloading();
+        if !self.options.single {
+            return self.load(None);
+        }
+        for app in self.ids() {
+            self.step(app, supervisor::Event::Reload).await;
+        }
+        self.notify.reloaded("reloading");
+    }
+
+    async fn on_time(&mut self) {
+        let now = Instant::now();
+        let (due, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.reminders).into_iter().partition(|(at, _)| *at <= now);
+        self.reminders = later;
+        for (_, reminder) in due {
+            self.on_reminder(reminder).await;
+        }
+        let elapsed = self.origin.elapsed();
+        while let Some((at, app)) = self.deadlines.first().copied().filter(|(at, _)| *at <= elapsed) {
+            self.deadlines.remove(&(at, app));
+            self.due.remove(&app);
+            self.step(app, supervisor::Event::Tick).await;
+        }
+    }
+
+    async fn on_reminder(&mut self, reminder: Reminder) {
+        match reminder {
+            Reminder::Detach(number) => {
+                self.numbers.remove(&number);
+                self.tell(Command::Detach { worker: number }).await;
+            }
+            Reminder::StillThere(number) => {
+                let Some((app, worker)) = self.whose(number) else { return };
+                if app.processes.get(&worker).is_some_and(|process| process.link_closed) {
+                    let id = app.id;
+                    let reason = "it closed its link to the router and did not exit".to_owned();
+                    self.step(id, supervisor::Event::Misbehaved { worker, reason }).await;
+                }
+            }
+            Reminder::EndApp(app) => self.end_app_now(app).await,
+            Reminder::Memory => {
+                self.remind(MEMORY_PERIOD, Reminder::Memory);
+                self.recycle().await;
+            }
+            Reminder::Watchdog => self.feed_watchdog().await,
+            Reminder::StopNow => {
+                say::warning(format_args!(
+                    "requests are still running after the graceful timeout, stopping at once"
+                ));
+                self.stop_now().await;
+            }
+            Reminder::GiveUp => {
+                let left: usize = self.apps.values().map(|app| app.processes.len()).sum();
+                say::error(format_args!("{left} workers could not be killed"));
+                self.failed = true;
+                self.apps.clear();
+            }
+        }
+    }
+
+    /// Replace workers that have grown past `recycle_memory`.
+    async fn recycle(&mut self) {
+        let mut grown = Vec::new();
+        for app in self.apps.values() {
+            let Some(limit) = app.spec.app.recycle_memory else { continue };
+            for (worker, process) in &app.processes {
+                if let Some(used) = machine::resident(process.handle.pid()).filter(|used| *used > limit) {
+                    grown.push((app.id, *worker, machine::has_room_for(used)));
+                }
+            }
+        }
+        for (app, worker, room) in grown {
+            self.step(app, supervisor::Event::Outgrown { worker, room }).await;
+        }
+    }
+
+    /// The service manager restarts a host that does not say often enough that it works: the loop runs, and the router
+    /// answers.
+    async fn feed_watchdog(&mut self) {
+        let Some(period) = self.notify.watchdog_period() else { return };
+        self.remind(period, Reminder::Watchdog);
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.tell(Command::Snapshot { reply }).await;
+        let notify = self.notify.clone();
+        tokio::task::spawn_local(async move {
+            if answer.await.is_ok() {
+                notify.watchdog();
+            }
+        });
+    }
+
+    // ---- small things ----
+
+    fn ids(&self) -> Vec<router::App> {
+        self.apps.keys().copied().collect()
+    }
+
+    fn whose(&mut self, number: Number) -> Option<(&mut HostedApp, WorkerId)> {
+        let (app, worker) = self.numbers.get(&number).copied()?;
+        Some((self.apps.get_mut(&app)?, worker))
+    }
+
+    async fn tell(&self, command: Command) {
+        // The router ends only when this end of the channel does.
+        let _ = self.commands.send(command).await;
+    }
+
+    /// Say something about an application: to the operator, and in its log.
+    fn tell_about(&self, app: router::App, level: say::Level, text: &str) {
+        let Some(app) = self.apps.get(&app) else { return };
+        match &self.options.logs {
+            Some(logs) if level < say::Level::Debug => logs.note(app.name(), text),
+            Some(_) => say::at(level, format_args!("{}: {text}", app.name())),
+            None => say::at(level, format_args!("{text}")),
+        }
+    }
+}
