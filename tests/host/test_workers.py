@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 from conftest import Starter
 from load import Load, in_background, wait_for_progress
@@ -85,6 +86,19 @@ def test_restart_is_without_loss(start: Starter) -> None:
     assert load.failures == []
     assert not set(before) & set(host.serving_pids("app"))
     assert host.app("app")["generation"] == 2
+
+
+def test_of_two_restarts_at_once_the_later_one_counts(start: Starter) -> None:
+    """The first is told that it was overtaken; the second is answered when its workers serve, not before."""
+    host = start({"app": {"app": "bad:app", "env": {"HOW": "slow"}}})
+    with ThreadPoolExecutor(1) as background:
+        first = background.submit(host.run, "restart", "app")
+        host.wait(lambda: len(host.app("app")["workers"]) == 2, "the first restart boots a worker", 60)
+        second = host.run("restart", "app")
+        assert second.returncode == 0, second.stderr
+        assert host.app("app")["generation"] == 3
+        overtaken = first.result(60)
+    assert overtaken.returncode == 1 and "another reload came before" in overtaken.stderr, overtaken.stderr
 
 
 def test_stop_without_a_name_stops_the_host(start: Starter) -> None:

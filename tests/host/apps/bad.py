@@ -1,7 +1,7 @@
 """Applications that are broken, each in its way; the word is in the environment's HOW.
 
 import: raises when it is imported. hang: never ends importing. crash: serves, and exits a moment after it started.
-fixed: raises while FOLDER/broken exists, then is a good one. Otherwise: the plain application.
+slow: takes two seconds to import. fixed: raises while FOLDER/broken exists, then is a good one. Otherwise: the plain application.
 """
 
 import os
@@ -16,6 +16,8 @@ if HOW == "import" or HOW == "fixed" and Path(os.environ["FOLDER"], "broken").ex
 if HOW == "hang":
     while True:
         time.sleep(3600)
+if HOW == "slow":
+    time.sleep(2)
 if HOW == "crash":
     threading.Timer(1.0, lambda: os._exit(7)).start()
 

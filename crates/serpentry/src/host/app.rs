@@ -47,7 +47,7 @@ pub(crate) struct HostedApp {
     /// The last traceback that a worker sent, until the notice that it belongs to.
     traceback: String,
     pub(crate) end: End,
-    waiting: Vec<(Wish, oneshot::Sender<Outcome>)>,
+    waiting: Vec<Waiting>,
 }
 
 /// What the application turned out to be, from its first worker's word.
@@ -78,6 +78,15 @@ pub(crate) enum End {
     Stop,
     /// The same, and then it is forgotten.
     Remove,
+}
+
+/// Somebody who waits for a wish to be fulfilled.
+#[derive(Debug)]
+struct Waiting {
+    wish: Wish,
+    /// The reload that is to do it, once it has begun: one that is superseded must not answer for the next.
+    generation: Option<u64>,
+    reply: oneshot::Sender<Outcome>,
 }
 
 /// What somebody waits for.
@@ -165,50 +174,61 @@ impl HostedApp {
 
     /// Answer `reply` when the wish is fulfilled, or cannot be.
     pub(crate) fn wait(&mut self, wish: Wish, reply: oneshot::Sender<Outcome>) {
-        self.waiting.push((wish, reply));
+        self.waiting.push(Waiting { wish, generation: None, reply });
     }
 
     pub(crate) fn fulfil(&mut self, wish: Wish, outcome: &Outcome) {
-        for (wanted, reply) in std::mem::take(&mut self.waiting) {
-            if wanted == wish {
-                // Whoever asked may have gone.
-                let _ = reply.send(outcome.clone());
-            } else {
-                self.waiting.push((wanted, reply));
-            }
+        self.answer(outcome, |waiting| waiting.wish == wish);
+    }
+
+    fn answer(&mut self, outcome: &Outcome, whom: impl FnMut(&mut Waiting) -> bool) {
+        for waiting in self.waiting.extract_if(.., whom) {
+            // Whoever asked may have gone.
+            let _ = waiting.reply.send(outcome.clone());
         }
+    }
+
+    /// A reload began, for those who asked for one until now.
+    fn reload_begun(&mut self, generation: u64) {
+        for waiting in self.waiting.iter_mut().filter(|it| it.wish == Wish::Reloaded) {
+            waiting.generation.get_or_insert(generation);
+        }
+    }
+
+    fn reload_ended(&mut self, generation: u64, outcome: &Outcome) {
+        self.answer(outcome, |waiting| waiting.generation == Some(generation));
     }
 
     /// Draw the consequences of a notice for those who wait.
     pub(crate) fn noticed(&mut self, notice: &Notice) {
         match notice {
-            Notice::BootFailed { reason, .. } | Notice::Lost { reason, .. } => {
+            Notice::BootFailed { reason, generation, .. } => {
                 let failure = self.failed(reason);
-                if matches!(notice, Notice::BootFailed { .. }) && self.next.is_none() {
+                if *generation == self.supervisor.status().generation {
                     self.fulfil(Wish::Started, &Err(failure));
                 }
             }
-            Notice::ReloadStarted { generation, .. } => self.generation_begun(*generation),
-            Notice::ReloadDone { .. } => {
+            Notice::Lost { reason, .. } => drop(self.failed(reason)),
+            Notice::ReloadStarted { generation, .. } => {
+                self.generation_begun(*generation);
+                self.reload_begun(*generation);
+            }
+            Notice::ReloadDone { generation } => {
                 self.reload_failed = false;
-                self.fulfil(Wish::Reloaded, &Ok(()));
+                self.reload_ended(*generation, &Ok(()));
             }
             Notice::ReloadFailed { generation, .. } => {
                 self.forget_generation(*generation);
                 self.next = None;
                 self.reload_failed = true;
                 let failure = self.last_failure.clone().map(|(_, failure)| failure);
-                self.fulfil(
-                    Wish::Reloaded,
-                    &Err(failure.unwrap_or_else(|| Failure::new("the reload failed"))),
-                );
+                let failure = failure.unwrap_or_else(|| Failure::new("the reload failed"));
+                self.reload_ended(*generation, &Err(failure));
             }
             Notice::ReloadSuperseded { generation } => {
                 self.forget_generation(*generation);
-                self.fulfil(
-                    Wish::Reloaded,
-                    &Err(Failure::new("another reload came before this one was done")),
-                );
+                let failure = Failure::new("another reload came before this one was done");
+                self.reload_ended(*generation, &Err(failure));
             }
             _ => {}
         }
