@@ -33,9 +33,6 @@ pub(crate) fn run(arguments: &HostArguments) -> anyhow::Result<ExitCode> {
     let state = State::claim(&plan.host.state)?;
     let listeners = listeners(plan, &loaded)?;
     let listening: Vec<String> = listeners.iter().map(Listener::describe).collect();
-    for address in &listening {
-        say::info(format_args!("listening on {address}"));
-    }
     let logs = Logs::start(&logs::Settings {
         directory: plan.host.state.join("logs"),
         rotation: Rotation { size: plan.host.log_size, files: plan.host.log_files },
@@ -76,9 +73,13 @@ pub(crate) fn run(arguments: &HostArguments) -> anyhow::Result<ExitCode> {
         .build_local(tokio::runtime::LocalOptions::default())
         .context("cannot start the host")?;
     runtime.block_on(async {
-        let host = Host::new(router, listening, options);
+        let host = Host::new(router, listening.clone(), options);
         let _control =
             control::start(state.bind()?, host.orders()).context("cannot start the control interface")?;
+        // Whoever reads this may ask for the status at once.
+        for address in &listening {
+            say::info(format_args!("listening on {address}"));
+        }
         host.run(specs).await
     })
 }
