@@ -85,6 +85,9 @@ impl Gauge {
     }
 }
 
+/// Interrupted requests whose stack may still come after their end.
+const MOST_LATE: usize = 16;
+
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) worker: u64,
@@ -105,6 +108,8 @@ pub(crate) struct Link {
     busy_before: Cell<Duration>,
     /// Requests that are over, by the first digit of the status.
     pub(crate) classes: Cell<[u64; 5]>,
+    /// Interrupted requests that have ended before their stack came, the latest first.
+    late: RefCell<VecDeque<(u64, String)>>,
     /// When the worker last showed that it is alive, or got its first request after being idle.
     progress: Cell<Instant>,
     nudge: Cell<Nudge>,
@@ -147,6 +152,7 @@ impl Link {
             busy_since: Cell::new(None),
             busy_before: Cell::new(Duration::ZERO),
             classes: Cell::default(),
+            late: RefCell::default(),
             progress: Cell::new(Instant::now()),
             nudge: Cell::new(Nudge::None),
             suspect_until: Cell::new(None),
@@ -186,6 +192,11 @@ impl Link {
         let mut held = self.held.borrow_mut();
         let before = held.len();
         let taken = held.remove(&id);
+        if let Some(request) = taken.as_ref().and_then(|it| it.interrupted.as_ref()?.request.clone()) {
+            let mut late = self.late.borrow_mut();
+            late.truncate(MOST_LATE - 1);
+            late.push_front((id, request));
+        }
         if held.is_empty() && taken.is_some() {
             self.rests(Instant::now());
         }
@@ -214,6 +225,17 @@ impl Link {
             }
             classes
         });
+    }
+
+    /// The description of an interrupted request, for its stack. Each is given once, whatever the worker sends. The stack comes
+    /// over another link than the request's end, so either may be first.
+    pub(crate) fn take_interrupted(&self, id: u64) -> Option<String> {
+        if let Some(held) = self.held.borrow_mut().get_mut(&id) {
+            return held.interrupted.as_mut()?.request.take();
+        }
+        let mut late = self.late.borrow_mut();
+        let position = late.iter().position(|(known, _)| *known == id)?;
+        late.remove(position).map(|(_, request)| request)
     }
 
     /// Nor any other.

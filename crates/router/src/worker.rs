@@ -242,10 +242,7 @@ fn handle_control(app: &Rc<App>, link: &Rc<Link>, buffer: &mut FrameBuffer) -> R
             }
             ControlFromWorker::Reclaimed(ids) => app.reclaimed(link, ids),
             ControlFromWorker::Stack { id, text } => {
-                let mut held = link.held.borrow_mut();
-                let interrupted = held.get_mut(&id).and_then(|held| held.interrupted.as_mut());
-                // Once for each interrupted request, whatever the worker sends.
-                if let Some(request) = interrupted.and_then(|interrupted| interrupted.request.take()) {
+                if let Some(request) = link.take_interrupted(id) {
                     let text =
                         format!("request {request} passed its deadline while it was here:\n{}", cut(text));
                     app.core.report(Event::Notice { worker, text });

@@ -243,6 +243,13 @@ impl Worker {
         self.data.write_all(&out).expect("the router listens");
     }
 
+    /// Over the control link.
+    pub(crate) fn tell(&mut self, message: &ControlFromWorker<'_>) {
+        let mut out = Vec::new();
+        message.encode(&mut out);
+        self.control.write_all(&out).expect("the router listens");
+    }
+
     pub(crate) fn answer(&mut self, id: u64, status: u16, body: &str) {
         let mut out = Vec::new();
         let flags = flag::END | flag::DONE;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use router::{Command, Event, RouteOverride, Settings};
-use wire::ControlToWorker;
+use wire::{ControlFromWorker, ControlToWorker};
 
 use crate::harness::{Host, settings};
 
@@ -107,6 +107,38 @@ fn the_first_byte_has_a_deadline_of_its_own() {
     host.wait_for(|event| matches!(event, Event::Hung { .. }).then_some(()));
     worker.say(&wire::FromWorker::Body { id: begun.id, data: b"ow", end: true, done: true });
     assert_eq!(slow.response().body, "slow");
+}
+
+#[test]
+fn a_stack_is_reported_once_even_if_it_comes_after_the_end_of_its_request() {
+    let limited = Settings { request_timeout: Some(SHORT), ..settings() };
+    let mut host = Host::start(&[("/", 0)], &limited);
+    let mut worker = host.worker(0, 1);
+    assert_eq!(host.get("a", "/stuck").response().status, 504);
+    let id = worker.request().id;
+    worker.order(|order| *order == ControlToWorker::Interrupt { id });
+    worker.answer(id, 500, "");
+    // The end is known when the next request is handed over.
+    let mut next = host.get("a", "/next");
+    worker.serve("");
+    assert_eq!(next.response().status, 200);
+    for text in ["first", "second"] {
+        worker.tell(&ControlFromWorker::Stack { id, text });
+    }
+    let mut later = host.get("a", "/later");
+    worker.serve("");
+    assert_eq!(later.response().status, 200);
+    worker.die();
+    let mut notices = Vec::new();
+    host.wait_for(|event| match event {
+        Event::Notice { text, .. } => {
+            notices.push(text.clone());
+            None
+        }
+        Event::Closed { .. } => Some(()),
+        _ => None,
+    });
+    assert!(matches!(&notices[..], [one] if one.contains("/stuck") && one.contains("first")), "{notices:?}");
 }
 
 #[test]
