@@ -333,6 +333,32 @@ fn what_an_application_leaves_behind_is_reaped() {
     assert_eq!(program.stop(), Some(0));
 }
 
+/// As in a container that somebody looks into from outside: the session's leader has no pid here, getsid(2) says 0.
+#[test]
+fn what_an_application_leaves_behind_is_reaped_below_a_session_from_outside() {
+    if !rustix::process::geteuid().is_root() {
+        return println!("skipped: a pid namespace needs root");
+    }
+    let ctx = TestContext::new();
+    ctx.write("daemons.py", DAEMONS);
+    let mut inner = ctx.serve_command(&["daemons:app", "--preload", "--log-level", "debug"]);
+    inner.arg("--graceful-timeout").arg("1s");
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]).arg(inner.get_program());
+    command.args(inner.get_args()).envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(directory) = inner.get_current_dir() {
+        command.current_dir(directory);
+    }
+    let program = Program::start(command);
+    program.ready();
+    assert_eq!(http::get(&program.address(), "/").status, 200);
+    program.line("left behind by an application, has ended");
+    for outside in children(program.pid()) {
+        kill(outside);
+    }
+    program.all_gone();
+}
+
 #[test]
 fn scaling_forks_and_ends_workers() {
     let ctx = TestContext::new();

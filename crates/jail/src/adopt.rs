@@ -134,10 +134,21 @@ pub fn children() -> io::Result<Vec<u32>> {
 /// get sessions of their own, and the caller knows those. Says whether it was reaped.
 #[must_use]
 pub fn reap_orphan(pid: u32) -> bool {
-    let Some(pid) = pid_of(pid) else { return false };
-    let session = |pid| rustix::process::getsid(pid);
-    let foreign = matches!((session(Some(pid)), session(None)), (Ok(theirs), Ok(ours)) if theirs != ours);
-    foreign && reap(pid).is_ok_and(|ended| ended)
+    let foreign =
+        matches!((session(pid), session(std::process::id())), (Some(theirs), Some(ours)) if theirs != ours);
+    foreign && pid_of(pid).is_some_and(|pid| reap(pid).is_ok_and(|ended| ended))
+}
+
+/// The session of a process as procfs has it (proc_pid_stat(5), field 6). 0 is a session whose leader is outside our pid
+/// namespace, as that of everything is that somebody outside started in a container; getsid(2) through rustix takes every
+/// answer for a pid, and 0 is none.
+fn session(pid: u32) -> Option<i32> {
+    session_in(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Behind the name, which may contain anything, come state, parent, process group and session.
+fn session_in(stat: &str) -> Option<i32> {
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(3)?.parse().ok()
 }
 
 fn reap(pid: Pid) -> Result<bool, Errno> {
@@ -146,4 +157,18 @@ fn reap(pid: Pid) -> Result<bool, Errno> {
 
 fn pid_of(number: u32) -> Option<Pid> {
     i32::try_from(number).ok().and_then(Pid::from_raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_session_behind_any_name() {
+        assert_eq!(session_in("71 (python3) Z 1 70 69 0 -1 4227084 0"), Some(69));
+        assert_eq!(session_in("71 (a) R 5 (b) S 1 70 0 0 -1"), Some(0), "a leader outside the pid namespace");
+        assert_eq!(session_in("71 (python3) Z 1 70"), None);
+        assert_eq!(session_in(""), None);
+        assert!(session(std::process::id()).is_some());
+    }
 }
