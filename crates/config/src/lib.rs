@@ -35,7 +35,7 @@ pub mod table;
 mod units;
 mod value;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -44,8 +44,8 @@ pub use names::Named;
 pub use origin::{Origin, Origins, Place};
 pub use parse::LARGEST_FILE;
 pub use plan::{
-    AccessLogFormat, App, Concurrency, Egress, EventLoop, Host, HostPattern, Interface, Lifespan, Limits,
-    LogLevel, Plan, Rate, Route, RouteOverride, Tenancy, Workers,
+    AccessLogFormat, App, Concurrency, Egress, Enforcement, EventLoop, Host, HostPattern, Interface,
+    Lifespan, Limits, LogLevel, Plan, Rate, Route, RouteOverride, Tenancy, Workers,
 };
 pub use print::print;
 
@@ -60,6 +60,8 @@ pub struct Environment {
     pub port: Option<String>,
     /// `FORWARDED_ALLOW_IPS`.
     pub forwarded_allow_ips: Option<String>,
+    /// Applications that were moved since the host started: their tenancy, whatever the file says.
+    pub moved: BTreeMap<String, Tenancy>,
 }
 
 /// A file that can be used.

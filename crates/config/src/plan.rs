@@ -54,6 +54,10 @@ pub struct Host {
     pub log_size: u64,
     /// Rotated logs that are kept.
     pub log_files: u32,
+    /// Cores that all shared applications together may use.
+    pub pool_cpu: Option<f64>,
+    /// Bytes of memory that all shared applications together may use.
+    pub pool_memory: Option<u64>,
 }
 
 /// One application.
@@ -71,6 +75,9 @@ pub struct App {
     /// Each once; empty only for the default application.
     pub routes: Vec<Route>,
     pub tenancy: Tenancy,
+    /// Name or number of the user its workers run as. `None`: the host's own if it is shared, one of its own if isolated.
+    pub user: Option<String>,
+    pub enforce: Enforcement,
     pub interface: Interface,
     pub concurrency: Concurrency,
     /// Requests at a time in a worker whose concurrency is `threads`.
@@ -187,6 +194,12 @@ named! {
     pub enum Tenancy {
         Shared "shared" "In one pool with the other shared applications: dense, with fair shares by weight.",
         Isolated "isolated" "Its own cores, memory, namespaces and view of the disk.",
+    }
+
+    /// What becomes of an application with limits that the machine cannot keep.
+    pub enum Enforcement {
+        Available "available" "It starts; what is not enforced is reported in `serpentry status` and `serpentry doctor`.",
+        Strict "strict" "It does not start.",
     }
 
     /// Kind of application.

@@ -52,6 +52,7 @@ fn line(text: &mut String, name: &str, value: Option<String>, origin: &dyn Fn(&s
 fn unsaid(name: &str) -> &'static str {
     match name {
         "python" => "found in the directory or in PATH",
+        "user" => "the host's if shared, one of its own if isolated",
         _ => "none",
     }
 }
@@ -74,6 +75,8 @@ fn host_value(host: &Host, name: &str) -> Option<String> {
         "log_level" => quoted(&host.log_level.to_string()),
         "log_size" => quoted(&show_size(host.log_size)),
         "log_files" => host.log_files.to_string(),
+        "pool_cpu" => host.pool_cpu.map_or(NONE.to_owned(), |cores| cores.to_string()),
+        "pool_memory" => size(host.pool_memory),
         _ => return None,
     })
 }
@@ -86,6 +89,8 @@ fn app_value(app: &App, name: &str) -> Option<String> {
         "python" => path(app.python.as_deref()?),
         "routes" => list(app.routes.iter().map(|route| quoted(&route.to_string()))),
         "tenancy" => quoted(&app.tenancy.to_string()),
+        "user" => quoted(app.user.as_ref()?),
+        "enforce" => quoted(&app.enforce.to_string()),
         "interface" => quoted(&app.interface.to_string()),
         "concurrency" => quoted(&app.concurrency.to_string()),
         "threads" => app.threads.to_string(),

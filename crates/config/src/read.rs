@@ -91,6 +91,7 @@ pub(crate) fn value(
             other => Some(other),
         },
         Kind::Proxies => text::proxies(setting, value, reader),
+        Kind::User => text::user(setting, value, reader),
         Kind::Application => text::plain(setting, value, reader).map(|text| Value::Text(text.to_owned())),
         Kind::Environment => text::environment(value, reader),
         Kind::Addresses => address::list(setting, value, reader),

@@ -114,6 +114,7 @@ fn kind(kind: Kind) -> String {
         Kind::Interpreter => "a path or the name of a command".to_owned(),
         Kind::Addresses => "a list of addresses".to_owned(),
         Kind::Proxies => "a text".to_owned(),
+        Kind::User => "the name or number of a user".to_owned(),
         Kind::Routes => "a list of routes".to_owned(),
         Kind::Workers => "a number, or a table with `max` and perhaps `min` and `idle`".to_owned(),
         Kind::Environment => "a table of texts".to_owned(),

@@ -102,6 +102,9 @@ fn kind(kind: Kind) -> Value {
     match kind {
         Kind::Callable | Kind::Directory | Kind::Log | Kind::Interpreter | Kind::Application => text(),
         Kind::Proxies => json!({ "type": "string" }),
+        Kind::User => {
+            json!({ "type": ["string", "integer"], "minLength": 1, "minimum": 0, "maximum": 4_294_967_294_u32 })
+        }
         Kind::Prefix => json!({ "type": "string", "pattern": "^/" }),
         Kind::Flag => json!({ "type": "boolean" }),
         Kind::Integer { min, max, none } => {

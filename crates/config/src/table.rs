@@ -109,6 +109,8 @@ pub enum Kind {
     Log,
     /// A path, or the name of a command.
     Interpreter,
+    /// The name or number of a user of the system.
+    User,
     /// Addresses to listen on.
     Addresses,
     /// Addresses and networks separated by commas, or "*".

@@ -180,6 +180,35 @@ fn defaults_apply_key_by_key_and_say_so() {
 }
 
 #[test]
+fn what_was_moved_has_the_other_tenancy_and_its_defaults() {
+    let text = "[apps.shop]\napp = \"x:y\"\ntenancy = \"shared\"\n[apps.shop.limits]\nmemory = \"300MiB\"\n";
+    let file = with(text, &environment()).plan;
+    assert_eq!((file.apps[0].tenancy, file.apps[0].limits.cpu), (Tenancy::Shared, None));
+    let moved = Environment { moved: [("shop".to_owned(), Tenancy::Isolated)].into(), ..environment() };
+    let moved = with(text, &moved);
+    let shop = &moved.plan.apps[0];
+    assert_eq!(
+        (shop.tenancy, shop.limits.cpu, shop.limits.memory),
+        (Tenancy::Isolated, Some(1.0), Some(300 << 20))
+    );
+    let origin = moved.origins.origin(Place::App("shop"), "tenancy");
+    assert_eq!(origin, Origin::Derived("moved while the host runs"));
+}
+
+#[test]
+fn a_user_is_a_name_or_a_number() {
+    for (said, meant) in [("\"www-data\"", "www-data"), ("1000", "1000"), ("\"0\"", "0")] {
+        let plan = with(&format!("[apps.shop]\napp = \"x:y\"\nuser = {said}\n"), &environment()).plan;
+        assert_eq!(plan.apps[0].user.as_deref(), Some(meant));
+    }
+    for wrong in ["\"-u\"", "\"a b\"", "4294967295", "-1", "true", "\"\""] {
+        let text = format!("[apps.shop]\napp = \"x:y\"\nuser = {wrong}\n");
+        let all = load(text.as_bytes(), "serpentry.toml", &environment()).unwrap_err();
+        assert!(all.render(false).contains("user"), "{wrong}");
+    }
+}
+
+#[test]
 fn the_environment_counts_where_the_file_is_silent() {
     let environment = Environment {
         state_directory: Some("/var/lib/serpentry:/var/lib/other".to_owned()),

@@ -88,6 +88,7 @@ fn value(setting: &'static Setting) -> BoxedStrategy<String> {
         // Those that depend on other parts of the file keep to their examples.
         Kind::Addresses
         | Kind::Proxies
+        | Kind::User
         | Kind::Application
         | Kind::Routes
         | Kind::Prefix

@@ -148,7 +148,7 @@ fn problems(text: &str) -> Option<config::Diagnostics> {
         directory: PathBuf::from("/"),
         state_directory: None,
         port: None,
-        forwarded_allow_ips: None,
+        ..config::Environment::default()
     };
     config::load(text.as_bytes(), FILE, &environment).err()
 }

@@ -15,6 +15,9 @@ type Spot<'a, 'i> = &'a Spanned<DeValue<'i>>;
 /// Longest path: the kernel's PATH_MAX.
 const LONGEST_PATH: usize = 4_096;
 
+/// Longest name of a user (useradd(8)).
+const LONGEST_USER: usize = 256;
+
 /// A text that is not empty.
 pub(super) fn plain<'a>(setting: &Setting, value: Spot<'a, '_>, reader: &mut Reader<'_>) -> Option<&'a str> {
     match value.get_ref() {
@@ -27,6 +30,28 @@ pub(super) fn plain<'a>(setting: &Setting, value: Spot<'a, '_>, reader: &mut Rea
         DeValue::String(text) => Some(text),
         _ => wrong_type(setting, value, "a text", reader),
     }
+}
+
+/// The name or number of a user, as useradd(8) and the kernel have them: the number of "nobody in particular" (2^32 - 1) is none.
+pub(super) fn user(setting: &Setting, value: Spot<'_, '_>, reader: &mut Reader<'_>) -> Option<Value> {
+    let text = match value.get_ref() {
+        DeValue::Integer(number) => number.as_str().to_owned(),
+        _ => plain(setting, value, reader)?.to_owned(),
+    };
+    let number = text.bytes().all(|byte| byte.is_ascii_digit());
+    let right = if number {
+        text.parse::<u32>().is_ok_and(|uid| uid != u32::MAX)
+    } else {
+        text.len() <= LONGEST_USER
+            && !text.starts_with('-')
+            && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '$'))
+    };
+    if right {
+        return Some(Value::Text(text));
+    }
+    let message = format!("`{}` is neither the name nor the number of a user", text.escape_debug());
+    reader.report(Draft::error(value.span(), message).hint(example(setting)));
+    None
 }
 
 /// `module:attribute`, `module`, `module:attribute.inner` or `module:factory()`.

@@ -31,7 +31,11 @@ pub(super) fn resolve(
         source: reader.source,
         places: &mut places,
     };
-    let tenancy = layers.word("tenancy");
+    let mut tenancy = layers.word("tenancy");
+    if let Some(moved) = environment.moved.get(&raw.name) {
+        layers.note("tenancy", Origin::Derived("moved while the host runs"), None);
+        tenancy = *moved;
+    }
     layers.tenancy = tenancy;
     let directory = match layers.said::<String>("directory") {
         Some(path) => absolute(&environment.directory, &path),
@@ -49,6 +53,8 @@ pub(super) fn resolve(
         directory,
         routes: routes.iter().map(|(route, _)| route.clone()).collect(),
         tenancy,
+        user: layers.said("user"),
+        enforce: layers.word("enforce"),
         interface: layers.word("interface"),
         concurrency: layers.word("concurrency"),
         threads: layers.get("threads"),

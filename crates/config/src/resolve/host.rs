@@ -59,6 +59,8 @@ pub(super) fn resolve(
         log_level: layers.word("log_level"),
         log_size: layers.get("log_size"),
         log_files: layers.get("log_files"),
+        pool_cpu: layers.get("pool_cpu"),
+        pool_memory: layers.get("pool_memory"),
     };
     places.items = listen.into_iter().map(|(_, span)| span).collect();
     (host, places)

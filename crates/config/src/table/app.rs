@@ -2,7 +2,7 @@
 
 use super::{Fallback, Kind, MIB, Section, Setting, TIB, Unlimited, count, time};
 use crate::names::Named;
-use crate::plan::{Concurrency, EventLoop, Interface, Lifespan, Tenancy};
+use crate::plan::{Concurrency, Enforcement, EventLoop, Interface, Lifespan, Tenancy};
 
 pub const APP: Section = Section {
     title: "[apps.NAME]",
@@ -56,6 +56,22 @@ pub const APP: Section = Section {
             default: Fallback::Is(r#""shared""#),
             about: "How the application shares the machine. The defaults of some limits depend on it.",
             example: r#""isolated""#,
+        },
+        Setting {
+            name: "user",
+            kind: Kind::User,
+            default: Fallback::Found(
+                "the host's own user if shared, a user without a name of its own if isolated",
+            ),
+            about: "Name or number of the user its workers run as. The host must run as root for any other than its own.",
+            example: r#""www-data""#,
+        },
+        Setting {
+            name: "enforce",
+            kind: Kind::Choice(Enforcement::NAMES),
+            default: Fallback::Is(r#""available""#),
+            about: "What to do when this machine cannot enforce one of its limits. `serpentry doctor` says which it can.",
+            example: r#""strict""#,
         },
         Setting {
             name: "interface",

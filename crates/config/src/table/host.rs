@@ -1,6 +1,6 @@
 //! `[host]`: what belongs to no single application.
 
-use super::{Fallback, KIB, Kind, Section, Setting, TIB, Unlimited, count, time};
+use super::{Fallback, KIB, Kind, MIB, Section, Setting, TIB, Unlimited, count, time};
 use crate::names::Named;
 use crate::plan::{AccessLogFormat, LogLevel};
 
@@ -89,6 +89,21 @@ pub const HOST: Section = Section {
             default: Fallback::Is("5"),
             about: "How many rotated logs are kept for each application.",
             example: "10",
+        },
+        Setting {
+            name: "pool_cpu",
+            kind: Kind::Number { min: 0.01, max: 4_096.0, none: Unlimited::Word },
+            default: Fallback::Is(r#""none""#),
+            about: "Cores that all shared applications together may use. Without it: all that isolated applications leave.",
+            example: "1.5",
+        },
+        Setting {
+            name: "pool_memory",
+            kind: Kind::Size { min: 16 * MIB, max: 1024 * TIB, none: Unlimited::Word },
+            default: Fallback::Is(r#""none""#),
+            about: "Memory that all shared applications together may use. Without it: all that isolated applications leave, but a \
+                    reserve for the host.",
+            example: r#""2GiB""#,
         },
     ],
 };
