@@ -50,7 +50,7 @@ pub use plan::{
 pub use print::print;
 
 /// What the file's meaning depends on besides its text.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Environment {
     /// The directory of the file, absolute: relative paths begin there.
     pub directory: PathBuf,
@@ -60,8 +60,16 @@ pub struct Environment {
     pub port: Option<String>,
     /// `FORWARDED_ALLOW_IPS`.
     pub forwarded_allow_ips: Option<String>,
-    /// Applications that were moved since the host started: their tenancy, whatever the file says.
-    pub moved: BTreeMap<String, Tenancy>,
+    /// Applications that were moved since the host started, by name.
+    pub moved: BTreeMap<String, Move>,
+}
+
+/// An application was given another tenancy than the file says. Holds until the file says something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Move {
+    /// What the file said.
+    pub from: Tenancy,
+    pub to: Tenancy,
 }
 
 /// A file that can be used.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use config::{
-    Concurrency, Egress, Environment, HostPattern, Origin, Place, Rate, Resolved, Route, RouteOverride,
+    Concurrency, Egress, Environment, HostPattern, Move, Origin, Place, Rate, Resolved, Route, RouteOverride,
     Severity, Tenancy, Workers, load,
 };
 
@@ -184,8 +184,9 @@ fn what_was_moved_has_the_other_tenancy_and_its_defaults() {
     let text = "[apps.shop]\napp = \"x:y\"\ntenancy = \"shared\"\n[apps.shop.limits]\nmemory = \"300MiB\"\n";
     let file = with(text, &environment()).plan;
     assert_eq!((file.apps[0].tenancy, file.apps[0].limits.cpu), (Tenancy::Shared, None));
-    let moved = Environment { moved: [("shop".to_owned(), Tenancy::Isolated)].into(), ..environment() };
-    let moved = with(text, &moved);
+    let moved = Move { from: Tenancy::Shared, to: Tenancy::Isolated };
+    let environment = Environment { moved: [("shop".to_owned(), moved)].into(), ..environment() };
+    let moved = with(text, &environment);
     let shop = &moved.plan.apps[0];
     assert_eq!(
         (shop.tenancy, shop.limits.cpu, shop.limits.memory),
@@ -193,6 +194,10 @@ fn what_was_moved_has_the_other_tenancy_and_its_defaults() {
     );
     let origin = moved.origins.origin(Place::App("shop"), "tenancy");
     assert_eq!(origin, Origin::Derived("moved while the host runs"));
+    // The file says something else now: it counts.
+    let edited = with(&text.replace("\"shared\"", "\"isolated\""), &environment);
+    assert_eq!(edited.plan.apps[0].tenancy, Tenancy::Isolated);
+    assert_ne!(edited.origins.origin(Place::App("shop"), "tenancy"), origin);
 }
 
 #[test]

@@ -87,6 +87,9 @@ impl<'a> Host<'a> {
                 Request::Restart { app, reply } => self.change(app, reply, |app| {
                     app.generation += 1;
                 }),
+                Request::Move { app, tenancy, reply } => self.change(app, reply, |app| {
+                    (app.tenancy, app.generation) = (tenancy, app.generation + 1);
+                }),
                 Request::StopHost { reply } => {
                     let pid = std::process::id();
                     drop(reply.send(Ok(Stopping { pid, graceful_timeout_seconds: 30.0 })));
@@ -116,7 +119,7 @@ impl<'a> Host<'a> {
             Some(app) => {
                 change(app);
                 let (state, generation, target) = (app.state, app.generation, app.target);
-                Ok(Changed { app: name, state, generation, target })
+                Ok(Changed { app: name, tenancy: app.tenancy, state, generation, target })
             }
         };
         drop(reply.send(result));

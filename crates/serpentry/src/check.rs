@@ -14,7 +14,7 @@ pub(crate) fn run(arguments: &CheckArguments) -> anyhow::Result<ExitCode> {
         print(&config::schema::text());
         return Ok(ExitCode::SUCCESS);
     }
-    let loaded = load::load(&arguments.file);
+    let loaded = load::load(&arguments.file, &std::collections::BTreeMap::new());
     let diagnostics = match &loaded {
         Ok(loaded) => &loaded.warnings,
         Err(Report(all)) => all,

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{AppArguments, ReloadArguments, ScaleArguments, StatusArguments, StopArguments};
+use crate::commands::{
+    AppArguments, MoveArguments, ReloadArguments, ScaleArguments, StatusArguments, StopArguments,
+};
 use crate::say::Level;
 use crate::units;
 
@@ -45,6 +47,8 @@ pub(crate) enum Command {
     Start(AppArguments),
     /// Replace an application's workers by new ones, without losing a request.
     Restart(AppArguments),
+    /// Give an application the other tenancy while it serves, without losing a request.
+    Move(MoveArguments),
 }
 
 /// Kind of application.

@@ -15,7 +15,7 @@ use serpentry::state;
 use crate::exit::{Denied, FAILED, Unavailable};
 use crate::{load, say};
 
-pub(crate) use change::{reload, restart, scale, start, stop};
+pub(crate) use change::{reload, relocate, restart, scale, start, stop};
 pub(crate) use show::status;
 
 /// Which host is meant.
@@ -77,6 +77,22 @@ pub(crate) struct StopArguments {
 #[derive(Debug, Args)]
 pub(crate) struct AppArguments {
     pub(crate) app: String,
+
+    #[command(flatten)]
+    pub(crate) host: HostArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MoveArguments {
+    pub(crate) app: String,
+
+    /// Where to. To keep it so over a restart of the host, set `tenancy` in the file as well
+    #[arg(value_parser = ["shared", "isolated"])]
+    pub(crate) tenancy: String,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 
     #[command(flatten)]
     pub(crate) host: HostArguments,

@@ -1,5 +1,6 @@
 //! `serpentry host`: many applications, from a configuration file to their end.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,7 +21,7 @@ use crate::{listening, load, say};
 
 pub(crate) fn run(arguments: &HostArguments) -> anyhow::Result<ExitCode> {
     let file = std::path::absolute(&arguments.file).context("the configuration file")?;
-    let loaded = load::load(&file)?;
+    let loaded = load::load(&file, &BTreeMap::new())?;
     say::set_level(level(loaded.plan.host.log_level));
     let warnings = loaded.warnings.render(std::io::stderr().is_terminal());
     if !warnings.is_empty() {
@@ -44,6 +45,8 @@ pub(crate) fn run(arguments: &HostArguments) -> anyhow::Result<ExitCode> {
         state: plan.host.state.clone(),
         listen: plan.host.listen.clone(),
         extension: extension.clone(),
+        applied: loaded.read.clone(),
+        moved: BTreeMap::new(),
     };
     let specs: Vec<_> = source.specs(&loaded, &logs).into_iter().map(Rc::new).collect();
     let (apps, routes) = change::first(&specs, plan.host.default_app.as_deref());

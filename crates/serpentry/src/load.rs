@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use config::{Diagnostics, Environment, Origins, Plan};
+use config::{Diagnostics, Environment, Move, Origins, Plan};
 
 use crate::interpreter::Interpreter;
 
@@ -25,6 +26,26 @@ pub(crate) struct Loaded {
     pub(crate) warnings: Diagnostics,
     /// By the name of the application.
     pub(crate) interpreters: BTreeMap<String, Interpreter>,
+    pub(crate) read: Read,
+}
+
+/// A file as it was read, for whoever wants to know what it means when something else than the file changes.
+#[derive(Debug, Clone)]
+pub(crate) struct Read {
+    bytes: Arc<[u8]>,
+    shown: String,
+    environment: Environment,
+}
+
+impl Read {
+    /// What the same file means with these applications moved. Not for the host's own thread: files can be large.
+    ///
+    /// # Errors
+    /// All that is wrong with that.
+    pub(crate) fn with_moves(&self, moved: &BTreeMap<String, Move>) -> Result<Plan, Report> {
+        let environment = Environment { moved: moved.clone(), ..self.environment.clone() };
+        config::load(&self.bytes, &self.shown, &environment).map(|resolved| resolved.plan).map_err(Report)
+    }
 }
 
 /// A file that cannot be used: all that is wrong with it.
@@ -44,16 +65,16 @@ impl fmt::Display for Report {
 
 impl std::error::Error for Report {}
 
-/// Load a configuration file and check it against this machine.
+/// Load a configuration file and check it against this machine. `moved`: see [`Environment::moved`].
 ///
 /// # Errors
 /// All that is wrong, as one report.
-pub(crate) fn load(path: &Path) -> Result<Loaded, Report> {
+pub(crate) fn load(path: &Path, moved: &BTreeMap<String, Move>) -> Result<Loaded, Report> {
     let shown = path.display().to_string();
     let refuse =
         |problem: file::Problem| Report(Diagnostics::of_file(&shown, &problem.message, &problem.hint));
     let bytes = file::read(path).map_err(refuse)?;
-    let environment = environment(path).map_err(refuse)?;
+    let environment = Environment { moved: moved.clone(), ..environment(path).map_err(refuse)? };
     let resolved = config::load(&bytes, &shown, &environment).map_err(Report)?;
 
     let mut all = resolved.warnings;
@@ -62,7 +83,8 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Report> {
     if all.has_errors() {
         return Err(Report(all));
     }
-    Ok(Loaded { plan: resolved.plan, origins: resolved.origins, warnings: all, interpreters })
+    let read = Read { bytes: bytes.into(), shown, environment };
+    Ok(Loaded { plan: resolved.plan, origins: resolved.origins, warnings: all, interpreters, read })
 }
 
 /// What the meaning of the file depends on.
@@ -77,6 +99,7 @@ fn environment(path: &Path) -> Result<Environment, file::Problem> {
         state_directory: variable("STATE_DIRECTORY"),
         port: variable("PORT"),
         forwarded_allow_ips: variable("FORWARDED_ALLOW_IPS"),
+        moved: BTreeMap::new(),
     })
 }
 

@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         cli::Command::Stop(arguments) => commands::stop(&arguments),
         cli::Command::Start(arguments) => commands::start(&arguments),
         cli::Command::Restart(arguments) => commands::restart(&arguments),
+        cli::Command::Move(arguments) => commands::relocate(&arguments),
     };
     match result {
         Ok(status) => status,

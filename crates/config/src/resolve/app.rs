@@ -32,9 +32,9 @@ pub(super) fn resolve(
         places: &mut places,
     };
     let mut tenancy = layers.word("tenancy");
-    if let Some(moved) = environment.moved.get(&raw.name) {
+    if let Some(moved) = environment.moved.get(&raw.name).filter(|moved| moved.from == tenancy) {
         layers.note("tenancy", Origin::Derived("moved while the host runs"), None);
-        tenancy = *moved;
+        tenancy = moved.to;
     }
     layers.tenancy = tenancy;
     let directory = match layers.said::<String>("directory") {

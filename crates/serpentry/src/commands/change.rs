@@ -1,16 +1,16 @@
 //! `reload`, `scale`, `stop`, `start` and `restart`: one call each, one line about what it did.
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use serpentry::control::{AppState, Changed, ClientError, Reloaded};
+use serpentry::control::{AppState, Changed, ClientError, Reloaded, Tenancy};
 
 use super::table::{count, printable, state_name};
-use super::{AppArguments, ReloadArguments, ScaleArguments, StopArguments, explain, fail};
+use super::{AppArguments, MoveArguments, ReloadArguments, ScaleArguments, StopArguments, explain, fail};
 use crate::exit::FAILED;
 use crate::output::print;
 use crate::say;
@@ -71,6 +71,23 @@ pub(crate) fn start(arguments: &AppArguments) -> anyhow::Result<ExitCode> {
 
 pub(crate) fn restart(arguments: &AppArguments) -> anyhow::Result<ExitCode> {
     changed(arguments.host.client().restart(&arguments.app))
+}
+
+/// The other tenancy, and how long it took until the application served there.
+pub(crate) fn relocate(arguments: &MoveArguments) -> anyhow::Result<ExitCode> {
+    let tenancy = if arguments.tenancy == "isolated" { Tenancy::Isolated } else { Tenancy::Shared };
+    let began = Instant::now();
+    let changed = match arguments.host.client().relocate(&arguments.app, tenancy) {
+        Ok(changed) => changed,
+        Err(error) => return fail(error),
+    };
+    if arguments.json {
+        print(&format!("{}\n", serde_json::to_string_pretty(&changed)?))?;
+    } else {
+        let (app, to, seconds) = (printable(&changed.app), &arguments.tenancy, began.elapsed().as_secs_f64());
+        print(&format!("{app}: {to} since generation {}, moved in {seconds:.2} s\n", changed.generation))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn stop(arguments: &StopArguments) -> anyhow::Result<ExitCode> {

@@ -20,7 +20,7 @@ use utoipa_axum::routes;
 use super::exposition::{self, Form};
 use super::problem::{Failure, Problem};
 use super::request::{Answer, Refusal, Request};
-use super::types::{AppStatus, Changed, Health, Reloaded, Scale, Status, Stopping};
+use super::types::{AppStatus, Changed, Health, Move, Reloaded, Scale, Status, Stopping};
 
 /// Largest request body. The only one there is has a few bytes.
 const BODY: usize = 64 * 1024;
@@ -76,6 +76,7 @@ fn parts(requests: mpsc::Sender<Request>) -> (Router, utoipa::openapi::OpenApi) 
         .routes(routes!(stop))
         .routes(routes!(start))
         .routes(routes!(restart))
+        .routes(routes!(relocate))
         .routes(routes!(stop_host))
         .routes(routes!(metrics))
         .routes(routes!(health))
@@ -230,6 +231,31 @@ async fn start(State(api): State<Api>, path: Result<Path<String>, PathRejection>
 async fn restart(State(api): State<Api>, path: Result<Path<String>, PathRejection>) -> Outcome<Changed> {
     let app = named(path)?;
     Ok(Json(api.ask(CHANGE, |reply| Request::Restart { app, reply }).await?))
+}
+
+/// Give an application another tenancy while it serves: a new generation boots there, takes over when it is ready, and the
+/// old one finishes its requests. Holds until the host ends or the file gives the application another tenancy.
+#[utoipa::path(post, path = "/v1/apps/{app}/move", tag = "change", params(("app" = String, Path, description = "Its name")), request_body = Move, responses(
+    (status = OK, body = Changed),
+    (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json"),
+    (status = NOT_FOUND, body = Problem, content_type = "application/problem+json"),
+    (status = CONFLICT, body = Problem, content_type = "application/problem+json",
+     description = "It was not admitted or did not start there: it serves on where it was"),
+    (status = PAYLOAD_TOO_LARGE, body = Problem, content_type = "application/problem+json"),
+    (status = UNSUPPORTED_MEDIA_TYPE, body = Problem, content_type = "application/problem+json"),
+    (status = UNPROCESSABLE_ENTITY, body = Problem, content_type = "application/problem+json"),
+    (status = SERVICE_UNAVAILABLE, body = Problem, content_type = "application/problem+json"),
+    (status = GATEWAY_TIMEOUT, body = Problem, content_type = "application/problem+json"),
+))]
+async fn relocate(
+    State(api): State<Api>,
+    path: Result<Path<String>, PathRejection>,
+    body: Result<Json<Move>, JsonRejection>,
+) -> Outcome<Changed> {
+    let app = named(path)?;
+    let Json(Move { tenancy }) =
+        body.map_err(|rejection| Failure::BadBody(rejection.status(), rejection.body_text()))?;
+    Ok(Json(api.ask(CHANGE, |reply| Request::Move { app, tenancy, reply }).await?))
 }
 
 /// Stop the host: no new requests, the running ones finish, then everything ends. Answers at once.

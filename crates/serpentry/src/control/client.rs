@@ -12,7 +12,7 @@ use rustix::net::sockopt::socket_peercred;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
-use super::types::{AppStatus, Changed, Reloaded, Scale, Status, Stopping};
+use super::types::{AppStatus, Changed, Move, Reloaded, Scale, Status, Stopping, Tenancy};
 use crate::state;
 
 /// Largest answer: the status of about 50,000 applications.
@@ -106,6 +106,13 @@ impl Client {
     /// See [`ClientError`].
     pub fn restart(&self, app: &str) -> Result<Changed, ClientError> {
         self.call("POST", &format!("/v1/apps/{}/restart", segment(app)), None, CHANGE)
+    }
+
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn relocate(&self, app: &str, tenancy: Tenancy) -> Result<Changed, ClientError> {
+        let body = serde_json::to_string(&Move { tenancy }).unwrap_or_default();
+        self.call("POST", &format!("/v1/apps/{}/move", segment(app)), Some(&body), CHANGE)
     }
 
     /// # Errors

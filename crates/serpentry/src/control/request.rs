@@ -3,7 +3,7 @@
 use tokio::sync::oneshot;
 
 use super::metrics::MetricsSnapshot;
-use super::types::{Changed, Reloaded, Status, Stopping};
+use super::types::{Changed, Reloaded, Status, Stopping, Tenancy};
 
 /// Requests on their way to the driver; a caller who finds it full waits, bounded by the time limit of its call.
 pub const QUEUE: usize = 64;
@@ -43,6 +43,12 @@ pub enum Request {
     /// A new generation of the same configuration. Answered when it serves, or failed.
     Restart {
         app: String,
+        reply: Answer<Changed>,
+    },
+    /// Another tenancy, live: a new generation boots there and takes over. Answered when it serves, or failed.
+    Move {
+        app: String,
+        tenancy: Tenancy,
         reply: Answer<Changed>,
     },
     /// Stop the whole host gracefully. Answered at once.

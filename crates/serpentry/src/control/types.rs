@@ -268,10 +268,18 @@ impl Scale {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Changed {
     pub app: String,
+    pub tenancy: Tenancy,
     pub state: AppState,
     pub generation: u64,
     /// Workers wanted from now on.
     pub target: u32,
+}
+
+/// Which tenancy an application shall have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Move {
+    pub tenancy: Tenancy,
 }
 
 /// The host is stopping.

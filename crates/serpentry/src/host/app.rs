@@ -33,6 +33,8 @@ pub(crate) struct HostedApp {
     pub(crate) spec: Rc<Spec>,
     /// What a reload is starting beside it.
     pub(crate) next: Option<Rc<Spec>>,
+    /// The reload is a move to another tenancy.
+    pub(crate) moving: Option<config::Move>,
     /// The specification of every generation that may still start workers.
     generations: HashMap<u64, Rc<Spec>>,
     pub(crate) supervisor: Supervisor,
@@ -107,6 +109,7 @@ impl HostedApp {
             supervisor: Supervisor::new(spec.supervisor.clone(), seed ^ u64::from(id)),
             spec,
             next: None,
+            moving: None,
             generations: HashMap::new(),
             processes: HashMap::new(),
             quotas: HashMap::new(),
@@ -220,6 +223,7 @@ impl HostedApp {
             Notice::ReloadFailed { generation, .. } => {
                 self.forget_generation(*generation);
                 self.next = None;
+                self.moving = None;
                 self.reload_failed = true;
                 let failure = self.last_failure.clone().map(|(_, failure)| failure);
                 let failure = failure.unwrap_or_else(|| Failure::new("the reload failed"));

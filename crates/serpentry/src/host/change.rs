@@ -4,6 +4,7 @@
 //! one that is new starts, one that is gone drains, one whose workers would be started differently boots a new generation
 //! beside the old, and everything else takes effect in place. Routes follow each application: a request goes to what serves.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -27,6 +28,10 @@ pub(crate) struct Source {
     pub(crate) state: PathBuf,
     pub(crate) listen: Vec<String>,
     pub(crate) extension: Extension,
+    /// The file whose meaning runs.
+    pub(crate) applied: load::Read,
+    /// Applications that run with another tenancy than it says.
+    pub(crate) moved: BTreeMap<String, config::Move>,
 }
 
 /// Who asked for a reload; nobody, when it was a signal or the file itself.
@@ -46,10 +51,18 @@ pub(crate) struct Read {
     replies: Vec<Reply>,
 }
 
+/// What else can have been worked out on another thread.
+#[derive(Debug)]
+pub(crate) enum Worked {
+    /// The file was read again.
+    File(Box<Read>),
+    Move(Box<super::moving::Moved>),
+}
+
 impl Source {
     /// Read the file and look at the machine. Takes its time: not for the host's own thread.
     fn read(&self) -> Result<Loaded, Report> {
-        load::load(&self.file)
+        load::load(&self.file, &self.moved)
     }
 
     /// What to run for each application.
@@ -110,6 +123,7 @@ impl Host {
         let settings = Box::new(spec.router.clone());
         self.tell(Command::SetApp { app: id, name: spec.name.clone(), settings }).await;
         self.route().await;
+        self.settle_move(id);
     }
 
     // ---- reload ----
@@ -130,7 +144,7 @@ impl Host {
                 Err(error) => Err(format!("reading the file ended in a defect of serpentry: {error}")),
             };
             // The receiver is gone only when the program ends.
-            let _ = done.send(Read { result, replies }).await;
+            let _ = done.send(Worked::File(Box::new(Read { result, replies }))).await;
         });
     }
 
@@ -140,7 +154,10 @@ impl Host {
             Err(diagnostics) => self.refuse(&diagnostics, read.replies),
             Ok(loaded) => match self.change_host(&loaded.plan).await {
                 Err(problem) => self.refuse(&problem, read.replies),
-                Ok(()) => self.change_apps(&loaded, read.replies).await,
+                Ok(()) => {
+                    self.applied(&loaded);
+                    self.change_apps(&loaded, read.replies).await;
+                }
             },
         }
         // Those who asked while the file was read may mean a newer one.
@@ -180,6 +197,13 @@ impl Host {
             logs.reconfigure(Rotation { size: plan.host.log_size, files: plan.host.log_files });
         }
         Ok(())
+    }
+
+    /// Remember the file whose meaning runs from now on. A move ends when the file says something else about it.
+    fn applied(&mut self, loaded: &Loaded) {
+        let Some(source) = &mut self.options.source else { return };
+        source.applied = loaded.read.clone();
+        source.moved.retain(|name, moved| loaded.plan.app(name).is_some_and(|app| app.tenancy == moved.to));
     }
 
     async fn change_apps(&mut self, loaded: &Loaded, replies: Vec<Reply>) {
@@ -258,7 +282,7 @@ impl Host {
         Some(outcome)
     }
 
-    async fn change(&mut self, id: router::App, spec: Spec) -> Change {
+    pub(super) async fn change(&mut self, id: router::App, spec: Spec) -> Change {
         let Some(app) = self.apps.get_mut(&id) else { return Change::Nothing };
         let latest = app.next.as_ref().unwrap_or(&app.spec);
         if latest.is_same(&spec) {
@@ -300,7 +324,7 @@ pub(crate) fn first(
 }
 
 /// What a new specification of one application leads to.
-enum Change {
+pub(super) enum Change {
     Nothing,
     /// It is in effect.
     InPlace,

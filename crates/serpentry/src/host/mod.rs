@@ -10,6 +10,7 @@
 //!  news.rs     what the router tells -> supervisors
 //!  drive.rs    supervisor's actions -> processes and router
 //!  change.rs   a new plan: what differs, and how it is applied
+//!  moving.rs   another tenancy for an application, live
 //!  orders.rs   what the operator asks over the control socket
 //!  report.rs   status and metrics
 //! ```
@@ -18,6 +19,7 @@ mod app;
 pub(crate) mod change;
 mod drive;
 mod machine;
+mod moving;
 mod news;
 mod notify;
 mod orders;
@@ -100,7 +102,7 @@ pub(crate) struct Host {
     failed: bool,
     notify: notify::Notify,
     changing: change::Changing,
-    changed: (mpsc::Sender<change::Read>, mpsc::Receiver<change::Read>),
+    changed: (mpsc::Sender<change::Worked>, mpsc::Receiver<change::Worked>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,7 +130,7 @@ enum Happening {
     Signal(SignalKind),
     FilesChanged,
     Order(control::Request),
-    Read(Box<change::Read>),
+    Worked(change::Worked),
     Time,
 }
 
@@ -189,7 +191,7 @@ impl Host {
                 kind = signals.next() => Happening::Signal(kind),
                 () = tokio::time::sleep_until(deadline.into()) => Happening::Time,
                 Some(fate) = self.fates.1.recv() => Happening::Fate(fate),
-                Some(read) = self.changed.1.recv() => Happening::Read(Box::new(read)),
+                Some(worked) = self.changed.1.recv() => Happening::Worked(worked),
                 event = self.news.recv() => event.map_or(Happening::RouterGone, Happening::News),
                 Some(()) = changes.recv() => Happening::FilesChanged,
                 Some(order) = self.orders.1.recv() => Happening::Order(order),
@@ -206,7 +208,8 @@ impl Host {
                     self.reload().await;
                 }
                 Happening::Order(order) => self.obey(order).await,
-                Happening::Read(read) => self.read(*read).await,
+                Happening::Worked(change::Worked::File(read)) => self.read(*read).await,
+                Happening::Worked(change::Worked::Move(moved)) => self.moved(*moved).await,
                 Happening::Time => self.on_time().await,
             }
         }

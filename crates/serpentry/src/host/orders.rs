@@ -30,6 +30,7 @@ impl Host {
             Request::Stop { app, reply } => self.stop_app(&app, reply).await,
             Request::Start { app, reply } => self.start_app(&app, reply).await,
             Request::Restart { app, reply } => self.restart_app(&app, reply).await,
+            Request::Move { app, tenancy, reply } => self.move_app(&app, tenancy, reply),
             Request::StopHost { reply } => {
                 let graceful_timeout_seconds = self.options.graceful_timeout.as_secs_f64();
                 let _ = reply.send(Ok(Stopping { pid: std::process::id(), graceful_timeout_seconds }));
@@ -55,18 +56,19 @@ impl Host {
     }
 
     /// The application of that name, if it can be changed now.
-    fn find(&self, name: &str) -> Result<router::App, Refusal> {
+    pub(super) fn find(&self, name: &str) -> Result<router::App, Refusal> {
         if self.stopping {
             return Err(Refusal::Stopping);
         }
         self.names.get(name).copied().ok_or_else(|| Refusal::NoSuchApp(name.to_owned()))
     }
 
-    fn changed(&self, id: router::App) -> Result<Changed, Refusal> {
+    pub(super) fn changed(&self, id: router::App) -> Result<Changed, Refusal> {
         let app = self.apps.get(&id).ok_or(Refusal::Stopping)?;
         let status = app.supervisor.status();
         Ok(Changed {
             app: app.name().to_owned(),
+            tenancy: report::tenancy(app.spec.app.tenancy),
             state: report::state(app, &status),
             generation: status.generation,
             target: report::count(status.target),
@@ -136,7 +138,7 @@ impl Host {
     }
 
     /// Answer when the outcome is known, with the application as it is then.
-    fn answer_later(
+    pub(super) fn answer_later(
         &self,
         id: router::App,
         outcome: Option<tokio::sync::oneshot::Receiver<Outcome>>,
@@ -162,6 +164,7 @@ impl Host {
                         Ok(Ok(status)) => {
                             status.apps.into_iter().find(|app| app.name == name).map(|app| Changed {
                                 app: app.name,
+                                tenancy: app.tenancy,
                                 state: app.state,
                                 generation: app.generation,
                                 target: app.target,

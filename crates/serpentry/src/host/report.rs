@@ -95,10 +95,7 @@ impl AppFacts {
             endings: status.endings.iter().map(|(cause, count)| (cause.as_str().to_owned(), count)).collect(),
             status: AppStatus {
                 name: app.name().to_owned(),
-                tenancy: match plan.tenancy {
-                    config::Tenancy::Shared => Tenancy::Shared,
-                    config::Tenancy::Isolated => Tenancy::Isolated,
-                },
+                tenancy: tenancy(plan.tenancy),
                 concurrency: match app.kind.as_ref().map(|kind| kind.concurrency) {
                     None => Concurrency::Auto,
                     Some("async") => Concurrency::Async,
@@ -170,6 +167,13 @@ pub(super) fn state(app: &HostedApp, status: &supervisor::Status) -> AppState {
         From::Down => AppState::Down,
         From::Asleep => AppState::Asleep,
         From::Stopping => AppState::Stopping,
+    }
+}
+
+pub(super) fn tenancy(tenancy: config::Tenancy) -> Tenancy {
+    match tenancy {
+        config::Tenancy::Shared => Tenancy::Shared,
+        config::Tenancy::Isolated => Tenancy::Isolated,
     }
 }
 
