@@ -17,8 +17,10 @@
 //! It knows nothing of HTTP or Python.
 
 mod adopt;
+pub mod cgroup;
 mod enter;
 mod inherited;
+pub mod machine;
 mod plan;
 mod spawn;
 

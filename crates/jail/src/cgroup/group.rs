@@ -1,0 +1,192 @@
+//! One group: the same path in every hierarchy.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::freezer::{self, Survivors};
+use super::hierarchy::{Controller, Version};
+use super::limits::{Constraint, Limits, Outcome, Refusal};
+use super::tree::{Branch, Shared, directory};
+use super::usage::{self, Usage};
+use super::{cpu, memory, pids};
+
+/// Between two attempts at removing a directory whose last process is on its way out.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// A group of a [`super::Tree`]. Cheap to clone; it does not keep the directories alive.
+#[derive(Debug, Clone)]
+pub struct Group {
+    shared: Arc<Shared>,
+    path: String,
+}
+
+/// Where a controller's files of one group are.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) version: Version,
+    pub(super) dir: PathBuf,
+}
+
+impl Group {
+    pub(super) fn new(shared: Arc<Shared>, path: String) -> Self {
+        Group { shared, path }
+    }
+
+    /// Its path in the tree, such as `shared/shop`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Set all limits to these: what is `None` has no limit of its own afterwards. An outcome for each constraint that is
+    /// asked for, and for each that could not be taken back.
+    #[must_use]
+    pub fn apply(&self, limits: &Limits) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        cpu::apply(&self.place(Controller::Cpu), limits, &mut outcomes);
+        memory::apply(&self.place(Controller::Memory), limits, &mut outcomes);
+        pids::apply(&self.place(Controller::Pids), limits, &mut outcomes);
+        outcomes
+    }
+
+    /// The files into which a process writes `0` to join the group in every hierarchy.
+    #[must_use]
+    pub fn entries(&self) -> Vec<PathBuf> {
+        self.dirs().into_iter().map(|(_, dir)| dir.join("cgroup.procs")).collect()
+    }
+
+    /// What it uses now and what happened to it.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        usage::read(|controller| self.place(controller).ok(), self.unified().as_deref())
+    }
+
+    /// The processes in it and below it; those of a PID namespace that we do not see are 0.
+    #[must_use]
+    pub fn processes(&self) -> Vec<u32> {
+        let mut pids: Vec<u32> = self.dirs().iter().flat_map(|(_, dir)| freezer::inhabitants(dir)).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        pids
+    }
+
+    /// Kill everything in it and below it, and wait for it to be gone. Never this process. Blocks for up to `patience`.
+    ///
+    /// # Errors
+    /// When something is still there after `patience`.
+    pub fn kill(&self, patience: Duration) -> Result<(), Survivors> {
+        freezer::kill(&self.dirs(), Instant::now() + patience)
+    }
+
+    /// Stop all its processes, wherever they are. Blocks for up to `patience`.
+    ///
+    /// # Errors
+    /// `Unsupported` without a freezer, `TimedOut` when they have not stopped (they will, unless thawed).
+    pub fn freeze(&self, patience: Duration) -> io::Result<()> {
+        let Place { version, dir } = self.freezer()?;
+        freezer::freeze(version, &dir, true, Instant::now() + patience)
+    }
+
+    /// Let them run again.
+    ///
+    /// # Errors
+    /// As with [`Group::freeze`].
+    pub fn thaw(&self, patience: Duration) -> io::Result<()> {
+        let Place { version, dir } = self.freezer()?;
+        freezer::freeze(version, &dir, false, Instant::now() + patience)
+    }
+
+    /// Remove it and all below it from every hierarchy. Blocks for up to `patience` until the last process has left; zero
+    /// is one attempt. What is gone already is fine.
+    ///
+    /// # Errors
+    /// `ResourceBusy` when processes are still in it.
+    pub fn remove(&self, patience: Duration) -> io::Result<()> {
+        let deadline = Instant::now() + patience;
+        for (_, dir) in self.dirs() {
+            wait_removed(&dir, deadline)?;
+        }
+        Ok(())
+    }
+
+    fn freezer(&self) -> io::Result<Place> {
+        if let Some(dir) = self.unified().filter(|dir| dir.join("cgroup.freeze").exists()) {
+            return Ok(Place { version: Version::V2, dir });
+        }
+        self.place(Controller::Freezer).map_err(|refusal| io::Error::new(io::ErrorKind::Unsupported, refusal))
+    }
+
+    fn unified(&self) -> Option<PathBuf> {
+        let branch = self.shared.branches.iter().find(|branch| branch.version == Version::V2)?;
+        Some(self.dir(branch))
+    }
+
+    fn dirs(&self) -> Vec<(Version, PathBuf)> {
+        self.shared.branches.iter().map(|branch| (branch.version, self.dir(branch))).collect()
+    }
+
+    fn dir(&self, branch: &Branch) -> PathBuf {
+        let parts = self.path.split('/').map(directory);
+        parts.fold(branch.dir.clone(), |dir, part| dir.join(part))
+    }
+
+    fn place(&self, controller: Controller) -> Result<Place, Refusal> {
+        let branch = self.shared.branches.iter().find(|branch| branch.controllers.contains(&controller));
+        match branch {
+            Some(branch) => Ok(Place { version: branch.version, dir: self.dir(branch) }),
+            None => Err(self.why_not(controller)),
+        }
+    }
+
+    fn why_not(&self, controller: Controller) -> Refusal {
+        let known = self.shared.missing.iter().find(|missing| missing.controller == controller);
+        known.map_or_else(|| super::tree::not_there(controller), |missing| missing.refusal.clone())
+    }
+}
+
+/// Remove a directory and all below it, waiting for processes that are about to leave.
+pub(super) fn wait_removed(dir: &Path, deadline: Instant) -> io::Result<()> {
+    for child in super::file::children(dir) {
+        wait_removed(&child, deadline)?;
+    }
+    loop {
+        match std::fs::remove_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
+                std::thread::sleep(PAUSE);
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Report on one constraint of one controller: `work` writes, given the place. Nothing is said of a constraint that is not
+/// asked for, unless it was set before and cannot be taken back.
+pub(super) fn report(
+    outcomes: &mut Vec<Outcome>,
+    constraint: Constraint,
+    wanted: bool,
+    place: &Result<Place, Refusal>,
+    work: impl FnOnce(&mut super::file::Writer<'_>, Version) -> Result<Option<String>, Refusal>,
+) {
+    let place = match place {
+        Ok(place) => place,
+        Err(refusal) => {
+            if wanted {
+                let refusal = Some(refusal.clone());
+                outcomes.push(Outcome { constraint, written: Vec::new(), caveat: None, refusal });
+            }
+            return;
+        }
+    };
+    let mut writer = super::file::Writer::new(&place.dir);
+    let (caveat, refusal) = match work(&mut writer, place.version) {
+        Ok(caveat) => (caveat, None),
+        Err(refusal) => (None, Some(refusal)),
+    };
+    if wanted || refusal.is_some() {
+        outcomes.push(Outcome { constraint, written: writer.written, caveat, refusal });
+    }
+}

@@ -1,0 +1,416 @@
+//! This host's own branch in every hierarchy, and the groups in it.
+//!
+//! ```text
+//!  base                      the group this process was started in
+//!    serpentry-NAME          locked (flock) as long as this host lives
+//!      host                  this process
+//!      shared                the pool of the shared applications
+//!        shop                one of them
+//!      isolated
+//!        billing
+//! ```
+//!
+//! What a killed host left behind under the same name is killed and removed when the next one starts. A living one is
+//! recognised by its lock, which the kernel drops when a process ends, however it ends.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+
+use super::group::{Group, wait_removed};
+use super::hierarchy::{Controller, Hierarchies, Hierarchy, Version};
+use super::limits::Refusal;
+use super::{cpuset, file, freezer};
+
+/// How long what a dead host left behind may take to die.
+const TAKEOVER: Duration = Duration::from_secs(10);
+
+/// How long the last process may take to leave when a tree is removed.
+const LEAVING: Duration = Duration::from_secs(5);
+
+/// Attempts at locking a directory that another host is removing at the same time.
+const LOCK_ATTEMPTS: usize = 10;
+
+#[derive(Debug, thiserror::Error)]
+pub enum TreeError {
+    #[error("{0:?} cannot be the name of a cgroup: use letters, digits, `-` and `_`")]
+    Name(String),
+    #[error("another host with the same state directory is running: it holds {}", .0.display())]
+    InUse(PathBuf),
+    #[error("{0}")]
+    Stuck(#[from] freezer::Survivors),
+    #[error("cannot {what} {}: {error}", .path.display())]
+    Io { what: &'static str, path: PathBuf, error: io::Error },
+}
+
+impl TreeError {
+    fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |error| TreeError::Io { what, path, error }
+    }
+}
+
+/// What could not be had, and so what no group of the tree will enforce.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Missing {
+    pub controller: Controller,
+    pub refusal: Refusal,
+}
+
+/// Our branch in one hierarchy.
+#[derive(Debug)]
+pub(super) struct Branch {
+    pub(super) version: Version,
+    /// Those that groups in this branch have.
+    pub(super) controllers: Vec<Controller>,
+    pub(super) base: PathBuf,
+    pub(super) dir: PathBuf,
+    /// Version 2: controllers that we switched on for the children of `base`.
+    enabled: Vec<Controller>,
+    /// Held as long as the tree lives.
+    _lock: OwnedFd,
+}
+
+/// What a tree and its groups share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) branches: Vec<Branch>,
+    pub(super) missing: Vec<Missing>,
+    /// Groups with cores of their own, by path; all others follow their parents.
+    pub(super) pinned: Mutex<BTreeMap<String, Vec<u32>>>,
+}
+
+/// This host's groups. Dropping it leaves them as they are: the next host of the same name clears them away.
+#[derive(Debug)]
+pub struct Tree {
+    shared: Arc<Shared>,
+}
+
+impl Tree {
+    /// The group of the host itself.
+    pub const HOST: &str = "host";
+
+    /// Make this host's branch in every hierarchy where that is possible and move this process into its `host` group.
+    /// `name` is that of the host's state: the same after a restart, another for another host. Where a hierarchy cannot
+    /// be used, [`Tree::missing`] says why.
+    ///
+    /// # Errors
+    /// When another host of this name is running, or processes of a dead one cannot be killed.
+    pub fn create(hierarchies: &Hierarchies, name: &str) -> Result<Self, TreeError> {
+        if !valid(name) {
+            return Err(TreeError::Name(name.to_owned()));
+        }
+        let own = format!("serpentry-{name}");
+        let mut missing = Vec::new();
+        let mut branches = Vec::new();
+        for hierarchy in &hierarchies.list {
+            let base = outside(&hierarchy.base, &own);
+            match branch(hierarchy, &base, &own)? {
+                Ok(branch) => branches.push(branch),
+                Err(refusal) => missing.extend(lost(&hierarchy.controllers, &refusal)),
+            }
+        }
+        for branch in &mut branches {
+            clear(branch)?;
+            missing.extend(settle(branch)?);
+        }
+        let known = |controller: &Controller| {
+            missing.iter().any(|lost| lost.controller == *controller)
+                || branches.iter().any(|branch| {
+                    branch.controllers.contains(controller)
+                        || branch.version == Version::V2 && core(*controller)
+                })
+        };
+        let absent: Vec<Controller> = Controller::ALL.into_iter().filter(|it| !known(it)).collect();
+        missing.extend(
+            absent.into_iter().map(|controller| Missing { controller, refusal: not_there(controller) }),
+        );
+        Ok(Tree { shared: Arc::new(Shared { branches, missing, pinned: Mutex::default() }) })
+    }
+
+    /// The controllers that are not at hand, and why.
+    #[must_use]
+    pub fn missing(&self) -> &[Missing] {
+        &self.shared.missing
+    }
+
+    /// The group at `path`, such as `shared/shop`; made if it is not there, its parents too.
+    ///
+    /// # Errors
+    /// When the path is not one of names, or the kernel refuses.
+    pub fn group(&self, path: &str) -> Result<Group, TreeError> {
+        if !path.split('/').all(valid) {
+            return Err(TreeError::Name(path.to_owned()));
+        }
+        for branch in &self.shared.branches {
+            let mut dir = branch.dir.clone();
+            for part in path.split('/') {
+                if branch.version == Version::V2 {
+                    for (controller, error) in enable(&dir, &branch.controllers) {
+                        let what = format!("cannot enable {} in", controller.name(Version::V2));
+                        return Err(TreeError::io("enable controllers in", &dir)(io::Error::new(
+                            error.kind(),
+                            format!("{what}: {error}"),
+                        )));
+                    }
+                }
+                dir.push(directory(part));
+                make(&dir, branch)?;
+            }
+        }
+        Ok(Group::new(Arc::clone(&self.shared), path.to_owned()))
+    }
+
+    /// The group that this process is in.
+    #[must_use]
+    pub fn host(&self) -> Group {
+        Group::new(Arc::clone(&self.shared), Self::HOST.to_owned())
+    }
+
+    /// Kill what is left in it, move this process back to where it was and remove all groups. Blocks for up to 15 s if
+    /// processes do not die.
+    ///
+    /// # Errors
+    /// When something cannot be removed; the next host of this name will try again.
+    pub fn remove(self) -> Result<(), TreeError> {
+        for branch in &self.shared.branches {
+            kill_others(branch)?;
+            for child in file::children(&branch.dir).iter().filter(|dir| !holds_us(dir)) {
+                remove_below(child, branch)?;
+            }
+            if branch.version == Version::V2 {
+                disable(&branch.dir, &branch.controllers);
+                disable(&branch.base, &branch.enabled);
+            }
+            let host = branch.dir.join(Self::HOST);
+            for pid in file::processes(&host).unwrap_or_default() {
+                match file::write(&branch.base.join("cgroup.procs"), &pid.to_string()) {
+                    Err(error) if error.raw_os_error() != Some(ESRCH) => {
+                        return Err(TreeError::io("move the host back to", &branch.base)(error));
+                    }
+                    _ => {}
+                }
+            }
+            remove_below(&branch.dir, branch)?;
+        }
+        Ok(())
+    }
+}
+
+const ESRCH: i32 = rustix::io::Errno::SRCH.raw_os_error();
+
+fn core(controller: Controller) -> bool {
+    matches!(controller, Controller::Cpuacct | Controller::Freezer)
+}
+
+/// What may be part of a path: what configuration allows as names, and nothing that climbs.
+fn valid(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    !name.is_empty() && name.len() <= 128 && name.bytes().all(plain)
+}
+
+/// Names that are files in every directory of version 1 get an underscore in front, as systemd does it.
+pub(super) fn directory(name: &str) -> String {
+    match name {
+        "tasks" | "notify_on_release" | "release_agent" => format!("_{name}"),
+        name => name.to_owned(),
+    }
+}
+
+/// The group to build below: ours, or if a host of the same name started us, the one that it was in.
+fn outside(base: &Path, own: &str) -> PathBuf {
+    let before: PathBuf =
+        base.components().take_while(|part| *part != Component::Normal(own.as_ref())).collect();
+    before
+}
+
+/// Make and lock our directory in one hierarchy; the inner error is why it cannot be used.
+fn branch(hierarchy: &Hierarchy, base: &Path, own: &str) -> Result<Result<Branch, Refusal>, TreeError> {
+    if let Some(obstacle) = &hierarchy.obstacle {
+        return Ok(Err(obstacle.clone()));
+    }
+    let dir = base.join(own);
+    for _ in 0..LOCK_ATTEMPTS {
+        match std::fs::create_dir(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Ok(Err(file::not_made(&dir, &error)));
+            }
+            _ => {}
+        }
+        let Ok(lock) = open(&dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) else {
+            continue;
+        };
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(TreeError::InUse(dir));
+        }
+        // Whoever held it before may have removed it in between: then the lock is on nothing.
+        let same = rustix::fs::fstat(&lock).is_ok_and(|locked| {
+            std::fs::metadata(&dir)
+                .is_ok_and(|there| there.ino() == locked.st_ino && there.dev() == locked.st_dev)
+        });
+        if same {
+            return Ok(Ok(Branch {
+                version: hierarchy.version,
+                controllers: hierarchy.controllers.clone(),
+                base: base.to_path_buf(),
+                dir,
+                enabled: Vec::new(),
+                _lock: lock,
+            }));
+        }
+    }
+    Err(TreeError::InUse(dir))
+}
+
+/// Kill and remove what a dead host left.
+fn clear(branch: &Branch) -> Result<(), TreeError> {
+    kill_others(branch)?;
+    for child in file::children(&branch.dir).iter().filter(|dir| !holds_us(dir)) {
+        remove_below(child, branch)?;
+    }
+    Ok(())
+}
+
+/// Kill all of the branch but this process, and what moved into `host` with it.
+fn kill_others(branch: &Branch) -> Result<(), TreeError> {
+    let deadline = Instant::now() + TAKEOVER;
+    for child in file::children(&branch.dir).iter().filter(|dir| !holds_us(dir)) {
+        freezer::kill(&[(branch.version, child.clone())], deadline)?;
+    }
+    Ok(())
+}
+
+fn holds_us(dir: &Path) -> bool {
+    file::processes(dir).is_ok_and(|pids| pids.contains(&std::process::id()))
+        || file::children(dir).iter().any(|child| holds_us(child))
+}
+
+fn remove_below(dir: &Path, branch: &Branch) -> Result<(), TreeError> {
+    wait_removed(dir, Instant::now() + LEAVING).map_err(TreeError::io("remove", dir))?;
+    let _ = branch;
+    Ok(())
+}
+
+/// Move into `host` and have the controllers in the branch; those that are not to be had are returned and left out.
+fn settle(branch: &mut Branch) -> Result<Vec<Missing>, TreeError> {
+    if branch.controllers.contains(&Controller::Cpuset) && branch.version == Version::V1 {
+        cpuset::inherit(&branch.dir).map_err(TreeError::io("give processors to", &branch.dir))?;
+    }
+    let host = branch.dir.join(Tree::HOST);
+    make(&host, branch)?;
+    let enter = |pid: &str| file::write(&host.join("cgroup.procs"), pid);
+    enter("0").map_err(TreeError::io("move into", &host))?;
+    if branch.version == Version::V1 {
+        return Ok(Vec::new());
+    }
+    // In a container that is a namespace of its own, all else that runs there comes along: controllers can only be given
+    // to groups whose parent has no processes. Elsewhere other processes are not ours to move.
+    let namespace_root = own_path_is_root(branch) && branch.base.join("cgroup.type").exists();
+    if namespace_root {
+        for pid in file::processes(&branch.base).unwrap_or_default() {
+            let _ = enter(&pid.to_string());
+        }
+    }
+    let before = enabled(&branch.base);
+    let mut lost: Vec<(Controller, Refusal)> = Vec::new();
+    for dir in [&branch.base, &branch.dir] {
+        for (controller, error) in enable(dir, &branch.controllers) {
+            if lost.iter().all(|(known, _)| *known != controller) {
+                lost.push((controller, not_enabled(controller, dir, &error)));
+            }
+        }
+    }
+    branch.controllers.retain(|controller| lost.iter().all(|(known, _)| known != controller));
+    branch.enabled = branch.controllers.iter().copied().filter(|it| !before.contains(it)).collect();
+    Ok(lost.into_iter().map(|(controller, refusal)| Missing { controller, refusal }).collect())
+}
+
+fn own_path_is_root(branch: &Branch) -> bool {
+    // The mount point of the hierarchy is what `/` is called.
+    !branch.base.parent().is_some_and(|parent| parent.join("cgroup.procs").exists())
+}
+
+/// Version 2: the controllers that children of `dir` have.
+fn enabled(dir: &Path) -> Vec<Controller> {
+    let text = file::read(&dir.join("cgroup.subtree_control")).unwrap_or_default();
+    let names: Vec<&str> = text.split_whitespace().collect();
+    Controller::ALL.into_iter().filter(|it| !core(*it) && names.contains(&it.name(Version::V2))).collect()
+}
+
+/// Give the children of `dir` these controllers, each by itself, so that one that fails does not cost the others.
+fn enable(dir: &Path, controllers: &[Controller]) -> Vec<(Controller, io::Error)> {
+    let there = enabled(dir);
+    let wanted = controllers.iter().filter(|controller| !there.contains(controller));
+    let control = dir.join("cgroup.subtree_control");
+    wanted
+        .filter_map(|controller| {
+            let result = file::write(&control, &format!("+{}", controller.name(Version::V2)));
+            result.err().map(|error| (*controller, error))
+        })
+        .collect()
+}
+
+/// Take them away again. Somebody else's groups may need them by now: then they stay.
+fn disable(dir: &Path, controllers: &[Controller]) {
+    for controller in controllers {
+        let _ =
+            file::write(&dir.join("cgroup.subtree_control"), &format!("-{}", controller.name(Version::V2)));
+    }
+}
+
+fn make(dir: &Path, branch: &Branch) -> Result<(), TreeError> {
+    match std::fs::create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(TreeError::io("create", dir)(error));
+        }
+        _ => {}
+    }
+    if branch.version == Version::V1 && branch.controllers.contains(&Controller::Cpuset) {
+        cpuset::inherit(dir).map_err(TreeError::io("give processors to", dir))?;
+    }
+    Ok(())
+}
+
+fn lost(controllers: &[Controller], refusal: &Refusal) -> Vec<Missing> {
+    controllers
+        .iter()
+        .map(|controller| Missing { controller: *controller, refusal: refusal.clone() })
+        .collect()
+}
+
+pub(super) fn not_there(controller: Controller) -> Refusal {
+    let (v1, v2) = (controller.name(Version::V1), controller.name(Version::V2));
+    Refusal {
+        why: format!("no mounted cgroup hierarchy gives our group the controller {v2:?}"),
+        errno: None,
+        remedy: format!(
+            "delegate {v2:?} to the service (`Delegate=yes`), or mount version 1 of it: `mount -t cgroup -o {v1} cgroup /sys/fs/cgroup/{v1}`"
+        ),
+    }
+}
+
+fn not_enabled(controller: Controller, dir: &Path, error: &io::Error) -> Refusal {
+    let busy = error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error());
+    let name = controller.name(Version::V2);
+    let others = file::processes(dir).unwrap_or_default();
+    let (why, remedy) = if busy && !others.is_empty() {
+        let others: Vec<String> = others.iter().take(5).map(u32::to_string).collect();
+        (
+            format!(
+                "{name:?} cannot be given to groups below {}: other processes are in it (pid {})",
+                dir.display(),
+                others.join(", ")
+            ),
+            "start the host in a group of its own: as a service, or with `systemd-run --scope -p Delegate=yes`",
+        )
+    } else {
+        (format!("{name:?} cannot be given to groups below {}: {error}", dir.display()), file::NO_PERMISSION)
+    };
+    Refusal { why, errno: error.raw_os_error(), remedy: remedy.to_owned() }
+}

@@ -1,0 +1,158 @@
+//! What a group uses and what happened to it. `None`: this machine does not tell.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::file::{self, keyed};
+use super::group::Place;
+use super::hierarchy::{Controller, Version};
+use super::memory::NO_LIMIT_V1;
+use super::pressure::Pressures;
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Usage {
+    pub memory: Option<MemoryUsage>,
+    pub cpu: Option<CpuUsage>,
+    pub pids: Option<PidsUsage>,
+    pub io: Option<IoUsage>,
+    pub pressure: Pressures,
+}
+
+/// Bytes and counts.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct MemoryUsage {
+    pub current: u64,
+    /// Since the group was made; version 2 has it since Linux 5.19.
+    pub peak: Option<u64>,
+    pub limit: Option<u64>,
+    /// Processes of this group that were killed for want of memory.
+    pub oom_kills: u64,
+    /// How often the limit was met and something had to be reclaimed.
+    pub limit_hits: u64,
+}
+
+/// Microseconds and counts, since the group was made.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CpuUsage {
+    pub usage_us: u64,
+    /// Periods in which the group wanted to run while it had a quota.
+    pub periods: u64,
+    /// Those of them in which it used up its quota.
+    pub throttled: u64,
+    pub throttled_us: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PidsUsage {
+    pub current: u64,
+    pub limit: Option<u64>,
+    /// Forks that failed because of the limit.
+    pub refused: u64,
+}
+
+/// Bytes since the group was made, all disks together.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct IoUsage {
+    pub read: u64,
+    pub written: u64,
+}
+
+pub(super) fn read(place: impl Fn(Controller) -> Option<Place>, unified: Option<&Path>) -> Usage {
+    Usage {
+        memory: place(Controller::Memory).and_then(|place| memory(&place)),
+        cpu: cpu(place(Controller::Cpu), place(Controller::Cpuacct), unified),
+        pids: place(Controller::Pids).and_then(|place| pids(&place.dir)),
+        io: place(Controller::Io).and_then(|place| io(&place)),
+        pressure: unified.map(Pressures::read).unwrap_or_default(),
+    }
+}
+
+fn memory(Place { version, dir }: &Place) -> Option<MemoryUsage> {
+    let number = |name: &str| file::number(&dir.join(name));
+    let text = |name: &str| file::read(&dir.join(name)).unwrap_or_default();
+    Some(match version {
+        Version::V1 => MemoryUsage {
+            current: number("memory.usage_in_bytes")?,
+            peak: number("memory.max_usage_in_bytes"),
+            limit: number("memory.limit_in_bytes").filter(|limit| *limit < NO_LIMIT_V1),
+            oom_kills: keyed(&text("memory.oom_control"), "oom_kill").unwrap_or(0),
+            limit_hits: number("memory.failcnt").unwrap_or(0),
+        },
+        Version::V2 => {
+            let events = text("memory.events");
+            MemoryUsage {
+                current: number("memory.current")?,
+                peak: number("memory.peak"),
+                limit: number("memory.max").filter(|limit| *limit != u64::MAX),
+                oom_kills: keyed(&events, "oom_kill").unwrap_or(0),
+                limit_hits: keyed(&events, "max").unwrap_or(0),
+            }
+        }
+    })
+}
+
+/// Version 1 has the quota's figures with `cpu` and the time with `cpuacct`; a version 2 group has the time in any case.
+fn cpu(cpu: Option<Place>, cpuacct: Option<Place>, unified: Option<&Path>) -> Option<CpuUsage> {
+    let stat = |dir: &Path| file::read(&dir.join("cpu.stat")).unwrap_or_default();
+    let of_version_2 = unified.and_then(|dir| keyed(&stat(dir), "usage_usec"));
+    let of_version_1 = || {
+        let dir = cpuacct.filter(|place| place.version == Version::V1)?.dir;
+        file::number(&dir.join("cpuacct.usage")).map(|nanoseconds| nanoseconds / 1_000)
+    };
+    let usage_us = of_version_2.or_else(of_version_1)?;
+    let mut usage = CpuUsage { usage_us, ..CpuUsage::default() };
+    if let Some(Place { version, dir }) = cpu {
+        let text = stat(&dir);
+        usage.periods = keyed(&text, "nr_periods").unwrap_or(0);
+        usage.throttled = keyed(&text, "nr_throttled").unwrap_or(0);
+        usage.throttled_us = match version {
+            Version::V1 => keyed(&text, "throttled_time").unwrap_or(0) / 1_000,
+            Version::V2 => keyed(&text, "throttled_usec").unwrap_or(0),
+        };
+    }
+    Some(usage)
+}
+
+fn pids(dir: &Path) -> Option<PidsUsage> {
+    Some(PidsUsage {
+        current: file::number(&dir.join("pids.current"))?,
+        limit: file::number(&dir.join("pids.max")).filter(|limit| *limit != u64::MAX),
+        refused: keyed(&file::read(&dir.join("pids.events")).unwrap_or_default(), "max").unwrap_or(0),
+    })
+}
+
+fn io(Place { version, dir }: &Place) -> Option<IoUsage> {
+    match version {
+        Version::V1 => Some(io_v1(&file::read(&dir.join("blkio.throttle.io_service_bytes_recursive")).ok()?)),
+        Version::V2 => Some(io_v2(&file::read(&dir.join("io.stat")).ok()?)),
+    }
+}
+
+/// Lines such as `254:0 Read 4096`.
+pub(super) fn io_v1(text: &str) -> IoUsage {
+    let mut usage = IoUsage::default();
+    for line in text.lines() {
+        let mut fields = line.split_whitespace().skip(1);
+        match (fields.next(), fields.next().and_then(|bytes| bytes.parse::<u64>().ok())) {
+            (Some("Read"), Some(bytes)) => usage.read = usage.read.saturating_add(bytes),
+            (Some("Write"), Some(bytes)) => usage.written = usage.written.saturating_add(bytes),
+            _ => {}
+        }
+    }
+    usage
+}
+
+/// Lines such as `254:0 rbytes=4096 wbytes=0 rios=1 ...`.
+pub(super) fn io_v2(text: &str) -> IoUsage {
+    let mut usage = IoUsage::default();
+    for (key, value) in text.split_whitespace().filter_map(|field| field.split_once('=')) {
+        let Ok(value) = value.parse::<u64>() else { continue };
+        match key {
+            "rbytes" => usage.read = usage.read.saturating_add(value),
+            "wbytes" => usage.written = usage.written.saturating_add(value),
+            _ => {}
+        }
+    }
+    usage
+}
