@@ -19,15 +19,18 @@
 mod adopt;
 pub mod cgroup;
 mod enter;
+pub mod identity;
 mod inherited;
 pub mod machine;
+mod inject;
 mod plan;
 mod spawn;
+mod steps;
 
 pub use adopt::{Adopted, become_subreaper, birth_pair, children, reap_orphan, receive_birth};
 pub use enter::enter;
 pub use inherited::{Inherited, NotInherited, listener_from_fd};
-pub use plan::{Failure, Plan, Step};
+pub use plan::{Access, Confinement, Failure, Identity, Limit, Plan, Resource, Step, SystemCalls};
 pub use spawn::{Handover, command, kill_group, send_with_descriptors};
 
 /// First argument of this program in jail mode. Not part of the command line for people.

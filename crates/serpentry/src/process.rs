@@ -146,6 +146,7 @@ pub(crate) fn launch(
         directory: template.directory.clone(),
         parent: std::process::id(),
         descriptors: descriptors.len(),
+        ..jail::Plan::default()
     };
     let (mut command, handover) = jail::command().context("cannot create its plan's socket")?;
     let source = match template.output.capture()? {
