@@ -1,0 +1,398 @@
+//! What this host holds of the machine: its control groups, the data of applications, users without a name.
+//!
+//! Everything here may block; only the keeper's thread calls it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jail::cgroup::{self, Constraint, Group, Hierarchies, Outcome, Tree, Usage};
+use jail::machine::Roots;
+
+use super::ledger::{Ledger, Machine, Share};
+use super::wants::{Unmet, Wants};
+use crate::say;
+
+/// How long what is left in a group may take to die, and the group to become empty.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Control groups of all shared and of all isolated applications.
+const SHARED: &str = "shared";
+const ISOLATED: &str = "isolated";
+
+/// Against the applications, the host always comes first: it must be able to answer, inspect and stop. It needs little.
+const HOST_WEIGHT: u32 = 10_000;
+
+/// Isolated applications come before the pool: each is bounded by its own limits. Those with cores of their own meet
+/// nobody there anyway.
+const ISOLATED_WEIGHT: u32 = 10_000;
+
+/// The pool against whatever else the machine runs: as one ordinary group.
+const SHARED_WEIGHT: u32 = 100;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// Tells this host's groups from another's: the same after a restart.
+    pub(crate) name: String,
+    /// Where the data of applications is. `None`: they get none.
+    pub(crate) state: Option<PathBuf>,
+    pub(crate) machine: (Vec<u32>, u64),
+    pub(crate) pool: Pool,
+}
+
+/// The ceiling of the shared applications together. `None`: what the isolated ones leave.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Pool {
+    pub(crate) cpu: Option<f64>,
+    pub(crate) memory: Option<u64>,
+}
+
+/// Names a place that was prepared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Token(u64);
+
+/// What a worker needs to know of its place.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(super) token: Token,
+    pub(super) cgroups: Vec<PathBuf>,
+    pub(super) limits: Vec<jail::Limit>,
+    pub(super) identity: Option<jail::Identity>,
+    pub(super) confinement: Option<jail::Confinement>,
+    pub(super) environment: Vec<(String, String)>,
+    pub(super) unmet: Vec<Unmet>,
+}
+
+/// A place that somebody holds.
+#[derive(Debug)]
+struct Held {
+    app: String,
+    /// Path of its group; several places of one application can be in the same.
+    group: String,
+    disks: Vec<PathBuf>,
+}
+
+pub(super) struct Estate {
+    settings: Settings,
+    /// `None`: no control groups at all, and why.
+    tree: Result<Tree, String>,
+    ledger: Ledger,
+    held: BTreeMap<Token, Held>,
+    last: u64,
+    /// Applications whose missing limits were told: once is enough.
+    told: BTreeMap<String, Vec<Unmet>>,
+}
+
+impl Estate {
+    /// Take hold of the machine, and of what a dead host of the same name left.
+    pub(super) fn take(settings: Settings) -> Self {
+        let tree = Hierarchies::find(&Roots::default())
+            .map_err(|error| format!("cannot read the mounted file systems: {error}"))
+            .and_then(|found| Tree::create(&found, &settings.name).map_err(|error| error.to_string()));
+        if let Err(why) = &tree {
+            say::warning(format_args!("no control groups, so no limits of processor, memory and processes: {why}"));
+        }
+        let (cores, memory) = settings.machine.clone();
+        let mut estate = Estate {
+            ledger: Ledger::new(Machine { cores, memory }),
+            settings,
+            tree,
+            held: BTreeMap::new(),
+            last: 0,
+            told: BTreeMap::new(),
+        };
+        if let Ok(tree) = &estate.tree {
+            let weight = cgroup::Limits { cpu_weight: Some(HOST_WEIGHT), ..cgroup::Limits::default() };
+            let _ = tree.host().apply(&weight);
+        }
+        estate.balance();
+        estate
+    }
+
+    /// # Errors
+    /// Why the place cannot be had.
+    pub(super) fn prepare(&mut self, wants: &Wants) -> Result<Prepared, String> {
+        self.last += 1;
+        let token = Token(self.last);
+        let group = wants.group();
+        let share = self.admit(wants)?;
+        // From here on it must be given back, also when something below fails.
+        self.held.insert(token, Held { app: wants.app.clone(), group, disks: Vec::new() });
+        let prepared = self.furnish(token, wants, share.as_ref());
+        if prepared.is_err() {
+            self.release(token);
+        }
+        prepared
+    }
+
+    fn admit(&mut self, wants: &Wants) -> Result<Option<Share>, String> {
+        if !wants.is_isolated() {
+            return Ok(None);
+        }
+        let share = self.ledger.claim(&wants.app, wants.wish()).map_err(|refusal| refusal.to_string())?;
+        self.balance();
+        Ok(Some(share))
+    }
+
+    fn furnish(&mut self, token: Token, wants: &Wants, share: Option<&Share>) -> Result<Prepared, String> {
+        let mut unmet = Vec::new();
+        let identity = self.identity(wants, &mut unmet)?;
+        let mut environment = Vec::new();
+        let mut disks = vec![wants.directory.clone()];
+        if let Some(data) = self.data(wants, identity.as_ref())? {
+            environment.push(("SERPENTRY_DATA".to_owned(), data.to_string_lossy().into_owned()));
+            disks.push(data);
+        }
+        if let Some(held) = self.held.get_mut(&token) {
+            held.disks.clone_from(&disks);
+        }
+        let mut cgroups = Vec::new();
+        match &self.tree {
+            Ok(tree) => {
+                let group = tree.group(&wants.group()).map_err(|error| error.to_string())?;
+                unmet.extend(limit(&group, wants, share, disks));
+                cgroups = group.entries();
+            }
+            Err(why) => unmet.extend(without_groups(wants, why)),
+        }
+        if wants.strict && !unmet.is_empty() {
+            let first = &unmet[0];
+            return Err(format!(
+                "enforce = \"strict\", and `{}` is not enforced here: {}; {}",
+                first.constraint, first.why, first.remedy
+            ));
+        }
+        self.tell(wants, &unmet);
+        let confinement = wants.is_isolated().then(|| jail::Confinement { capabilities: true, ..jail::Confinement::default() });
+        Ok(Prepared { token, cgroups, limits: wants.process_limits(), identity, confinement, environment, unmet })
+    }
+
+    /// Whose processes its workers are: the one that is named, for isolated applications one of their own.
+    fn identity(&self, wants: &Wants, unmet: &mut Vec<Unmet>) -> Result<Option<jail::Identity>, String> {
+        let root = rustix::process::geteuid().is_root();
+        if let Some(user) = &wants.user {
+            let found = jail::identity::lookup(user).map_err(|error| format!("cannot read /etc/passwd: {error}"))?;
+            let Some(found) = found else { return Err(format!("there is no user {user:?} in /etc/passwd")) };
+            if !root && found.uid != rustix::process::geteuid().as_raw() {
+                return Err(format!("to run as {user} the host must run as root"));
+            }
+            return Ok(root.then_some(found));
+        }
+        if !wants.is_isolated() {
+            return Ok(None);
+        }
+        if !root {
+            unmet.push(Unmet {
+                constraint: "user".to_owned(),
+                why: "only root can start processes of another user".to_owned(),
+                remedy: "run the host as root".to_owned(),
+            });
+            return Ok(None);
+        }
+        // Its files belong to it: it is looked up there first, so that it keeps its number over restarts.
+        let owner = self.data_directory(wants).and_then(|data| fs::symlink_metadata(data).ok()).map(|data| data.uid());
+        if let Some(uid) = owner.filter(|uid| jail::identity::DYNAMIC.contains(uid)) {
+            return Ok(Some(jail::Identity { uid, gid: uid, groups: Vec::new() }));
+        }
+        let taken = self.owners();
+        jail::identity::dynamic(&wants.app, |uid| taken.contains(&uid))
+            .map(Some)
+            .ok_or_else(|| "all users without a name are taken".to_owned())
+    }
+
+    /// Users that other applications' data belong to.
+    fn owners(&self) -> Vec<u32> {
+        let Some(state) = &self.settings.state else { return Vec::new() };
+        let entries = fs::read_dir(state.join("data")).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.metadata().ok()).map(|data| data.uid()).collect()
+    }
+
+    fn data_directory(&self, wants: &Wants) -> Option<PathBuf> {
+        Some(self.settings.state.as_ref()?.join("data").join(&wants.app))
+    }
+
+    /// The application's data directory, made if need be.
+    fn data(&self, wants: &Wants, identity: Option<&jail::Identity>) -> Result<Option<PathBuf>, String> {
+        let Some(data) = self.data_directory(wants) else { return Ok(None) };
+        let problem = |error: std::io::Error| format!("cannot make its data directory {}: {error}", data.display());
+        if let Some(parent) = data.parent() {
+            fs::DirBuilder::new().recursive(true).mode(0o711).create(parent).map_err(problem)?;
+        }
+        match fs::DirBuilder::new().mode(0o700).create(&data) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(problem(error)),
+        }
+        if let Some(identity) = identity {
+            give(&data, identity).map_err(problem)?;
+        }
+        Ok(Some(data))
+    }
+
+    /// Other limits for a place.
+    pub(super) fn adjust(&mut self, token: Token, wants: &Wants) {
+        let Some(held) = self.held.get(&token) else { return };
+        let share = if wants.is_isolated() { self.ledger.claim(&wants.app, wants.wish()).ok() } else { None };
+        let disks = held.disks.clone();
+        let Ok(tree) = &self.tree else { return };
+        match tree.group(&wants.group()) {
+            Ok(group) => {
+                let unmet = limit(&group, wants, share.as_ref(), disks);
+                self.tell(wants, &unmet);
+            }
+            Err(error) => say::warning(format_args!("{}: its limits stay as they were: {error}", wants.app)),
+        }
+    }
+
+    pub(super) fn release(&mut self, token: Token) {
+        let Some(held) = self.held.remove(&token) else { return };
+        if self.held.values().any(|other| other.group == held.group) {
+            return;
+        }
+        if let Ok(tree) = &self.tree {
+            if let Err(error) = end(tree, &held.group) {
+                say::warning(format_args!("{}: its control group is not removed: {error}", held.app));
+            }
+        }
+        if held.group.starts_with(ISOLATED) {
+            self.ledger.release(&held.app);
+            self.balance();
+        }
+    }
+
+    pub(super) fn set_pool(&mut self, pool: Pool) {
+        self.settings.pool = pool;
+        self.balance();
+    }
+
+    /// The pool gets what isolated applications leave.
+    fn balance(&self) {
+        let Ok(tree) = &self.tree else { return };
+        let pool = &self.settings.pool;
+        let memory = self.ledger.common_memory();
+        let limits = cgroup::Limits {
+            cpu: pool.cpu,
+            cpu_weight: Some(SHARED_WEIGHT),
+            cores: Some(self.ledger.common_cores()),
+            memory: Some(pool.memory.map_or(memory, |most| most.min(memory))),
+            ..cgroup::Limits::default()
+        };
+        let weight = cgroup::Limits { cpu_weight: Some(ISOLATED_WEIGHT), ..cgroup::Limits::default() };
+        for (path, limits) in [(SHARED, limits), (ISOLATED, weight)] {
+            match tree.group(path) {
+                Ok(group) => {
+                    for outcome in group.apply(&limits).iter().filter(|outcome| !outcome.enforced()) {
+                        say::debug(format_args!("the group {path}: {}", why(outcome)));
+                    }
+                }
+                Err(error) => say::warning(format_args!("the group {path} cannot be made: {error}")),
+            }
+        }
+    }
+
+    pub(super) fn usage(&self) -> HashMap<String, Usage> {
+        let Ok(tree) = &self.tree else { return HashMap::new() };
+        // Ascending, so that the latest place of each application wins.
+        let usage = self.held.values().filter_map(|held| {
+            let group = tree.group(&held.group).ok()?;
+            Some((held.app.clone(), group.usage()))
+        });
+        usage.collect()
+    }
+
+    /// Give everything back, at the end.
+    pub(super) fn sweep(&mut self) {
+        self.held.clear();
+        let tree = std::mem::replace(&mut self.tree, Err("the host is stopping".to_owned()));
+        if let Ok(tree) = tree
+            && let Err(error) = tree.remove()
+        {
+            say::warning(format_args!("control groups are left, the next start removes them: {error}"));
+        }
+    }
+
+    /// Say once what is not enforced.
+    fn tell(&mut self, wants: &Wants, unmet: &[Unmet]) {
+        let before = self.told.insert(wants.app.clone(), unmet.to_vec()).unwrap_or_default();
+        for it in unmet.iter().filter(|it| !before.contains(it)) {
+            let remedy = if it.remedy.is_empty() { String::new() } else { format!("; {}", it.remedy) };
+            say::info(format_args!("{}: `{}` is not enforced here: {}{remedy}", wants.app, it.constraint, it.why));
+        }
+    }
+}
+
+/// Set the limits of an application's group; what is not enforced of them.
+fn limit(group: &Group, wants: &Wants, share: Option<&Share>, disks: Vec<PathBuf>) -> Vec<Unmet> {
+    let mut limits = wants.cgroup_limits(share, disks);
+    let mut outcomes = group.apply(&limits);
+    let refused = |outcomes: &[Outcome], constraint| {
+        outcomes.iter().any(|outcome: &Outcome| outcome.constraint == constraint && !outcome.enforced())
+    };
+    if refused(&outcomes, Constraint::Cores) {
+        // Without cores of its own it gets at least the time of so many.
+        limits.cpu = wants.limits.cpu;
+        limits.cores = None;
+        let cores: Vec<Outcome> = outcomes.into_iter().filter(|it| it.constraint == Constraint::Cores).collect();
+        outcomes = group.apply(&limits);
+        outcomes.extend(cores);
+    }
+    outcomes.iter().filter(|outcome| !outcome.enforced() && is_asked_for(outcome.constraint, wants)).map(unmet).collect()
+}
+
+/// Weights that are as everybody's need no enforcing, and a guarantee is more than what was asked for.
+fn is_asked_for(constraint: Constraint, wants: &Wants) -> bool {
+    match constraint {
+        Constraint::CpuWeight => !wants.is_isolated() && wants.limits.cpu_weight != 100,
+        Constraint::MemoryGuarantee | Constraint::DiskWeight => false,
+        _ => true,
+    }
+}
+
+fn unmet(outcome: &Outcome) -> Unmet {
+    let refusal = outcome.refusal.as_ref();
+    Unmet {
+        constraint: outcome.constraint.name().to_owned(),
+        why: why(outcome),
+        remedy: refusal.map(|refusal| refusal.remedy.clone()).unwrap_or_default(),
+    }
+}
+
+fn why(outcome: &Outcome) -> String {
+    outcome.refusal.as_ref().map_or_else(String::new, |refusal| refusal.why.clone())
+}
+
+/// Everything that only control groups could enforce.
+fn without_groups(wants: &Wants, why: &str) -> Vec<Unmet> {
+    let limits = &wants.limits;
+    let asked = [
+        ("cpu", limits.cpu.is_some()),
+        ("memory", limits.memory.is_some()),
+        ("disk_read", limits.disk_read.is_some()),
+        ("disk_write", limits.disk_write.is_some()),
+        ("processes", true),
+    ];
+    let missing = |(constraint, _): &(&str, bool)| Unmet {
+        constraint: (*constraint).to_owned(),
+        why: why.to_owned(),
+        remedy: "see `serpentry doctor`".to_owned(),
+    };
+    asked.iter().filter(|(_, asked)| *asked).map(missing).collect()
+}
+
+/// Kill what is left in a group and remove it.
+fn end(tree: &Tree, path: &str) -> Result<(), String> {
+    let group = tree.group(path).map_err(|error| error.to_string())?;
+    group.kill(PATIENCE).map_err(|error| error.to_string())?;
+    group.remove(PATIENCE).map_err(|error| error.to_string())
+}
+
+/// A directory that is ours to make: never through a link that an application put there.
+fn give(directory: &Path, identity: &jail::Identity) -> std::io::Result<()> {
+    use rustix::fs::{Mode, OFlags, fchown, open};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = open(directory, flags, Mode::empty())?;
+    let (uid, gid) = (rustix::fs::Uid::from_raw(identity.uid), rustix::fs::Gid::from_raw(identity.gid));
+    Ok(fchown(&opened, Some(uid), Some(gid))?)
+}

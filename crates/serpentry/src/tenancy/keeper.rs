@@ -1,0 +1,115 @@
+//! The thread that prepares and gives back places, one job after the other.
+//!
+//! What it does may block: directories in cgroupfs, processes that take their time to die, file systems that are made. One
+//! at a time, so that giving back and preparing the same thing cannot overtake each other.
+
+use std::collections::HashMap;
+use std::sync::mpsc;
+
+use anyhow::Context as _;
+use jail::cgroup::Usage;
+use tokio::sync::oneshot;
+
+use super::estate::{Estate, Pool, Prepared, Settings, Token};
+use super::wants::Wants;
+
+/// Where jobs are sent. Ends the thread when the last one is dropped.
+#[derive(Debug, Clone)]
+pub(crate) struct Keeper {
+    jobs: mpsc::Sender<Job>,
+}
+
+/// Bounded by what there is to do: one for each place, one for each question.
+enum Job {
+    Prepare { wants: Box<Wants>, reply: oneshot::Sender<Result<Prepared, String>> },
+    /// Other limits for a place.
+    Adjust { token: Token, wants: Box<Wants> },
+    Release { token: Token },
+    /// Another ceiling for the shared applications together.
+    Pool(Pool),
+    /// By application: what the control groups of its places say, the latest place first.
+    Usage { reply: oneshot::Sender<HashMap<String, Usage>> },
+    /// Give everything back.
+    Sweep { reply: oneshot::Sender<()> },
+}
+
+impl Keeper {
+    /// Take hold of what this host may use. Blocks while leftovers of a dead host of the same name are cleared away. The
+    /// program's main thread, which calls this, moves into the host's own control group with all others.
+    ///
+    /// # Errors
+    /// When no thread can be created.
+    pub(crate) fn start(settings: Settings) -> anyhow::Result<Keeper> {
+        let (jobs, waiting) = mpsc::channel();
+        let mut estate = Estate::take(settings);
+        std::thread::Builder::new()
+            .name("tenancy".to_owned())
+            .spawn(move || {
+                while let Ok(job) = waiting.recv() {
+                    carry_out(&mut estate, job);
+                }
+            })
+            .context("cannot create the thread that keeps applications apart")?;
+        Ok(Keeper { jobs })
+    }
+
+    /// A place as wanted.
+    ///
+    /// # Errors
+    /// Why it cannot be had: a sentence.
+    pub(super) async fn prepare(&self, wants: &Wants) -> Result<Prepared, String> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Job::Prepare { wants: Box::new(wants.clone()), reply });
+        answer.await.unwrap_or_else(|_| Err("the host is stopping".to_owned()))
+    }
+
+    pub(super) fn adjust(&self, token: Token, wants: &Wants) {
+        self.send(Job::Adjust { token, wants: Box::new(wants.clone()) });
+    }
+
+    pub(super) fn release(&self, token: Token) {
+        self.send(Job::Release { token });
+    }
+
+    pub(crate) fn set_pool(&self, pool: Pool) {
+        self.send(Job::Pool(pool));
+    }
+
+    /// What applications use, by name. Those without a place are not there.
+    pub(crate) fn usage(&self) -> oneshot::Receiver<HashMap<String, Usage>> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Job::Usage { reply });
+        answer
+    }
+
+    /// Give everything back. Answered when it is done, or as far as it can be done.
+    pub(crate) async fn sweep(&self) {
+        let (reply, answer) = oneshot::channel();
+        self.send(Job::Sweep { reply });
+        let _ = answer.await;
+    }
+
+    fn send(&self, job: Job) {
+        // The thread ends only with the program, or by a defect: then who waits for an answer is told by its end.
+        let _ = self.jobs.send(job);
+    }
+}
+
+fn carry_out(estate: &mut Estate, job: Job) {
+    // Whoever asked may have gone.
+    match job {
+        Job::Prepare { wants, reply } => {
+            if let Err(Ok(prepared)) = reply.send(estate.prepare(&wants)) {
+                estate.release(prepared.token);
+            }
+        }
+        Job::Adjust { token, wants } => estate.adjust(token, &wants),
+        Job::Release { token } => estate.release(token),
+        Job::Pool(pool) => estate.set_pool(pool),
+        Job::Usage { reply } => drop(reply.send(estate.usage())),
+        Job::Sweep { reply } => {
+            estate.sweep();
+            let _ = reply.send(());
+        }
+    }
+}

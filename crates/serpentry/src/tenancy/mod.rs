@@ -1,0 +1,26 @@
+//! What each application may use of the machine, and what is its own: carried out, changed while it runs, and given back.
+//!
+//! ```text
+//!  host (main thread)                      keeper (a thread of its own, may block)
+//!  tenant.rs  one application's handle --> keeper.rs  jobs, one after the other
+//!     |  place(): made on first use           estate.rs  control groups, data, users, rooms of this host
+//!     v                                       ledger.rs  who holds which cores and how much memory (pure)
+//!  process.rs starts workers in its Place     wants.rs   from configuration to limits of the kernel (pure)
+//! ```
+//!
+//! A place is made when the first worker of an application is started and given back when its last worker is gone and
+//! nothing more will be started there: an application that sleeps costs nothing. The main thread never waits for any of it.
+//! What the machine cannot enforce is reported with the place, never passed over.
+//!
+//! Not here: how a limit is set (crate `jail`), and limits that the router keeps by itself.
+
+mod estate;
+mod keeper;
+mod ledger;
+mod tenant;
+mod wants;
+
+pub(crate) use estate::{Pool, Settings};
+pub(crate) use keeper::Keeper;
+pub(crate) use tenant::{Place, Tenant};
+pub(crate) use wants::{Unmet, Wants};

@@ -1,0 +1,137 @@
+//! One application's claim to a place, as the host's main thread holds it.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::{Rc, Weak};
+
+use super::estate::{Prepared, Token};
+use super::keeper::Keeper;
+use super::wants::{Unmet, Wants};
+
+/// An application in one tenancy. Its place is made when the first worker needs it.
+#[derive(Debug)]
+pub(crate) struct Tenant {
+    keeper: Keeper,
+    wants: RefCell<Wants>,
+    /// Held while it is being made, so that it is made once.
+    place: tokio::sync::Mutex<Kept>,
+}
+
+/// How the place is kept: what an isolated application holds it holds also while it sleeps, so that it can wake up; a shared
+/// one holds nothing, and its place goes with its last worker.
+#[derive(Debug)]
+enum Kept {
+    Always(Option<Rc<Place>>),
+    WhileUsed(Weak<Place>),
+}
+
+impl Kept {
+    fn get(&self) -> Option<Rc<Place>> {
+        match self {
+            Kept::Always(place) => place.clone(),
+            Kept::WhileUsed(place) => place.upgrade(),
+        }
+        .filter(|place| place.is_good())
+    }
+
+    fn set(&mut self, new: Option<&Rc<Place>>) {
+        match self {
+            Kept::Always(place) => *place = new.cloned(),
+            Kept::WhileUsed(place) => *place = new.map(Rc::downgrade).unwrap_or_default(),
+        }
+    }
+}
+
+/// Where workers are started. Given back when the last one who holds it lets it go: the application's specification and each
+/// of its processes.
+#[derive(Debug)]
+pub(crate) struct Place {
+    keeper: Keeper,
+    prepared: Prepared,
+}
+
+impl Tenant {
+    pub(crate) fn new(keeper: Keeper, wants: Wants) -> Self {
+        let kept = if wants.is_isolated() { Kept::Always(None) } else { Kept::WhileUsed(Weak::new()) };
+        Tenant { keeper, wants: RefCell::new(wants), place: tokio::sync::Mutex::new(kept) }
+    }
+
+    pub(crate) fn wants(&self) -> std::cell::Ref<'_, Wants> {
+        self.wants.borrow()
+    }
+
+    /// The place if it is there already.
+    pub(crate) fn ready(&self) -> Option<Rc<Place>> {
+        self.place.try_lock().ok()?.get()
+    }
+
+    /// The place, made if need be.
+    ///
+    /// # Errors
+    /// Why it cannot be had: a sentence. The next call tries again.
+    pub(crate) async fn place(&self) -> Result<Rc<Place>, String> {
+        let mut kept = self.place.lock().await;
+        if let Some(place) = kept.get() {
+            return Ok(place);
+        }
+        // Before another is made in its stead.
+        kept.set(None);
+        let wants = self.wants.borrow().clone();
+        let prepared = self.keeper.prepare(&wants).await?;
+        let place = Rc::new(Place { keeper: self.keeper.clone(), prepared });
+        kept.set(Some(&place));
+        Ok(place)
+    }
+
+    /// Other limits, for the workers there are and for those to come.
+    pub(crate) fn adjust(&self, wants: Wants) {
+        if let Some(place) = self.ready() {
+            self.keeper.adjust(place.prepared.token, &wants);
+        }
+        *self.wants.borrow_mut() = wants;
+    }
+
+    /// What is not enforced; nothing is known before the first worker.
+    pub(crate) fn unmet(&self) -> Vec<Unmet> {
+        self.ready().map(|place| place.prepared.unmet.clone()).unwrap_or_default()
+    }
+}
+
+impl Place {
+    /// `cgroup.procs` files to join.
+    pub(crate) fn cgroups(&self) -> &[PathBuf] {
+        &self.prepared.cgroups
+    }
+
+    pub(crate) fn limits(&self) -> &[jail::Limit] {
+        &self.prepared.limits
+    }
+
+    pub(crate) fn identity(&self) -> Option<&jail::Identity> {
+        self.prepared.identity.as_ref()
+    }
+
+    pub(crate) fn confinement(&self) -> Option<&jail::Confinement> {
+        self.prepared.confinement.as_ref()
+    }
+
+    /// Variables that tell the application about its place.
+    pub(crate) fn environment(&self) -> &[(String, String)] {
+        &self.prepared.environment
+    }
+
+    /// Workers can be started in it.
+    fn is_good(&self) -> bool {
+        true
+    }
+
+    pub(super) fn token(&self) -> Token {
+        self.prepared.token
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.keeper.release(self.token());
+    }
+}
