@@ -22,6 +22,7 @@ pub mod identity;
 mod inherited;
 mod inject;
 mod plan;
+mod room;
 mod spawn;
 mod steps;
 
@@ -29,6 +30,9 @@ pub use adopt::{Adopted, become_subreaper, birth_pair, children, reap_orphan, re
 pub use enter::enter;
 pub use inherited::{Inherited, NotInherited, listener_from_fd};
 pub use plan::{Access, Confinement, Failure, Identity, Limit, Plan, Resource, Step, SystemCalls};
+pub use room::{
+    Ended, ROOM_MODE, RoomEvent, RoomHandover, RoomPlan, RoomSocket, View, enter_room, room_command,
+};
 pub use spawn::{Handover, command, kill_group, send_with_descriptors};
 
 /// First argument of this program in jail mode. Not part of the command line for people.
