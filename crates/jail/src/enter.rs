@@ -53,7 +53,7 @@ pub(crate) fn tell(report: &mut UnixStream, failure: &Failure) -> i32 {
 }
 
 /// Standard input is the socket to the supervisor; a close-on-exec copy of it replaces it.
-fn boot_socket() -> io::Result<UnixStream> {
+pub(crate) fn boot_socket() -> io::Result<UnixStream> {
     let copy = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), PARKING)?;
     Ok(UnixStream::from(copy))
 }
@@ -167,7 +167,7 @@ fn dies_with_parent() -> io::Result<()> {
 }
 
 /// Copies with high numbers.
-fn park(descriptors: &[OwnedFd]) -> io::Result<Vec<OwnedFd>> {
+pub(crate) fn park(descriptors: &[OwnedFd]) -> io::Result<Vec<OwnedFd>> {
     let copies = descriptors.iter().map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, PARKING));
     Ok(copies.collect::<Result<_, _>>()?)
 }
@@ -199,6 +199,22 @@ fn close_the_rest(first: i32) -> io::Result<()> {
     let marked =
         unsafe { libc::syscall(libc::SYS_close_range, from, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     if marked == 0 { Ok(()) } else { mark_each(first) }
+}
+
+/// Close everything but standard input, output and error, and these.
+pub(crate) fn close_all(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut open = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        open.extend(entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()));
+    }
+    for number in open {
+        if number > 2 && kept.iter().all(|fd| fd.as_raw_fd() != number) {
+            // SAFETY: nothing of ours is open but what the caller names. That the list's own descriptor is closed already
+            // does no harm: the call fails.
+            unsafe { libc::close(number) };
+        }
+    }
+    Ok(())
 }
 
 /// Before Linux 5.11. The kernel's list is read, since the numbers may be sparse.

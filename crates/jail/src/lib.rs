@@ -24,6 +24,7 @@ mod inherited;
 pub mod machine;
 mod inject;
 mod plan;
+mod room;
 mod spawn;
 mod steps;
 
@@ -31,6 +32,9 @@ pub use adopt::{Adopted, become_subreaper, birth_pair, children, reap_orphan, re
 pub use enter::enter;
 pub use inherited::{Inherited, NotInherited, listener_from_fd};
 pub use plan::{Access, Confinement, Failure, Identity, Limit, Plan, Resource, Step, SystemCalls};
+pub use room::{
+    Ended, ROOM_MODE, RoomEvent, RoomHandover, RoomPlan, RoomSocket, View, enter_room, room_command,
+};
 pub use spawn::{Handover, command, kill_group, send_with_descriptors};
 
 /// First argument of this program in jail mode. Not part of the command line for people.

@@ -28,8 +28,10 @@ use clap::Parser as _;
 
 fn main() -> ExitCode {
     // Jail mode comes before anything else: it must stay single-threaded and parse nothing.
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == jail::MODE) {
-        return exit::code(jail::enter());
+    match std::env::args_os().nth(1) {
+        Some(mode) if mode == jail::MODE => return exit::code(jail::enter()),
+        Some(mode) if mode == jail::ROOM_MODE => return exit::code(jail::enter_room()),
+        _ => {}
     }
     let cli = cli::Cli::parse();
     let result = match cli.command {

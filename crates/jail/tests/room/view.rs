@@ -1,0 +1,109 @@
+//! What a process in a room sees, and what it does not.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use jail::{RoomPlan, Step, View};
+
+use crate::support::{Process, Room, as_root, plan, room_plan, run};
+
+#[test]
+fn nobody_else_is_there() {
+    if !as_root() {
+        return;
+    }
+    let room = Room::usual();
+    let script = "import os; print(os.getpid() > 1, os.getppid(), sorted(p for p in os.listdir('/proc') if p.isdigit()) == [str(os.getpid())])";
+    assert_eq!(run(&room, script), "True 0 True\n");
+    // Neither by number: the test itself, and the first process of the machine and of the room.
+    let script = format!(
+        "import os\nfor pid in (1, {}):\n try: os.kill(pid, 9); print('killed')\n except OSError as e: print(e.strerror)",
+        std::process::id()
+    );
+    assert_eq!(run(&room, &script), "Operation not permitted\nNo such process\n");
+}
+
+#[test]
+fn files_of_the_machine_are_read_only_or_not_there() {
+    if !as_root() {
+        return;
+    }
+    let ours = tempfile::tempdir().unwrap();
+    fs::set_permissions(ours.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let place = |name: &str| {
+        let path = ours.path().join(name);
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+        fs::write(path.join("file"), name).unwrap();
+        path
+    };
+    // Writable for everybody, so that nothing but the mount decides.
+    let open = |path: &std::path::Path| fs::set_permissions(path, fs::Permissions::from_mode(0o666)).unwrap();
+    let (app, volume, secret) = (place("app"), place("volume"), place("app/secret"));
+    open(&volume.join("file"));
+    open(&app.join("file"));
+    let view = View {
+        hidden: vec!["/root".into(), secret.clone(), "/no/such/path".into()],
+        visible: vec![crate::support::prefix(), app.clone()],
+        writable: vec![volume.clone()],
+        ..room_plan().view
+    };
+    let room = Room::start(&RoomPlan { view, ..room_plan() }).unwrap();
+    let script = format!(
+        "import os
+def attempt(path, mode='w'):
+    try:
+        with open(path, mode) as f: print(f.read() if mode == 'r' else f.write('x'))
+    except OSError as e: print(e.strerror)
+attempt('{app}/file', 'r')
+attempt('{app}/file')
+attempt('{secret}/file', 'r')
+print(os.listdir('{secret}'))
+attempt('{volume}/file', 'r')
+attempt('{volume}/file')
+attempt('/etc/hostname')
+attempt('/tmp/x'); attempt('/var/tmp/x'); attempt('/dev/shm/x'); attempt('/dev/x'); attempt('/run/x')
+attempt('/dev/null'); attempt('/proc/sys/kernel/hostname'); attempt('/proc/self/oom_score_adj')
+print(sorted(os.listdir('/tmp')))
+print(os.listdir('/sys/fs/cgroup') if os.path.exists('/sys/fs/cgroup') else [])
+attempt('/etc/resolv.conf', 'r')
+print(os.uname().nodename, os.listdir('/root') if '{prefix}'.startswith('/usr') else sorted(os.listdir('/root')))
+",
+        app = app.display(),
+        secret = secret.display(),
+        volume = volume.display(),
+        prefix = crate::support::prefix().display(),
+    );
+    let mine = ours.path().file_name().unwrap().to_str().unwrap();
+    let root = if crate::support::prefix().starts_with("/root") { "['.pyenv']" } else { "[]" };
+    let expected = format!(
+        "app\nRead-only file system\nNo such file or directory\n[]\nvolume\n1\nRead-only file system\n1\n1\n1\n\
+         Read-only file system\nPermission denied\n1\nRead-only file system\nRead-only file system\n\
+         ['{mine}', 'x']\n[]\nnameserver 192.0.2.1\n\napp {root}\n"
+    );
+    assert_eq!(run(&room, &script), expected);
+    assert_eq!(fs::read_to_string(volume.join("file")).unwrap(), "x", "written to the real one");
+    assert!(!std::path::Path::new("/tmp/x").exists(), "not the machine's own");
+}
+
+#[test]
+fn a_step_that_fails_is_named() {
+    if !as_root() {
+        return;
+    }
+    let missing = View { writable: vec!["/no/such/volume".into()], ..room_plan().view };
+    let failure = Room::start(&RoomPlan { view: missing, ..room_plan() }).err().unwrap();
+    assert_eq!((failure.step, failure.errno), (Step::View, Some(2)));
+    assert_eq!(
+        failure.to_string(),
+        "cannot make the application's view of the file system: /no/such/volume: No such file or directory (os error 2)"
+    );
+    let room = Room::usual();
+    let mut away = plan("");
+    away.program = "/no/such/python".into();
+    let failure = Process::start(&room, &away).err().unwrap();
+    assert_eq!((failure.step, failure.errno), (Step::Exec, Some(2)));
+    away.cgroups = vec!["/no/such/cgroup.procs".into()];
+    let failure = Process::start(&room, &away).err().unwrap();
+    assert_eq!((failure.step, failure.errno), (Step::Cgroups, Some(2)));
+}
