@@ -21,6 +21,7 @@ mod enter;
 mod inherited;
 mod plan;
 mod spawn;
+pub mod volume;
 
 pub use adopt::{Adopted, become_subreaper, birth_pair, children, reap_orphan, receive_birth};
 pub use enter::enter;
