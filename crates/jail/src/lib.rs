@@ -27,6 +27,7 @@ mod plan;
 mod room;
 mod spawn;
 mod steps;
+pub mod volume;
 
 pub use adopt::{Adopted, become_subreaper, birth_pair, children, reap_orphan, receive_birth};
 pub use enter::enter;
