@@ -41,6 +41,11 @@ impl Extension {
         }
     }
 
+    /// Where its files are.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The first file that Python runs.
     pub(crate) fn boot(&self) -> PathBuf {
         self.folder.join("boot.py")

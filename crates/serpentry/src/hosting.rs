@@ -17,6 +17,7 @@ use crate::extension::Extension;
 use crate::host::change::{self, Source};
 use crate::host::{Host, Options, spec};
 use crate::logs::{self, Logs, Rotation};
+use crate::tenancy::{Keeper, Pool, Settings};
 use crate::{listening, load, say};
 
 pub(crate) fn run(arguments: &HostArguments) -> anyhow::Result<ExitCode> {
@@ -48,7 +49,13 @@ pub(crate) fn run(arguments: &HostArguments) -> anyhow::Result<ExitCode> {
         applied: loaded.read.clone(),
         moved: BTreeMap::new(),
     };
-    let specs: Vec<_> = source.specs(&loaded, &logs).into_iter().map(Rc::new).collect();
+    let keeper = Keeper::start(Settings {
+        name: instance(&plan.host.state),
+        state: Some(plan.host.state.clone()),
+        machine: crate::host::machine(),
+        pool: Pool { cpu: plan.host.pool_cpu, memory: plan.host.pool_memory },
+    })?;
+    let specs: Vec<_> = source.specs(&loaded, &logs, &keeper).into_iter().map(Rc::new).collect();
     let (apps, routes) = change::first(&specs, plan.host.default_app.as_deref());
     let seed = listening::seed();
     let router = router::start(router::Start {
@@ -69,6 +76,7 @@ pub(crate) fn run(arguments: &HostArguments) -> anyhow::Result<ExitCode> {
         default_app: plan.host.default_app.clone(),
         seed,
         logs: Some(logs),
+        keeper,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -85,6 +93,13 @@ pub(crate) fn run(arguments: &HostArguments) -> anyhow::Result<ExitCode> {
         }
         host.run(specs).await
     })
+}
+
+/// Tells this host's control groups from those of others: the same whenever a host is started on the same state.
+fn instance(state: &Path) -> String {
+    use sha2::Digest as _;
+    let digest = sha2::Sha256::digest(state.as_os_str().as_encoded_bytes());
+    digest[..4].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The sockets that a service manager passed, or those of the file.

@@ -14,9 +14,14 @@ use serde_json::Value;
 /// A CPython that can run our extension.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Interpreter {
+    /// What is run. Where a script was given that finds a Python (pyenv's shims), the Python that it found.
     pub(crate) path: PathBuf,
+    /// A script was given.
+    shim: bool,
     /// The y of 3.y.
     pub(crate) minor: u32,
+    /// Where its standard library is: `sys.base_prefix`.
+    pub(crate) base: PathBuf,
 }
 
 /// How long an interpreter may take to say what it is.
@@ -29,7 +34,7 @@ const LOOK: Duration = Duration::from_millis(5);
 const ANSWER_SIZE: u64 = 4096;
 
 const PROBE: &str = "import json, sys, sysconfig; print(json.dumps([sys.implementation.name, \
-                     list(sys.version_info[:2]), bool(sysconfig.get_config_var('Py_GIL_DISABLED'))]))";
+                     list(sys.version_info[:2]), bool(sysconfig.get_config_var('Py_GIL_DISABLED')), sys.base_prefix, sys.executable]))";
 
 /// The interpreter to use for the application in `directory`: `chosen`, else that of a virtual environment there, else
 /// `python3` of the search path.
@@ -63,11 +68,13 @@ pub(crate) fn locate(chosen: Option<&Path>, directory: &Path) -> anyhow::Result<
 /// # Errors
 /// When it is not a CPython that we can serve.
 pub(crate) fn ask(path: PathBuf) -> anyhow::Result<Interpreter> {
-    let (major, minor) = probe(&path)?;
+    let Answer { major, minor, base, executable } = probe(&path)?;
     if (major, minor) < (3, 10) {
         bail!("{} is Python {major}.{minor}; 3.10 or newer is needed", path.display());
     }
-    Ok(Interpreter { path, minor })
+    let shim = is_script(&path) && executable.is_absolute();
+    let path = if shim { executable } else { path };
+    Ok(Interpreter { path, shim, minor, base })
 }
 
 /// A path with a slash is relative to where we are; a bare name is looked up like a command.
@@ -143,7 +150,29 @@ fn kill(child: &Child) {
     }
 }
 
-fn probe(path: &Path) -> anyhow::Result<(u32, u32)> {
+impl Interpreter {
+    /// The same by another path: a virtual environment's is a link.
+    pub(crate) fn at(&self, path: &Path) -> Interpreter {
+        let path = if self.shim { self.path.clone() } else { path.to_owned() };
+        Interpreter { path, ..self.clone() }
+    }
+}
+
+/// Whether a program is a text that another program reads (execve(2), "Interpreter scripts").
+fn is_script(path: &Path) -> bool {
+    let mut start = [0; 2];
+    std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == *b"#!"
+}
+
+/// What an interpreter says of itself.
+struct Answer {
+    major: u32,
+    minor: u32,
+    base: PathBuf,
+    executable: PathBuf,
+}
+
+fn probe(path: &Path) -> anyhow::Result<Answer> {
     let shown = path.display();
     let answer =
         answer_of(path, PROBE_TIME).with_context(|| format!("cannot run the interpreter {shown}"))?;
@@ -160,7 +189,8 @@ fn probe(path: &Path) -> anyhow::Result<(u32, u32)> {
     if answer[2].as_bool() == Some(true) {
         bail!("{shown} is a free-threaded build of Python {major}.{minor}; use an ordinary build");
     }
-    Ok((major, minor))
+    let path = |index: usize| answer[index].as_str().map(PathBuf::from).unwrap_or_default();
+    Ok(Answer { major, minor, base: path(3), executable: path(4) })
 }
 
 #[cfg(test)]

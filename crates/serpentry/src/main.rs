@@ -19,6 +19,7 @@ mod say;
 mod serve;
 mod service_manager;
 mod template;
+mod tenancy;
 mod units;
 mod watch;
 

@@ -1,5 +1,7 @@
 //! One worker process: started through the jail or forked by a template, watched until it is gone.
 
+mod launch;
+
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
@@ -19,6 +21,9 @@ use crate::family::Handle;
 use crate::interpreter::Interpreter;
 use crate::logs::{AppLog, Capture, Captured};
 use crate::template::{Order, Preload};
+use crate::tenancy::{Place, Tenant};
+
+pub(crate) use launch::{Kin, Launched, launch};
 
 /// Everything that the workers of one application have in common.
 #[derive(Debug, Clone)]
@@ -32,6 +37,8 @@ pub(crate) struct Template {
     pub(crate) output: Output,
     /// Workers are forked by a process that has imported the application already.
     pub(crate) preload: Option<Rc<Preload>>,
+    /// What its workers may use, and where.
+    pub(crate) tenant: Rc<Tenant>,
 }
 
 /// Where a worker's standard output and standard error go.
@@ -55,9 +62,9 @@ impl Output {
 /// What became of a process.
 #[derive(Debug)]
 pub(crate) enum Fate {
-    /// It was forked: what [`start`] returns at once for a process of its own.
+    /// It is there.
     Started { worker: Number, started: Started },
-    /// It could not be forked. Nothing more comes.
+    /// It could not be started or forked. Nothing more comes.
     NotForked { worker: Number, reason: String, traceback: String },
     /// The jail could not turn it into a worker.
     NotStarted { worker: Number, reason: String },
@@ -75,17 +82,17 @@ pub(crate) struct Started {
     pub(crate) control: UnixStream,
 }
 
-/// Start a worker of `generation`. With `None` it will be forked: [`Fate::Started`] or [`Fate::NotForked`] follows. What
-/// was started ends in exactly one [`Fate::Exited`].
+/// Start a worker of `generation`: [`Fate::Started`] or [`Fate::NotForked`] follows. What was started ends in exactly one
+/// [`Fate::Exited`].
 ///
 /// # Errors
-/// When no process can be created.
+/// When its links cannot be created or too many wait already.
 pub(crate) fn start(
     template: &Template,
     worker: Number,
     generation: u64,
     fates: &mpsc::Sender<Fate>,
-) -> anyhow::Result<Option<Started>> {
+) -> anyhow::Result<()> {
     let asked = Instant::now();
     let (data, worker_data) = UnixStream::pair().context("cannot create its data link")?;
     let (control, worker_control) = UnixStream::pair().context("cannot create its control link")?;
@@ -97,95 +104,37 @@ pub(crate) fn start(
             source = Some(capture.source);
         }
         let order = Order { worker, asked, data, control, descriptors, source };
-        preload.order(template, generation, order, fates)?;
-        return Ok(None);
+        return preload.order(template, generation, order, fates);
     }
-    let Launched { child, process, report, captured } = launch(template, &template.settings, &descriptors)?;
-    tokio::task::spawn_local(follow(worker, child, process.clone(), report, fates.clone(), captured));
-    Ok(Some(Started { process, asked, data, control }))
-}
-
-/// An interpreter on its way through the jail.
-#[derive(Debug)]
-pub(crate) struct Launched {
-    pub(crate) child: Child,
-    pub(crate) process: Handle,
-    pub(crate) report: UnixStream,
-    /// What it writes is read until this is dropped.
-    pub(crate) captured: Option<Captured>,
-}
-
-/// Start an interpreter that runs our extension with `settings`.
-///
-/// # Errors
-/// When no process can be created.
-pub(crate) fn launch(
-    template: &Template,
-    settings: &serde_json::Value,
-    descriptors: &[OwnedFd],
-) -> anyhow::Result<Launched> {
-    let mut settings = settings.clone();
-    settings["extension"] = template.extension.module(template.interpreter.minor).to_string_lossy().into();
-    let mut environment = template.environment.clone();
-    environment.push(("SERPENTRY_WORKER".to_owned(), settings.to_string()));
-    let plan = jail::Plan {
-        program: template.interpreter.path.clone(),
-        arguments: vec![template.extension.boot().to_string_lossy().into_owned()],
-        environment,
-        // They were meant for this program, not for the application's.
-        without: [
-            "LISTEN_FDS",
-            "LISTEN_PID",
-            "LISTEN_FDNAMES",
-            "NOTIFY_SOCKET",
-            "WATCHDOG_USEC",
-            "WATCHDOG_PID",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
-        directory: template.directory.clone(),
-        parent: std::process::id(),
-        descriptors: descriptors.len(),
-        ..jail::Plan::default()
-    };
-    let (mut command, handover) = jail::command().context("cannot create its plan's socket")?;
-    let source = match template.output.capture()? {
-        Some(capture) => {
-            command.stdout(capture.stdout).stderr(capture.stderr);
-            Some(capture.source)
+    let (template, fates) = (template.clone(), fates.clone());
+    tokio::task::spawn_local(async move {
+        let launched = launch(&template, template.settings.clone(), &descriptors).await;
+        drop(descriptors);
+        // The receiver is gone only when the program ends; the same below.
+        match launched {
+            Ok(launched) => {
+                let process = launched.process.clone();
+                let started = Started { process, asked, data, control };
+                let _ = fates.send(Fate::Started { worker, started }).await;
+                follow(worker, launched, fates).await;
+            }
+            Err(error) => {
+                let (reason, traceback) = (format!("{error:#}"), String::new());
+                let _ = fates.send(Fate::NotForked { worker, reason, traceback }).await;
+            }
         }
-        None => None,
-    };
-    // Our copies of the pipes' writing ends are closed with the command.
-    let child = tokio::process::Command::from(command).spawn().context("cannot create a process")?;
-    let process = child.id().and_then(Handle::new).context("it is gone already")?;
-    let captured = source.map(|source| source.begin(process.pid()));
-    match handover.send(&plan, descriptors) {
-        Ok(report) => Ok(Launched { child, process, report, captured }),
-        Err(error) => {
-            process.kill();
-            // The runtime reaps what is dropped; from now on the number is not ours to use.
-            process.reaped();
-            Err(error).context("cannot send it its plan")
-        }
-    }
+    });
+    Ok(())
 }
 
 /// Wait for the jail's report, then for the end. A full channel only makes these tasks wait, never the supervisor.
-async fn follow(
-    worker: Number,
-    mut child: Child,
-    process: Handle,
-    report: UnixStream,
-    fates: mpsc::Sender<Fate>,
-    captured: Option<Captured>,
-) {
+async fn follow(worker: Number, launched: Launched, fates: mpsc::Sender<Fate>) {
+    let Launched { mut kin, process, report, captured, place } = launched;
     if let Some(reason) = jail_report(report).await {
-        // The receiver is gone only when the program ends; the same below.
         let _ = fates.send(Fate::NotStarted { worker, reason }).await;
     }
-    let status = wait(&mut child, &process).await;
-    drop(captured);
+    let status = kin.end(&process).await;
+    drop((captured, place));
     let _ = fates.send(Fate::Exited { worker, status }).await;
 }
 
@@ -201,7 +150,7 @@ pub(crate) async fn wait(child: &mut Child, process: &Handle) -> supervisor::Exi
 }
 
 /// Nobody else waits for our children, so this cannot happen; 255 as shells say it.
-const UNKNOWN: supervisor::ExitStatus = supervisor::ExitStatus::Code(255);
+pub(crate) const UNKNOWN: supervisor::ExitStatus = supervisor::ExitStatus::Code(255);
 
 /// An adopted child, so that its end can be awaited.
 ///
@@ -216,13 +165,21 @@ pub(crate) fn watch(adopted: jail::Adopted) -> std::io::Result<AsyncFd<jail::Ado
 }
 
 /// Wait for the end of a worker that a template forked.
-pub(crate) async fn follow_adopted(
+pub(crate) async fn follow_forked(
     worker: Number,
-    adopted: AsyncFd<jail::Adopted>,
+    mut kin: Kin,
     process: Handle,
     fates: mpsc::Sender<Fate>,
     captured: Option<Captured>,
+    place: Option<Rc<Place>>,
 ) {
+    let status = kin.end(&process).await;
+    drop((captured, place));
+    let _ = fates.send(Fate::Exited { worker, status }).await;
+}
+
+/// Wait for the end of an adopted child and reap it.
+pub(crate) async fn end_of(adopted: &AsyncFd<jail::Adopted>) -> supervisor::ExitStatus {
     let status = loop {
         let Ok(mut ready) = adopted.readable().await else { break None };
         match adopted.get_ref().try_wait() {
@@ -231,13 +188,11 @@ pub(crate) async fn follow_adopted(
             Err(_) => break None,
         }
     };
-    process.reaped();
-    drop(captured);
     let status = status.and_then(|status| {
         let code = status.exit_status().map(supervisor::ExitStatus::Code);
         code.or_else(|| status.terminating_signal().map(supervisor::ExitStatus::Signal))
     });
-    let _ = fates.send(Fate::Exited { worker, status: status.unwrap_or(UNKNOWN) }).await;
+    status.unwrap_or(UNKNOWN)
 }
 
 /// `None` when the interpreter is running.

@@ -18,6 +18,7 @@ use crate::extension::Extension;
 use crate::host::spec::{self, Spec};
 use crate::host::{Host, Options, change};
 use crate::process::Output;
+use crate::tenancy::{Keeper, Pool, Settings};
 use crate::{interpreter, listening, say};
 
 /// Room for a request head on the wire to the worker.
@@ -45,7 +46,14 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
     }
 
     let app = application(arguments, &directory)?;
-    let mut spec = spec::of_app(&app, interpreter, &extension, Output::Inherit);
+    let keeper = Keeper::start(Settings {
+        // Several can run at a time; what a killed one left is cleared away by nobody but a successor with its number.
+        name: format!("serve-{}", std::process::id()),
+        state: None,
+        machine: crate::host::machine(),
+        pool: Pool::default(),
+    })?;
+    let mut spec = spec::of_app(&app, interpreter, &extension, Output::Inherit, &keeper);
     spec.router.root_path.clone_from(&arguments.root_path);
     // While developing, an application that does not start is waited for: the next change may mend it.
     spec.supervisor.give_up_on_first_boot_failure = !arguments.reload;
@@ -64,6 +72,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
         default_app: Some(NAME.to_owned()),
         seed,
         logs: None,
+        keeper,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -20,19 +20,20 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use router::Worker as Number;
 use tokio::io::{AsyncReadExt as _, Interest};
-use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot};
 use wire::{ControlFromWorker, ControlToWorker, FrameBuffer};
 
 use crate::family::{self, Adopting, Handle};
 use crate::logs::{Captured, Source};
-use crate::process::{self, Fate, Launched, Started, Template};
+use crate::process::{self, Fate, Kin, Launched, Started, Template};
 use crate::say;
+use crate::tenancy::Place;
 
 /// Workers that may wait for one template; the supervisor never wants more at a time.
 const MOST_WAITING: usize = 4096;
@@ -143,8 +144,10 @@ struct Care {
 
 /// A template process.
 struct Alive {
-    child: Child,
+    kin: Kin,
     process: Handle,
+    /// Where its forks are too.
+    place: Rc<Place>,
     control: tokio::net::UnixStream,
     /// Since when it can fork, and the processor time it had used by then.
     ready: Option<(Instant, Option<Duration>)>,
@@ -206,14 +209,17 @@ impl Care {
         // Instead of a data link, which a template has not.
         let nothing = File::open("/dev/null").context("cannot open /dev/null")?;
         let mut settings = self.template.settings.clone();
-        settings["template_of"] = std::process::id().into();
+        // Before it is launched, because in a room its forks fall to the holder, process 1 in there.
+        let place = self.template.tenant.place().await.map_err(anyhow::Error::msg)?;
+        settings["template_of"] = if place.room().is_some() { 1 } else { std::process::id() }.into();
         let descriptors = [OwnedFd::from(nothing), OwnedFd::from(theirs)];
-        let Launched { child, process, report, captured } =
-            process::launch(&self.template, &settings, &descriptors)?;
+        let Launched { kin, process, report, captured, place } =
+            process::launch(&self.template, settings, &descriptors).await?;
         drop(descriptors);
         let alive = self.alive.insert(Alive {
-            child,
+            kin,
             process,
+            place,
             control,
             ready: None,
             forked: 0,
@@ -252,7 +258,7 @@ impl Care {
                 Some(order) => order,
                 None => tokio::select! {
                     biased;
-                    status = process::wait(&mut alive.child, &alive.process) => {
+                    status = alive.kin.end(&alive.process) => {
                         return Some(format!("the template {status}"));
                     }
                     order = self.orders.recv() => order?,
@@ -278,7 +284,7 @@ impl Care {
 
     /// End the process, if there is one: it holds nothing that anybody would miss.
     async fn bury(&mut self) {
-        let Some(Alive { mut child, process, ready, forked, .. }) = self.alive.take() else { return };
+        let Some(Alive { mut kin, process, ready, forked, .. }) = self.alive.take() else { return };
         if let Some((since, before)) = ready {
             let used = processor_time(process.pid()).zip(before).map(|(now, before)| {
                 format!(", in which it used {:.1} ms of the processor", (now - before).as_secs_f64() * 1e3)
@@ -291,7 +297,7 @@ impl Care {
             ));
         }
         process.kill();
-        if tokio::time::timeout(END_TIME, process::wait(&mut child, &process)).await.is_err() {
+        if tokio::time::timeout(END_TIME, kin.end(&process)).await.is_err() {
             say::warning(format_args!("the template process {} cannot be killed", process.pid()));
         }
     }
@@ -343,7 +349,7 @@ impl Alive {
             let count = self.control.read(frames.space()).await.unwrap_or(0);
             frames.filled(count);
             if count == 0 {
-                let end = tokio::time::timeout(END_TIME, process::wait(&mut self.child, &self.process));
+                let end = tokio::time::timeout(END_TIME, self.kin.end(&self.process));
                 match end.await {
                     Ok(status) => bail!("the template {status} while it imported the application"),
                     Err(_) => bail!("the template closed its link while it imported the application"),
@@ -374,11 +380,18 @@ impl Alive {
             (None, _) => bail!("the forked process ended before it could become a worker"),
             (Some((_, reason)), _) => bail!("{}", String::from_utf8_lossy(reason)),
         };
-        let adopted = jail::Adopted::new(pid).with_context(|| format!("process {pid} is not our child"))?;
-        let adopted = process::watch(adopted).context("cannot watch a worker")?;
         let process = Handle::new(pid).with_context(|| format!("process {pid} is a worker already"))?;
+        let kin = match self.place.room() {
+            Some(room) => Kin::InRoom(room.watch(process.clone())),
+            None => {
+                let adopted =
+                    jail::Adopted::new(pid).with_context(|| format!("process {pid} is not our child"))?;
+                Kin::Adopted(process::watch(adopted).context("cannot watch a worker")?)
+            }
+        };
         let captured = source.map(|source| source.begin(pid));
-        let follow = process::follow_adopted(worker, adopted, process.clone(), fates.clone(), captured);
+        let (place, fates) = (Some(Rc::clone(&self.place)), fates.clone());
+        let follow = process::follow_forked(worker, kin, process.clone(), fates, captured, place);
         tokio::task::spawn_local(follow);
         Ok(Started { process, asked, data, control })
     }

@@ -19,6 +19,7 @@ use crate::load::{self, Loaded, Report};
 use crate::logs::{Logs, Rotation};
 use crate::process::Output;
 use crate::say;
+use crate::tenancy::{Grounds, Keeper, Pool};
 use serpentry::control::{Answer, Mistake, NotReloaded, Refusal, Reloaded};
 
 /// Where a host's applications come from.
@@ -66,13 +67,24 @@ impl Source {
     }
 
     /// What to run for each application.
-    pub(crate) fn specs(&self, loaded: &Loaded, logs: &Logs) -> Vec<Spec> {
+    pub(crate) fn specs(&self, loaded: &Loaded, logs: &Logs, keeper: &Keeper) -> Vec<Spec> {
+        keeper.set_grounds(self.grounds(&loaded.plan));
         let specs = loaded.plan.apps.iter().filter_map(|app| {
             let interpreter = loaded.interpreters.get(&app.name)?.clone();
             let output = Output::Captured(logs.app(&app.name));
-            Some(spec::of_app(app, interpreter, &self.extension, output))
+            Some(spec::of_app(app, interpreter, &self.extension, output, keeper))
         });
         specs.collect()
+    }
+}
+
+impl Source {
+    /// Whose the paths are that isolated applications must not see.
+    fn grounds(&self, plan: &config::Plan) -> Grounds {
+        Grounds {
+            host: vec![self.state.clone(), self.file.clone()],
+            apps: plan.apps.iter().map(|app| (app.name.clone(), app.directory.clone())).collect(),
+        }
     }
 }
 
@@ -193,6 +205,7 @@ impl Host {
         self.tell(Command::SetHost(Box::new(settings))).await;
         self.options.default_app.clone_from(&plan.host.default_app);
         self.options.graceful_timeout = plan.host.graceful_timeout;
+        self.options.keeper.set_pool(Pool { cpu: plan.host.pool_cpu, memory: plan.host.pool_memory });
         if let Some(logs) = &self.options.logs {
             logs.reconfigure(Rotation { size: plan.host.log_size, files: plan.host.log_files });
         }
@@ -208,7 +221,7 @@ impl Host {
 
     async fn change_apps(&mut self, loaded: &Loaded, replies: Vec<Reply>) {
         let (Some(source), Some(logs)) = (&self.options.source, &self.options.logs) else { return };
-        let specs = source.specs(loaded, logs);
+        let specs = source.specs(loaded, logs, &self.options.keeper);
         let mut changes = Reloaded { warnings: warnings(loaded), ..Reloaded::default() };
         let mut waiting = Vec::new();
         let gone: Vec<_> = self
@@ -282,12 +295,13 @@ impl Host {
         Some(outcome)
     }
 
-    pub(super) async fn change(&mut self, id: router::App, spec: Spec) -> Change {
+    pub(super) async fn change(&mut self, id: router::App, mut spec: Spec) -> Change {
         let Some(app) = self.apps.get_mut(&id) else { return Change::Nothing };
         let latest = app.next.as_ref().unwrap_or(&app.spec);
         if latest.is_same(&spec) {
             return Change::Nothing;
         }
+        spec.keep_place_of(latest);
         let same_workers = latest.has_same_workers(&spec);
         let limits_changed = latest.supervisor != spec.supervisor;
         let spec = Rc::new(spec);

@@ -79,7 +79,7 @@ impl Host {
         None
     }
 
-    /// The answer may come later, as a [`process::Fate`].
+    /// The answer comes later, as a [`process::Fate`].
     async fn spawn(
         &mut self,
         id: router::App,
@@ -94,8 +94,8 @@ impl Host {
         app.quotas.extend(quota.map(|quota| (worker, quota)));
         let spec = app.spec_of(generation);
         match process::start(&spec.template, number, generation, &self.fates.0) {
-            Ok(Some(started)) => Some(self.started(id, worker, number, started).await),
-            Ok(None) => None,
+            // The answer comes later.
+            Ok(()) => None,
             Err(error) => {
                 self.numbers.remove(&number);
                 Some(Event::SpawnFailed { worker, error: format!("{error:#}") })

@@ -40,6 +40,20 @@ pub(crate) fn available() -> Option<u64> {
     }
 }
 
+/// Bytes of memory that there are in all for this program and its children.
+pub(crate) fn total() -> u64 {
+    meminfo("MemTotal:").unwrap_or(0)
+}
+
+/// Processors that this program may run on, ascending.
+pub(crate) fn cores() -> Vec<u32> {
+    let Ok(set) = rustix::thread::sched_getaffinity(None) else { return vec![0] };
+    (0..rustix::thread::CpuSet::MAX_CPU)
+        .filter(|core| set.is_set(*core))
+        .filter_map(|core| u32::try_from(core).ok())
+        .collect()
+}
+
 fn meminfo(name: &str) -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;

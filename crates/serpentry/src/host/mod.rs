@@ -44,6 +44,7 @@ use self::spec::Spec;
 use crate::exit::FAILED;
 use crate::logs::Logs;
 use crate::process::Fate;
+use crate::tenancy::Keeper;
 use crate::{say, watch};
 use serpentry::control;
 
@@ -75,6 +76,12 @@ pub(crate) struct Options {
     pub(crate) default_app: Option<String>,
     pub(crate) seed: u64,
     pub(crate) logs: Option<Logs>,
+    pub(crate) keeper: Keeper,
+}
+
+/// Processors and bytes of memory that there are for all applications.
+pub(crate) fn machine() -> (Vec<u32>, u64) {
+    (machine::cores(), machine::total())
 }
 
 pub(crate) struct Host {
@@ -213,6 +220,7 @@ impl Host {
                 Happening::Time => self.on_time().await,
             }
         }
+        self.options.keeper.sweep().await;
         Ok(self.end())
     }
 

@@ -71,7 +71,8 @@ impl Host {
         };
         let (Some(app), Some(plan)) = (self.apps.get(&id), plan.app(&name)) else { return };
         let (template, from) = (app.spec.template.clone(), app.spec.app.tenancy);
-        let spec = spec::of_app(plan, template.interpreter, &template.extension, template.output);
+        let keeper = &self.options.keeper;
+        let spec = spec::of_app(plan, template.interpreter, &template.extension, template.output, keeper);
         if let Some(app) = self.apps.get_mut(&id) {
             app.moving = Some(Move { from, to });
         }

@@ -3,6 +3,7 @@
 //! Made from the configuration here and from the command line in `serve.rs`. Two specifications are compared to find what
 //! a change needs: a worker that would be started differently means a new generation, anything else takes effect in place.
 
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::extension::Extension;
 use crate::interpreter::Interpreter;
 use crate::process::{Output, Template};
 use crate::template::Preload;
+use crate::tenancy::{Keeper, Tenant, Wants};
 
 /// How long an interrupted request may take to stop before its worker is given up.
 pub(crate) const INTERRUPT_GRACE: Duration = Duration::from_secs(2);
@@ -38,6 +40,15 @@ impl Spec {
         self.app == other.app && self.has_same_workers(other)
     }
 
+    /// Start workers where those of `other` are, if they would be there anyway, with the limits that this one says.
+    pub(crate) fn keep_place_of(&mut self, other: &Spec) {
+        let wants = self.template.tenant.wants().clone();
+        if wants.is_same_place(&other.template.tenant.wants()) {
+            other.template.tenant.adjust(wants);
+            self.template.tenant = Rc::clone(&other.template.tenant);
+        }
+    }
+
     /// A worker would be started in the same way.
     pub(crate) fn has_same_workers(&self, other: &Spec) -> bool {
         let (one, two) = (&self.template, &other.template);
@@ -46,6 +57,7 @@ impl Spec {
             && one.environment == two.environment
             && one.interpreter == two.interpreter
             && self.app.preload == other.app.preload
+            && one.tenant.wants().is_same_place(&two.tenant.wants())
     }
 }
 
@@ -55,8 +67,10 @@ pub(crate) fn of_app(
     interpreter: Interpreter,
     extension: &Extension,
     output: Output,
+    keeper: &Keeper,
 ) -> Spec {
     let limits = &app.limits;
+    let wants = Wants::new(app, visible(&interpreter, extension));
     Spec {
         name: app.name.clone(),
         template: Template {
@@ -76,6 +90,7 @@ pub(crate) fn of_app(
             }),
             output,
             preload: app.preload.then(|| Rc::new(Preload::new(app.start_timeout))),
+            tenant: Rc::new(Tenant::new(keeper.clone(), wants)),
         },
         router: Settings {
             queue: limits.queue,
@@ -106,6 +121,16 @@ pub(crate) fn of_app(
         },
         app: app.clone(),
     }
+}
+
+/// What a worker reads besides the application's directory: the interpreter's installation, a virtual environment, our
+/// extension.
+fn visible(interpreter: &Interpreter, extension: &Extension) -> Vec<PathBuf> {
+    let mut visible = vec![extension.folder().to_owned()];
+    visible.extend(Some(&interpreter.base).filter(|base| base.parent().is_some()).cloned());
+    let environment = interpreter.path.parent().and_then(Path::parent);
+    visible.extend(environment.filter(|path| path.join("pyvenv.cfg").exists()).map(Path::to_owned));
+    visible
 }
 
 /// What holds before it is known which application a request is for.

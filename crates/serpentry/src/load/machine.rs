@@ -29,7 +29,7 @@ pub(super) fn check(plan: &Plan, origins: &Origins, all: &mut Diagnostics) -> BT
         let Some(path) = paths.get(app.name.as_str()) else { continue };
         match answers.get(&identity(path)) {
             Some(Ok(interpreter)) => {
-                found.insert(app.name.clone(), Interpreter { path: path.clone(), ..interpreter.clone() });
+                found.insert(app.name.clone(), interpreter.at(path));
             }
             Some(Err(message)) => {
                 let hint =

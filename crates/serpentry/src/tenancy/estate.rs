@@ -62,6 +62,10 @@ pub(crate) struct Prepared {
     pub(super) identity: Option<jail::Identity>,
     pub(super) confinement: Option<jail::Confinement>,
     pub(super) environment: Vec<(String, String)>,
+    /// Its writable directory.
+    pub(super) data: Option<PathBuf>,
+    /// A room is to be made for it.
+    pub(super) has_room: bool,
     pub(super) unmet: Vec<Unmet>,
 }
 
@@ -69,8 +73,9 @@ pub(crate) struct Prepared {
 #[derive(Debug)]
 struct Held {
     app: String,
-    /// Path of its group; several places of one application can be in the same.
-    group: String,
+    /// Of its group; several places of one application can be in the same.
+    path: String,
+    group: Option<Group>,
     disks: Vec<PathBuf>,
 }
 
@@ -92,10 +97,12 @@ impl Estate {
             .map_err(|error| format!("cannot read the mounted file systems: {error}"))
             .and_then(|found| Tree::create(&found, &settings.name).map_err(|error| error.to_string()));
         if let Err(why) = &tree {
-            say::warning(format_args!("no control groups, so no limits of processor, memory and processes: {why}"));
+            say::warning(format_args!(
+                "no control groups, so no limits of processor, memory and processes: {why}"
+            ));
         }
         let (cores, memory) = settings.machine.clone();
-        let mut estate = Estate {
+        let estate = Estate {
             ledger: Ledger::new(Machine { cores, memory }),
             settings,
             tree,
@@ -116,10 +123,10 @@ impl Estate {
     pub(super) fn prepare(&mut self, wants: &Wants) -> Result<Prepared, String> {
         self.last += 1;
         let token = Token(self.last);
-        let group = wants.group();
+        let path = wants.group();
         let share = self.admit(wants)?;
         // From here on it must be given back, also when something below fails.
-        self.held.insert(token, Held { app: wants.app.clone(), group, disks: Vec::new() });
+        self.held.insert(token, Held { app: wants.app.clone(), path, group: None, disks: Vec::new() });
         let prepared = self.furnish(token, wants, share.as_ref());
         if prepared.is_err() {
             self.release(token);
@@ -141,19 +148,25 @@ impl Estate {
         let identity = self.identity(wants, &mut unmet)?;
         let mut environment = Vec::new();
         let mut disks = vec![wants.directory.clone()];
-        if let Some(data) = self.data(wants, identity.as_ref())? {
-            environment.push(("SERPENTRY_DATA".to_owned(), data.to_string_lossy().into_owned()));
-            disks.push(data);
-        }
-        if let Some(held) = self.held.get_mut(&token) {
-            held.disks.clone_from(&disks);
+        let data = self.data(wants, identity.as_ref())?;
+        if let Some(data) = &data {
+            let shown = data.to_string_lossy().into_owned();
+            environment.push(("SERPENTRY_DATA".to_owned(), shown.clone()));
+            if identity.is_some() {
+                // The host's home is not its own.
+                environment.push(("HOME".to_owned(), shown));
+            }
+            disks.push(data.clone());
         }
         let mut cgroups = Vec::new();
         match &self.tree {
             Ok(tree) => {
                 let group = tree.group(&wants.group()).map_err(|error| error.to_string())?;
-                unmet.extend(limit(&group, wants, share, disks));
+                unmet.extend(limit(&group, wants, share, disks.clone()));
                 cgroups = group.entries();
+                if let Some(held) = self.held.get_mut(&token) {
+                    (held.group, held.disks) = (Some(group), disks);
+                }
             }
             Err(why) => unmet.extend(without_groups(wants, why)),
         }
@@ -165,15 +178,25 @@ impl Estate {
             ));
         }
         self.tell(wants, &unmet);
-        let confinement = wants.is_isolated().then(|| jail::Confinement { capabilities: true, ..jail::Confinement::default() });
-        Ok(Prepared { token, cgroups, limits: wants.process_limits(), identity, confinement, environment, unmet })
+        Ok(Prepared {
+            token,
+            cgroups,
+            limits: wants.process_limits(),
+            identity,
+            confinement: wants.confinement(data.as_deref()),
+            environment,
+            data,
+            has_room: wants.is_isolated() && rustix::process::geteuid().is_root(),
+            unmet,
+        })
     }
 
     /// Whose processes its workers are: the one that is named, for isolated applications one of their own.
     fn identity(&self, wants: &Wants, unmet: &mut Vec<Unmet>) -> Result<Option<jail::Identity>, String> {
         let root = rustix::process::geteuid().is_root();
         if let Some(user) = &wants.user {
-            let found = jail::identity::lookup(user).map_err(|error| format!("cannot read /etc/passwd: {error}"))?;
+            let found =
+                jail::identity::lookup(user).map_err(|error| format!("cannot read /etc/passwd: {error}"))?;
             let Some(found) = found else { return Err(format!("there is no user {user:?} in /etc/passwd")) };
             if !root && found.uid != rustix::process::geteuid().as_raw() {
                 return Err(format!("to run as {user} the host must run as root"));
@@ -192,7 +215,10 @@ impl Estate {
             return Ok(None);
         }
         // Its files belong to it: it is looked up there first, so that it keeps its number over restarts.
-        let owner = self.data_directory(wants).and_then(|data| fs::symlink_metadata(data).ok()).map(|data| data.uid());
+        let owner = self
+            .data_directory(wants)
+            .and_then(|data| fs::symlink_metadata(data).ok())
+            .map(|data| data.uid());
         if let Some(uid) = owner.filter(|uid| jail::identity::DYNAMIC.contains(uid)) {
             return Ok(Some(jail::Identity { uid, gid: uid, groups: Vec::new() }));
         }
@@ -216,7 +242,8 @@ impl Estate {
     /// The application's data directory, made if need be.
     fn data(&self, wants: &Wants, identity: Option<&jail::Identity>) -> Result<Option<PathBuf>, String> {
         let Some(data) = self.data_directory(wants) else { return Ok(None) };
-        let problem = |error: std::io::Error| format!("cannot make its data directory {}: {error}", data.display());
+        let problem =
+            |error: std::io::Error| format!("cannot make its data directory {}: {error}", data.display());
         if let Some(parent) = data.parent() {
             fs::DirBuilder::new().recursive(true).mode(0o711).create(parent).map_err(problem)?;
         }
@@ -235,28 +262,20 @@ impl Estate {
     pub(super) fn adjust(&mut self, token: Token, wants: &Wants) {
         let Some(held) = self.held.get(&token) else { return };
         let share = if wants.is_isolated() { self.ledger.claim(&wants.app, wants.wish()).ok() } else { None };
-        let disks = held.disks.clone();
-        let Ok(tree) = &self.tree else { return };
-        match tree.group(&wants.group()) {
-            Ok(group) => {
-                let unmet = limit(&group, wants, share.as_ref(), disks);
-                self.tell(wants, &unmet);
-            }
-            Err(error) => say::warning(format_args!("{}: its limits stay as they were: {error}", wants.app)),
-        }
+        let Some(group) = &held.group else { return };
+        let unmet = limit(group, wants, share.as_ref(), held.disks.clone());
+        self.tell(wants, &unmet);
     }
 
     pub(super) fn release(&mut self, token: Token) {
         let Some(held) = self.held.remove(&token) else { return };
-        if self.held.values().any(|other| other.group == held.group) {
+        if self.held.values().any(|other| other.path == held.path) {
             return;
         }
-        if let Ok(tree) = &self.tree {
-            if let Err(error) = end(tree, &held.group) {
-                say::warning(format_args!("{}: its control group is not removed: {error}", held.app));
-            }
+        if let Some(Err(error)) = held.group.as_ref().map(end) {
+            say::warning(format_args!("{}: its control group is not removed: {error}", held.app));
         }
-        if held.group.starts_with(ISOLATED) {
+        if held.path.starts_with(ISOLATED) {
             self.ledger.release(&held.app);
             self.balance();
         }
@@ -293,13 +312,8 @@ impl Estate {
     }
 
     pub(super) fn usage(&self) -> HashMap<String, Usage> {
-        let Ok(tree) = &self.tree else { return HashMap::new() };
         // Ascending, so that the latest place of each application wins.
-        let usage = self.held.values().filter_map(|held| {
-            let group = tree.group(&held.group).ok()?;
-            Some((held.app.clone(), group.usage()))
-        });
-        usage.collect()
+        self.held.values().filter_map(|held| Some((held.app.clone(), held.group.as_ref()?.usage()))).collect()
     }
 
     /// Give everything back, at the end.
@@ -318,7 +332,10 @@ impl Estate {
         let before = self.told.insert(wants.app.clone(), unmet.to_vec()).unwrap_or_default();
         for it in unmet.iter().filter(|it| !before.contains(it)) {
             let remedy = if it.remedy.is_empty() { String::new() } else { format!("; {}", it.remedy) };
-            say::info(format_args!("{}: `{}` is not enforced here: {}{remedy}", wants.app, it.constraint, it.why));
+            say::info(format_args!(
+                "{}: `{}` is not enforced here: {}{remedy}",
+                wants.app, it.constraint, it.why
+            ));
         }
     }
 }
@@ -334,11 +351,16 @@ fn limit(group: &Group, wants: &Wants, share: Option<&Share>, disks: Vec<PathBuf
         // Without cores of its own it gets at least the time of so many.
         limits.cpu = wants.limits.cpu;
         limits.cores = None;
-        let cores: Vec<Outcome> = outcomes.into_iter().filter(|it| it.constraint == Constraint::Cores).collect();
+        let cores: Vec<Outcome> =
+            outcomes.into_iter().filter(|it| it.constraint == Constraint::Cores).collect();
         outcomes = group.apply(&limits);
         outcomes.extend(cores);
     }
-    outcomes.iter().filter(|outcome| !outcome.enforced() && is_asked_for(outcome.constraint, wants)).map(unmet).collect()
+    outcomes
+        .iter()
+        .filter(|outcome| !outcome.enforced() && is_asked_for(outcome.constraint, wants))
+        .map(unmet)
+        .collect()
 }
 
 /// Weights that are as everybody's need no enforcing, and a guarantee is more than what was asked for.
@@ -382,8 +404,7 @@ fn without_groups(wants: &Wants, why: &str) -> Vec<Unmet> {
 }
 
 /// Kill what is left in a group and remove it.
-fn end(tree: &Tree, path: &str) -> Result<(), String> {
-    let group = tree.group(path).map_err(|error| error.to_string())?;
+fn end(group: &Group) -> Result<(), String> {
     group.kill(PATIENCE).map_err(|error| error.to_string())?;
     group.remove(PATIENCE).map_err(|error| error.to_string())
 }

@@ -3,7 +3,10 @@
 //! What it does may block: directories in cgroupfs, processes that take their time to die, file systems that are made. One
 //! at a time, so that giving back and preparing the same thing cannot overtake each other.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::mpsc;
 
 use anyhow::Context as _;
@@ -17,20 +20,43 @@ use super::wants::Wants;
 #[derive(Debug, Clone)]
 pub(crate) struct Keeper {
     jobs: mpsc::Sender<Job>,
+    /// What of the file system is whose, so that it can be hidden from the others.
+    grounds: Rc<RefCell<Grounds>>,
+}
+
+/// Paths that isolated applications must not see, but for their own.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Grounds {
+    /// Of the host: its state, its configuration.
+    pub(crate) host: Vec<PathBuf>,
+    /// By application.
+    pub(crate) apps: BTreeMap<String, PathBuf>,
 }
 
 /// Bounded by what there is to do: one for each place, one for each question.
 enum Job {
-    Prepare { wants: Box<Wants>, reply: oneshot::Sender<Result<Prepared, String>> },
+    Prepare {
+        wants: Box<Wants>,
+        reply: oneshot::Sender<Result<Prepared, String>>,
+    },
     /// Other limits for a place.
-    Adjust { token: Token, wants: Box<Wants> },
-    Release { token: Token },
+    Adjust {
+        token: Token,
+        wants: Box<Wants>,
+    },
+    Release {
+        token: Token,
+    },
     /// Another ceiling for the shared applications together.
     Pool(Pool),
     /// By application: what the control groups of its places say, the latest place first.
-    Usage { reply: oneshot::Sender<HashMap<String, Usage>> },
+    Usage {
+        reply: oneshot::Sender<HashMap<String, Usage>>,
+    },
     /// Give everything back.
-    Sweep { reply: oneshot::Sender<()> },
+    Sweep {
+        reply: oneshot::Sender<()>,
+    },
 }
 
 impl Keeper {
@@ -50,7 +76,20 @@ impl Keeper {
                 }
             })
             .context("cannot create the thread that keeps applications apart")?;
-        Ok(Keeper { jobs })
+        Ok(Keeper { jobs, grounds: Rc::default() })
+    }
+
+    /// What is whose. Holds for rooms that are made from now on.
+    pub(crate) fn set_grounds(&self, grounds: Grounds) {
+        *self.grounds.borrow_mut() = grounds;
+    }
+
+    /// What an application must not see.
+    pub(super) fn neighbours(&self, app: &str) -> Vec<PathBuf> {
+        let grounds = self.grounds.borrow();
+        let own = grounds.apps.get(app);
+        let others = grounds.apps.iter().filter(|(name, path)| *name != app && Some(*path) != own);
+        grounds.host.iter().chain(others.map(|(_, path)| path)).cloned().collect()
     }
 
     /// A place as wanted.

@@ -194,7 +194,8 @@ impl Ledger {
         let common = self.common_cores();
         let fractions: f64 = self.shares.values().map(|share| share.wish.fraction()).sum();
         let there = self.machine.cores.len();
-        let pinnable = common.len().saturating_sub(LEAST_CORES.max((fractions + LEAST_FRACTION).ceil() as usize));
+        let pinnable =
+            common.len().saturating_sub(LEAST_CORES.max((fractions + LEAST_FRACTION).ceil() as usize));
         let whole = wish.whole();
         if whole > pinnable {
             return Err(What::Cores { asked: whole as f64, free: pinnable as f64, there });

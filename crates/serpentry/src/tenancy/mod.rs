@@ -5,7 +5,9 @@
 //!  tenant.rs  one application's handle --> keeper.rs  jobs, one after the other
 //!     |  place(): made on first use           estate.rs  control groups, data, users, rooms of this host
 //!     v                                       ledger.rs  who holds which cores and how much memory (pure)
-//!  process.rs starts workers in its Place     wants.rs   from configuration to limits of the kernel (pure)
+//!  room.rs    namespaces of its own            wants.rs   from configuration to limits of the kernel (pure)
+//!     v
+//!  process.rs starts workers in its Place
 //! ```
 //!
 //! A place is made when the first worker of an application is started and given back when its last worker is gone and
@@ -17,10 +19,12 @@
 mod estate;
 mod keeper;
 mod ledger;
+mod room;
 mod tenant;
 mod wants;
 
 pub(crate) use estate::{Pool, Settings};
-pub(crate) use keeper::Keeper;
+pub(crate) use keeper::{Grounds, Keeper};
+pub(crate) use room::Room;
 pub(crate) use tenant::{Place, Tenant};
-pub(crate) use wants::{Unmet, Wants};
+pub(crate) use wants::Wants;

@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 
-use super::estate::{Prepared, Token};
+use super::estate::Prepared;
 use super::keeper::Keeper;
+use super::room::Room;
 use super::wants::{Unmet, Wants};
 
 /// An application in one tenancy. Its place is made when the first worker needs it.
@@ -48,6 +49,8 @@ impl Kept {
 pub(crate) struct Place {
     keeper: Keeper,
     prepared: Prepared,
+    /// Namespaces of its own, if it is isolated.
+    room: Option<Room>,
 }
 
 impl Tenant {
@@ -78,14 +81,19 @@ impl Tenant {
         kept.set(None);
         let wants = self.wants.borrow().clone();
         let prepared = self.keeper.prepare(&wants).await?;
-        let place = Rc::new(Place { keeper: self.keeper.clone(), prepared });
+        // From here on it is given back, also when something below fails.
+        let mut place = Place { keeper: self.keeper.clone(), prepared, room: None };
+        if place.prepared.has_room {
+            place.room = Some(place.make_room(&wants).await?);
+        }
+        let place = Rc::new(place);
         kept.set(Some(&place));
         Ok(place)
     }
 
     /// Other limits, for the workers there are and for those to come.
     pub(crate) fn adjust(&self, wants: Wants) {
-        if let Some(place) = self.ready() {
+        if let Some(place) = self.ready().filter(|_| *self.wants.borrow() != wants) {
             self.keeper.adjust(place.prepared.token, &wants);
         }
         *self.wants.borrow_mut() = wants;
@@ -120,18 +128,31 @@ impl Place {
         &self.prepared.environment
     }
 
-    /// Workers can be started in it.
-    fn is_good(&self) -> bool {
-        true
+    pub(crate) fn room(&self) -> Option<&Room> {
+        self.room.as_ref()
     }
 
-    pub(super) fn token(&self) -> Token {
-        self.prepared.token
+    /// Workers can be started in it.
+    fn is_good(&self) -> bool {
+        self.room.as_ref().is_none_or(Room::is_there)
+    }
+
+    async fn make_room(&self, wants: &Wants) -> Result<Room, String> {
+        let data = self.prepared.data.as_deref();
+        let plan = jail::RoomPlan {
+            parent: std::process::id(),
+            cgroups: self.prepared.cgroups.clone(),
+            host_name: wants.app.clone(),
+            network: wants.has_network(),
+            view: wants.view(data, &self.keeper.neighbours(&wants.app)),
+        };
+        let made = Room::start(&plan).await;
+        made.map_err(|error| format!("cannot make its room: {error:#}"))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.keeper.release(self.token());
+        self.keeper.release(self.prepared.token);
     }
 }

@@ -1,6 +1,6 @@
 //! From the configuration of an application to what the kernel is asked for. Pure.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use config::{Egress, Enforcement, Rate, Tenancy};
 use jail::cgroup;
@@ -10,6 +10,9 @@ use super::ledger::{Share, Wish};
 
 /// Against the pool and each other, whoever has a share of its own comes first: it is bounded by its limits.
 const ISOLATED_WEIGHT: u32 = 10_000;
+
+/// Bytes in each private directory such as /tmp; less where the application's memory is less than twice that.
+const TEMPORARY: u64 = 256 << 20;
 
 /// Bytes of a core file: none. It would have the memory of all visitors in it, and its size counts for no limit.
 const CORE_SIZE: u64 = 0;
@@ -108,12 +111,47 @@ impl Wants {
 
     /// What each of its processes is given.
     pub(crate) fn process_limits(&self) -> Vec<jail::Limit> {
-        let mut limits =
-            vec![jail::Limit { resource: jail::Resource::OpenFiles, most: Some(self.limits.open_files.into()) }];
+        let mut limits = vec![jail::Limit {
+            resource: jail::Resource::OpenFiles,
+            most: Some(self.limits.open_files.into()),
+        }];
         if self.is_isolated() {
             limits.push(jail::Limit { resource: jail::Resource::CoreSize, most: Some(CORE_SIZE) });
         }
         limits
+    }
+
+    /// What its processes give up for good: nothing if it is shared.
+    pub(crate) fn confinement(&self, data: Option<&Path>) -> Option<jail::Confinement> {
+        if !self.is_isolated() {
+            return None;
+        }
+        let devices = ["/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/pts", "/dev/ptmx"];
+        let private = ["/tmp", "/var/tmp", "/dev/shm", "/run"];
+        let writable = private.into_iter().chain(devices).map(PathBuf::from);
+        Some(jail::Confinement {
+            capabilities: true,
+            access: Some(jail::Access {
+                writable: writable.chain(data.map(Path::to_owned)).collect(),
+                no_tcp: false,
+                scoped: true,
+            }),
+            system_calls: Some(jail::SystemCalls::Enforce),
+        })
+    }
+
+    /// What it sees of the file system. `others` belongs to its neighbours and the host.
+    pub(crate) fn view(&self, data: Option<&Path>, others: &[PathBuf]) -> jail::View {
+        let homes = ["/root", "/home", "/media", "/mnt"].map(PathBuf::from);
+        let mut visible = self.visible.clone();
+        visible.push(self.directory.clone());
+        jail::View {
+            hidden: homes.into_iter().chain(others.iter().cloned()).collect(),
+            visible,
+            writable: data.map(Path::to_owned).into_iter().collect(),
+            temporary: self.limits.memory.map_or(TEMPORARY, |memory| (memory / 2).min(TEMPORARY)),
+            resolv_conf: None,
+        }
     }
 
     /// Whether it has a network of its own.
@@ -127,7 +165,8 @@ mod tests {
     use super::*;
 
     fn wants(tenancy: &str, limits: &str) -> Wants {
-        let text = format!("[apps.shop]\napp = \"x:y\"\ntenancy = \"{tenancy}\"\n[apps.shop.limits]\n{limits}\n");
+        let text =
+            format!("[apps.shop]\napp = \"x:y\"\ntenancy = \"{tenancy}\"\n[apps.shop.limits]\n{limits}\n");
         let environment = config::Environment { directory: "/srv".into(), ..config::Environment::default() };
         let plan = config::load(text.as_bytes(), "serpentry.toml", &environment).unwrap().plan;
         Wants::new(&plan.apps[0], Vec::new())
@@ -135,7 +174,8 @@ mod tests {
 
     #[test]
     fn a_shared_application_has_a_weight_and_what_is_set() {
-        let limits = wants("shared", "cpu_weight = 300\ndisk_write = \"2MiB/s\"").cgroup_limits(None, Vec::new());
+        let limits =
+            wants("shared", "cpu_weight = 300\ndisk_write = \"2MiB/s\"").cgroup_limits(None, Vec::new());
         assert_eq!((limits.cpu, limits.cpu_weight, limits.cores), (None, Some(300), None));
         assert_eq!((limits.memory, limits.memory_guarantee, limits.processes), (None, None, Some(256)));
         assert_eq!(limits.disk_write, Some(cgroup::Rate::Bytes(2 << 20)));
@@ -159,7 +199,9 @@ mod tests {
     #[test]
     fn what_can_be_changed_in_place() {
         let shared = wants("shared", "");
-        for other in ["cpu = 0.5", "memory = \"64MiB\"", "processes = 10", "cpu_weight = 7", "disk_read = \"1MiB/s\""] {
+        for other in
+            ["cpu = 0.5", "memory = \"64MiB\"", "processes = 10", "cpu_weight = 7", "disk_read = \"1MiB/s\""]
+        {
             assert!(shared.is_same_place(&wants("shared", other)), "{other}");
         }
         for other in ["open_files = 100", "egress = \"none\"", "disk_space = \"64MiB\""] {
