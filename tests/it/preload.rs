@@ -337,7 +337,7 @@ fn what_an_application_leaves_behind_is_reaped() {
 #[test]
 fn what_an_application_leaves_behind_is_reaped_below_a_session_from_outside() {
     if !rustix::process::geteuid().is_root() {
-        return println!("skipped: a pid namespace needs root");
+        return eprintln!("skipped: a pid namespace needs root");
     }
     let ctx = TestContext::new();
     ctx.write("daemons.py", DAEMONS);
