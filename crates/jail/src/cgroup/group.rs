@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::file::list;
 use super::freezer::{self, Survivors};
 use super::hierarchy::{Controller, Version};
 use super::limits::{Constraint, Limits, Outcome, Refusal};
@@ -76,6 +77,17 @@ impl Group {
     #[must_use]
     pub fn usage(&self) -> Usage {
         usage::read(|controller| self.place(controller).ok(), self.unified().as_deref())
+    }
+
+    /// The processors it may use now; empty if there is no telling.
+    #[must_use]
+    pub fn cores(&self) -> Vec<u32> {
+        let Ok(Place { version, dir }) = self.place(Controller::Cpuset) else { return Vec::new() };
+        let name = match version {
+            Version::V1 => "cpuset.effective_cpus",
+            Version::V2 => "cpuset.cpus.effective",
+        };
+        list(&super::file::read(&dir.join(name)).unwrap_or_default())
     }
 
     /// The processes in it and below it; those of a PID namespace that we do not see are 0.

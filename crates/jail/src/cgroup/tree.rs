@@ -300,22 +300,18 @@ fn branch(
     Err(TreeError::InUse(dir))
 }
 
-/// Kill and remove what is in our branches, except this process and what moved into `host` with it.
+/// Kill and remove the applications' groups. Not `host`: a dead host is not in it, and whatever came along into it (the other
+/// processes of a container) is not ours to kill.
 ///
 /// All hierarchies are killed in at once: a process that is stopped in one of them dies of no signal sent for another.
 fn clear(branches: &[Branch]) -> Result<(), TreeError> {
-    let others: Vec<(Version, PathBuf)> = branches
+    let tenants: Vec<(Version, PathBuf)> = branches
         .iter()
         .flat_map(|branch| file::children(&branch.dir).into_iter().map(|dir| (branch.version, dir)))
-        .filter(|(_, dir)| !holds_us(dir))
+        .filter(|(_, dir)| !dir.ends_with(Tree::HOST))
         .collect();
-    freezer::kill(&others, Instant::now() + TAKEOVER)?;
-    others.iter().try_for_each(|(_, dir)| remove_below(dir))
-}
-
-fn holds_us(dir: &Path) -> bool {
-    file::processes(dir).is_ok_and(|pids| pids.contains(&std::process::id()))
-        || file::children(dir).iter().any(|child| holds_us(child))
+    freezer::kill(&tenants, Instant::now() + TAKEOVER)?;
+    tenants.iter().try_for_each(|(_, dir)| remove_below(dir))
 }
 
 fn remove_below(dir: &Path) -> Result<(), TreeError> {
