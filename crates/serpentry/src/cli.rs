@@ -30,6 +30,8 @@ pub(crate) enum Command {
     /// Show all that is wrong with a configuration file.
     #[command(after_long_help = keys())]
     Check(CheckArguments),
+    /// Show which limits this machine can enforce, by what, and what is in the way of the others.
+    Doctor(DoctorArguments),
     /// Show what applications wrote.
     Logs(crate::logs::command::LogsArguments),
 
@@ -283,6 +285,17 @@ pub(crate) struct CheckArguments {
     /// Print the JSON Schema of the file, for editors
     #[arg(long, conflicts_with_all = ["json", "print", "file"])]
     pub(crate) schema: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArguments {
+    /// Also say of each application of this configuration which of its limits hold here
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What can be in a configuration.

@@ -3,7 +3,7 @@
 
 mod change;
 mod show;
-mod table;
+pub(crate) mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

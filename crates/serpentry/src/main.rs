@@ -3,6 +3,7 @@
 mod check;
 mod cli;
 mod commands;
+mod doctor;
 mod exit;
 mod extension;
 mod family;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         cli::Command::Serve(arguments) => serve::run(&arguments),
         cli::Command::Host(arguments) => hosting::run(&arguments),
         cli::Command::Check(arguments) => check::run(&arguments),
+        cli::Command::Doctor(arguments) => doctor::run(&arguments),
         cli::Command::Logs(arguments) => logs::command::run(&arguments),
         cli::Command::Init(arguments) => init::run(&arguments),
         cli::Command::Status(arguments) => commands::status(&arguments),

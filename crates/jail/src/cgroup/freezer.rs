@@ -52,13 +52,12 @@ fn strike(version: Version, dir: &Path, pids: &[u32]) {
         return;
     }
     // Nothing that is stopped forks. Without a freezer the caller's loop catches up.
-    let frozen = file::write(&dir.join("freezer.state"), "FROZEN").is_ok();
+    let _ = file::write(&dir.join("freezer.state"), "FROZEN");
     for pid in inhabitants(dir) {
         kill_one(dir, pid);
     }
-    if frozen {
-        thaw_below(dir);
-    }
+    // What is stopped does not die either, whoever stopped it.
+    thaw_below(dir);
 }
 
 /// A group can be frozen by itself below one that is not.

@@ -1,16 +1,17 @@
 //! One group: the same path in every hierarchy.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::file::list;
 use super::freezer::{self, Survivors};
 use super::hierarchy::{Controller, Version};
 use super::limits::{Constraint, Limits, Outcome, Refusal};
+use super::oom::OomWatch;
 use super::tree::{Branch, Shared, directory};
 use super::usage::{self, Usage};
-use super::{cpu, memory, pids};
+use super::{cpu, cpuset, io, memory, pids};
 
 /// Between two attempts at removing a directory whose last process is on its way out.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -34,7 +35,7 @@ impl Group {
         Group { shared, path }
     }
 
-    /// Its path in the tree, such as `shared/shop`.
+    /// Its path in the tree, such as `shared/shop`; empty for the whole.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
@@ -46,9 +47,24 @@ impl Group {
     pub fn apply(&self, limits: &Limits) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
         cpu::apply(&self.place(Controller::Cpu), limits, &mut outcomes);
-        memory::apply(&self.place(Controller::Memory), limits, &mut outcomes);
+        self.apply_cores(limits, &mut outcomes);
+        self.apply_memory(limits, &mut outcomes);
+        let memory_on_v2 = self.place(Controller::Memory).is_ok_and(|place| place.version == Version::V2);
+        let roots = &self.shared.roots;
+        io::apply(&self.place(Controller::Io), limits, roots, memory_on_v2, &mut outcomes);
         pids::apply(&self.place(Controller::Pids), limits, &mut outcomes);
         outcomes
+    }
+
+    fn apply_cores(&self, limits: &Limits, outcomes: &mut Vec<Outcome>) {
+        let mut pinned = self.shared.pinned();
+        cpuset::apply(&self.place(Controller::Cpuset), limits, &self.path, &mut pinned, outcomes);
+    }
+
+    fn apply_memory(&self, limits: &Limits, outcomes: &mut Vec<Outcome>) {
+        let place = self.place(Controller::Memory);
+        let tree = self.branch(Controller::Memory).map(|branch| branch.dir.clone()).unwrap_or_default();
+        memory::apply(&place, limits, &tree, outcomes);
     }
 
     /// The files into which a process writes `0` to join the group in every hierarchy.
@@ -61,6 +77,17 @@ impl Group {
     #[must_use]
     pub fn usage(&self) -> Usage {
         usage::read(|controller| self.place(controller).ok(), self.unified().as_deref())
+    }
+
+    /// The processors it may use now; empty if there is no telling.
+    #[must_use]
+    pub fn cores(&self) -> Vec<u32> {
+        let Ok(Place { version, dir }) = self.place(Controller::Cpuset) else { return Vec::new() };
+        let name = match version {
+            Version::V1 => "cpuset.effective_cpus",
+            Version::V2 => "cpuset.cpus.effective",
+        };
+        list(&super::file::read(&dir.join(name)).unwrap_or_default())
     }
 
     /// The processes in it and below it; those of a PID namespace that we do not see are 0.
@@ -84,7 +111,7 @@ impl Group {
     ///
     /// # Errors
     /// `Unsupported` without a freezer, `TimedOut` when they have not stopped (they will, unless thawed).
-    pub fn freeze(&self, patience: Duration) -> io::Result<()> {
+    pub fn freeze(&self, patience: Duration) -> std::io::Result<()> {
         let Place { version, dir } = self.freezer()?;
         freezer::freeze(version, &dir, true, Instant::now() + patience)
     }
@@ -93,7 +120,7 @@ impl Group {
     ///
     /// # Errors
     /// As with [`Group::freeze`].
-    pub fn thaw(&self, patience: Duration) -> io::Result<()> {
+    pub fn thaw(&self, patience: Duration) -> std::io::Result<()> {
         let Place { version, dir } = self.freezer()?;
         freezer::freeze(version, &dir, false, Instant::now() + patience)
     }
@@ -103,19 +130,31 @@ impl Group {
     ///
     /// # Errors
     /// `ResourceBusy` when processes are still in it.
-    pub fn remove(&self, patience: Duration) -> io::Result<()> {
+    pub fn remove(&self, patience: Duration) -> std::io::Result<()> {
         let deadline = Instant::now() + patience;
         for (_, dir) in self.dirs() {
             wait_removed(&dir, deadline)?;
         }
+        self.shared.forget(&self.path);
         Ok(())
     }
 
-    fn freezer(&self) -> io::Result<Place> {
+    /// To be told when it runs out of memory. Make one for each group that has a limit, after it was made.
+    ///
+    /// # Errors
+    /// `Unsupported` without the memory controller; or when the kernel refuses.
+    pub fn oom_watch(&self) -> std::io::Result<OomWatch> {
+        let place = self.place(Controller::Memory);
+        let place = place.map_err(|refusal| std::io::Error::new(std::io::ErrorKind::Unsupported, refusal))?;
+        OomWatch::new(&place)
+    }
+
+    fn freezer(&self) -> std::io::Result<Place> {
         if let Some(dir) = self.unified().filter(|dir| dir.join("cgroup.freeze").exists()) {
             return Ok(Place { version: Version::V2, dir });
         }
-        self.place(Controller::Freezer).map_err(|refusal| io::Error::new(io::ErrorKind::Unsupported, refusal))
+        self.place(Controller::Freezer)
+            .map_err(|refusal| std::io::Error::new(std::io::ErrorKind::Unsupported, refusal))
     }
 
     fn unified(&self) -> Option<PathBuf> {
@@ -128,16 +167,19 @@ impl Group {
     }
 
     fn dir(&self, branch: &Branch) -> PathBuf {
-        let parts = self.path.split('/').map(directory);
+        let parts = self.path.split('/').filter(|part| !part.is_empty()).map(directory);
         parts.fold(branch.dir.clone(), |dir, part| dir.join(part))
     }
 
     fn place(&self, controller: Controller) -> Result<Place, Refusal> {
-        let branch = self.shared.branches.iter().find(|branch| branch.controllers.contains(&controller));
-        match branch {
+        match self.branch(controller) {
             Some(branch) => Ok(Place { version: branch.version, dir: self.dir(branch) }),
             None => Err(self.why_not(controller)),
         }
+    }
+
+    fn branch(&self, controller: Controller) -> Option<&Branch> {
+        self.shared.branches.iter().find(|branch| branch.controllers.contains(&controller))
     }
 
     fn why_not(&self, controller: Controller) -> Refusal {
@@ -147,14 +189,14 @@ impl Group {
 }
 
 /// Remove a directory and all below it, waiting for processes that are about to leave.
-pub(super) fn wait_removed(dir: &Path, deadline: Instant) -> io::Result<()> {
+pub(super) fn wait_removed(dir: &Path, deadline: Instant) -> std::io::Result<()> {
     for child in super::file::children(dir) {
         wait_removed(&child, deadline)?;
     }
     loop {
         match std::fs::remove_dir(dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
                 std::thread::sleep(PAUSE);
             }
             result => return result,

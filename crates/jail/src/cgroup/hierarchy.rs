@@ -102,6 +102,8 @@ impl Hierarchy {
 /// All that was found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Hierarchies {
+    /// Where they were looked for.
+    pub roots: Roots,
     pub list: Vec<Hierarchy>,
 }
 
@@ -119,12 +121,9 @@ impl Hierarchies {
             // What is not UTF-8 is no hierarchy of ours.
             io::Result::Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
-        Ok(Self::of(&mounts(&read("mountinfo")?), &memberships(&read("cgroup")?)))
-    }
-
-    fn of(mounts: &[Mount], memberships: &[Membership]) -> Self {
-        let list = memberships.iter().filter_map(|membership| hierarchy(mounts, membership)).collect();
-        Hierarchies { list }
+        let (mounts, memberships) = (mounts(&read("mountinfo")?), memberships(&read("cgroup")?));
+        let list = memberships.iter().filter_map(|membership| hierarchy(&mounts, membership)).collect();
+        Ok(Hierarchies { roots: roots.clone(), list })
     }
 
     /// The hierarchy that has this controller.

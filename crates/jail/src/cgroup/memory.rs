@@ -11,13 +11,19 @@
 //! slow is found by nobody; one whose worker is killed is reported and replaced, and its requests are run again.
 
 use std::io;
+use std::path::Path;
 
 use super::file::{self, Writer};
 use super::group::{Place, report};
 use super::hierarchy::Version;
 use super::limits::{Constraint, Limits, Outcome, Refusal};
 
-pub(super) fn apply(place: &Result<Place, Refusal>, limits: &Limits, outcomes: &mut Vec<Outcome>) {
+pub(super) fn apply(
+    place: &Result<Place, Refusal>,
+    limits: &Limits,
+    tree: &Path,
+    outcomes: &mut Vec<Outcome>,
+) {
     report(outcomes, Constraint::Memory, limits.memory.is_some(), place, |writer, version| {
         match (version, limits.memory) {
             (Version::V1, Some(bytes)) => limit_v1(writer, bytes),
@@ -29,6 +35,18 @@ pub(super) fn apply(place: &Result<Place, Refusal>, limits: &Limits, outcomes: &
             }
         }
     });
+    let guarantee = limits.memory_guarantee;
+    report(
+        outcomes,
+        Constraint::MemoryGuarantee,
+        guarantee.is_some(),
+        place,
+        |writer, version| match version {
+            Version::V1 if guarantee.is_some() => Err(no_guarantee()),
+            Version::V1 => Ok(None),
+            Version::V2 => guarantee_v2(writer, guarantee, tree),
+        },
+    );
 }
 
 fn limit_v2(writer: &mut Writer<'_>, bytes: u64) -> Result<Option<String>, Refusal> {
@@ -86,6 +104,42 @@ fn no_limit_v1(writer: &Writer<'_>) -> Result<(), Refusal> {
 
 /// `PAGE_COUNTER_MAX` in bytes is `i64::MAX` rounded down to a page, of at most 64 KiB.
 pub(super) const NO_LIMIT_V1: u64 = i64::MAX as u64 - 65_536;
+
+/// Version 1 has `memory.soft_limit_in_bytes`, which says whom to reclaim from first, and keeps nothing for anyone.
+fn no_guarantee() -> Refusal {
+    Refusal {
+        why: "version 1 of the memory controller keeps no memory for a group".to_owned(),
+        errno: None,
+        remedy: "boot with `cgroup_no_v1=memory` (systemd: `systemd.unified_cgroup_hierarchy=1`), and limit the others' memory".to_owned(),
+    }
+}
+
+/// A guarantee counts only as far as all groups above have one: those of this tree get the sum of their children's.
+fn guarantee_v2(writer: &mut Writer<'_>, bytes: Option<u64>, tree: &Path) -> Result<Option<String>, Refusal> {
+    const MIN: &str = "memory.min";
+    match bytes {
+        Some(bytes) => writer.write(MIN, &bytes.to_string())?,
+        None if file::number(&writer.dir.join(MIN)).is_none_or(|now| now == 0) => return Ok(None),
+        None => writer.reset(MIN, "0")?,
+    }
+    let mut needed = 0;
+    for above in writer.dir.ancestors().skip(1).take_while(|dir| dir.starts_with(tree)) {
+        let theirs = file::children(above);
+        needed =
+            theirs.iter().filter_map(|child| file::number(&child.join(MIN))).fold(0, u64::saturating_add);
+        let group = Writer::new(above);
+        group.reset(MIN, &needed.to_string())?;
+    }
+    let base = tree.parent().map(|base| (base, file::number(&base.join(MIN))));
+    // The hierarchy's root has no such file and needs none.
+    Ok(match base {
+        Some((base, Some(has))) if has < needed => Some(format!(
+            "the group {} above has a guarantee of {has} bytes, this host's groups need {needed}: until then it counts only among them (`MemoryMin=` of the service)",
+            base.display()
+        )),
+        _ => None,
+    })
+}
 
 const NO_SWAP_ACCOUNTING: &str = "swap is in use and not accounted: the group can swap out what is above its limit; boot with swapaccount=1 or `swapoff -a`";
 

@@ -43,23 +43,29 @@
 
 mod cpu;
 mod cpuset;
+mod device;
 mod file;
 mod freezer;
 mod group;
 mod hierarchy;
+mod io;
 mod limits;
 mod memory;
+mod oom;
 mod pids;
 mod pressure;
 mod tree;
 mod usage;
 
 pub use cpu::{bandwidth, shares};
+pub use device::{Disk, disks};
 pub use file::{list, print_list};
 pub use freezer::Survivors;
 pub use group::Group;
 pub use hierarchy::{Controller, Hierarchies, Hierarchy, Version};
+pub use io::bfq_weight;
 pub use limits::{Constraint, Limits, Outcome, Rate, Refusal, Written};
+pub use oom::OomWatch;
 pub use pressure::{Pressure, Pressures, Stall, parse as parse_pressure};
 pub use tree::{Missing, Tree, TreeError};
 pub use usage::{CpuUsage, IoUsage, MemoryUsage, PidsUsage, Usage};

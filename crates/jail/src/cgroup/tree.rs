@@ -13,20 +13,21 @@
 //! What a killed host left behind under the same name is killed and removed when the next one starts. A living one is
 //! recognised by its lock, which the kernel drops when a process ends, however it ends.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 
+use super::cpuset::Pinned;
 use super::group::{Group, wait_removed};
 use super::hierarchy::{Controller, Hierarchies, Hierarchy, Version};
 use super::limits::Refusal;
 use super::{cpuset, file, freezer};
+use crate::machine::Roots;
 
 /// How long what a dead host left behind may take to die.
 const TAKEOVER: Duration = Duration::from_secs(10);
@@ -73,8 +74,6 @@ pub(super) struct Branch {
     pub(super) dir: PathBuf,
     /// Version 2: controllers that we switched on for the children of `base`.
     enabled: Vec<Controller>,
-    /// Held as long as the tree lives.
-    _lock: OwnedFd,
 }
 
 /// What a tree and its groups share.
@@ -82,14 +81,31 @@ pub(super) struct Branch {
 pub(super) struct Shared {
     pub(super) branches: Vec<Branch>,
     pub(super) missing: Vec<Missing>,
-    /// Groups with cores of their own, by path; all others follow their parents.
-    pub(super) pinned: Mutex<BTreeMap<String, Vec<u32>>>,
+    pub(super) roots: Roots,
+    pinned: Mutex<Pinned>,
+}
+
+impl Shared {
+    /// Groups with cores of their own; all others follow their parents.
+    pub(super) fn pinned(&self) -> MutexGuard<'_, Pinned> {
+        self.pinned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A group and all below it are gone.
+    pub(super) fn forget(&self, path: &str) {
+        let below = |group: &str| {
+            group.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.pinned().retain(|group, _| !below(group));
+    }
 }
 
 /// This host's groups. Dropping it leaves them as they are: the next host of the same name clears them away.
 #[derive(Debug)]
 pub struct Tree {
     shared: Arc<Shared>,
+    /// On the directories of the branches, as long as the tree lives. Groups that outlive it do not hold them.
+    _locks: Vec<OwnedFd>,
 }
 
 impl Tree {
@@ -108,16 +124,19 @@ impl Tree {
         }
         let own = format!("serpentry-{name}");
         let mut missing = Vec::new();
-        let mut branches = Vec::new();
+        let (mut branches, mut locks) = (Vec::new(), Vec::new());
         for hierarchy in &hierarchies.list {
             let base = outside(&hierarchy.base, &own);
             match branch(hierarchy, &base, &own)? {
-                Ok(branch) => branches.push(branch),
+                Ok((branch, lock)) => {
+                    branches.push(branch);
+                    locks.push(lock);
+                }
                 Err(refusal) => missing.extend(lost(&hierarchy.controllers, &refusal)),
             }
         }
+        clear(&branches)?;
         for branch in &mut branches {
-            clear(branch)?;
             missing.extend(settle(branch)?);
         }
         let known = |controller: &Controller| {
@@ -131,7 +150,15 @@ impl Tree {
         missing.extend(
             absent.into_iter().map(|controller| Missing { controller, refusal: not_there(controller) }),
         );
-        Ok(Tree { shared: Arc::new(Shared { branches, missing, pinned: Mutex::default() }) })
+        Ok(Tree {
+            _locks: locks,
+            shared: Arc::new(Shared {
+                branches,
+                missing,
+                roots: hierarchies.roots.clone(),
+                pinned: Mutex::default(),
+            }),
+        })
     }
 
     /// The controllers that are not at hand, and why.
@@ -152,12 +179,9 @@ impl Tree {
             let mut dir = branch.dir.clone();
             for part in path.split('/') {
                 if branch.version == Version::V2 {
-                    for (controller, error) in enable(&dir, &branch.controllers) {
-                        let what = format!("cannot enable {} in", controller.name(Version::V2));
-                        return Err(TreeError::io("enable controllers in", &dir)(io::Error::new(
-                            error.kind(),
-                            format!("{what}: {error}"),
-                        )));
+                    // They were given to the branch, so they can be given on, unless processes are in the way.
+                    if let Some((_, error)) = enable(&dir, &branch.controllers).into_iter().next() {
+                        return Err(TreeError::io("give controllers to groups below", &dir)(error));
                     }
                 }
                 dir.push(directory(part));
@@ -165,6 +189,13 @@ impl Tree {
             }
         }
         Ok(Group::new(Arc::clone(&self.shared), path.to_owned()))
+    }
+
+    /// The group around all others: its share and its ceiling are those of the whole host, against the rest of the machine.
+    /// No process joins it.
+    #[must_use]
+    pub fn whole(&self) -> Group {
+        Group::new(Arc::clone(&self.shared), String::new())
     }
 
     /// The group that this process is in.
@@ -179,11 +210,8 @@ impl Tree {
     /// # Errors
     /// When something cannot be removed; the next host of this name will try again.
     pub fn remove(self) -> Result<(), TreeError> {
+        clear(&self.shared.branches)?;
         for branch in &self.shared.branches {
-            kill_others(branch)?;
-            for child in file::children(&branch.dir).iter().filter(|dir| !holds_us(dir)) {
-                remove_below(child, branch)?;
-            }
             if branch.version == Version::V2 {
                 disable(&branch.dir, &branch.controllers);
                 disable(&branch.base, &branch.enabled);
@@ -197,7 +225,7 @@ impl Tree {
                     _ => {}
                 }
             }
-            remove_below(&branch.dir, branch)?;
+            remove_below(&branch.dir)?;
         }
         Ok(())
     }
@@ -231,7 +259,11 @@ fn outside(base: &Path, own: &str) -> PathBuf {
 }
 
 /// Make and lock our directory in one hierarchy; the inner error is why it cannot be used.
-fn branch(hierarchy: &Hierarchy, base: &Path, own: &str) -> Result<Result<Branch, Refusal>, TreeError> {
+fn branch(
+    hierarchy: &Hierarchy,
+    base: &Path,
+    own: &str,
+) -> Result<Result<(Branch, OwnedFd), Refusal>, TreeError> {
     if let Some(obstacle) = &hierarchy.obstacle {
         return Ok(Err(obstacle.clone()));
     }
@@ -255,46 +287,35 @@ fn branch(hierarchy: &Hierarchy, base: &Path, own: &str) -> Result<Result<Branch
                 .is_ok_and(|there| there.ino() == locked.st_ino && there.dev() == locked.st_dev)
         });
         if same {
-            return Ok(Ok(Branch {
+            let branch = Branch {
                 version: hierarchy.version,
                 controllers: hierarchy.controllers.clone(),
                 base: base.to_path_buf(),
                 dir,
                 enabled: Vec::new(),
-                _lock: lock,
-            }));
+            };
+            return Ok(Ok((branch, lock)));
         }
     }
     Err(TreeError::InUse(dir))
 }
 
-/// Kill and remove what a dead host left.
-fn clear(branch: &Branch) -> Result<(), TreeError> {
-    kill_others(branch)?;
-    for child in file::children(&branch.dir).iter().filter(|dir| !holds_us(dir)) {
-        remove_below(child, branch)?;
-    }
-    Ok(())
+/// Kill and remove the applications' groups. Not `host`: a dead host is not in it, and whatever came along into it (the other
+/// processes of a container) is not ours to kill.
+///
+/// All hierarchies are killed in at once: a process that is stopped in one of them dies of no signal sent for another.
+fn clear(branches: &[Branch]) -> Result<(), TreeError> {
+    let tenants: Vec<(Version, PathBuf)> = branches
+        .iter()
+        .flat_map(|branch| file::children(&branch.dir).into_iter().map(|dir| (branch.version, dir)))
+        .filter(|(_, dir)| !dir.ends_with(Tree::HOST))
+        .collect();
+    freezer::kill(&tenants, Instant::now() + TAKEOVER)?;
+    tenants.iter().try_for_each(|(_, dir)| remove_below(dir))
 }
 
-/// Kill all of the branch but this process, and what moved into `host` with it.
-fn kill_others(branch: &Branch) -> Result<(), TreeError> {
-    let deadline = Instant::now() + TAKEOVER;
-    for child in file::children(&branch.dir).iter().filter(|dir| !holds_us(dir)) {
-        freezer::kill(&[(branch.version, child.clone())], deadline)?;
-    }
-    Ok(())
-}
-
-fn holds_us(dir: &Path) -> bool {
-    file::processes(dir).is_ok_and(|pids| pids.contains(&std::process::id()))
-        || file::children(dir).iter().any(|child| holds_us(child))
-}
-
-fn remove_below(dir: &Path, branch: &Branch) -> Result<(), TreeError> {
-    wait_removed(dir, Instant::now() + LEAVING).map_err(TreeError::io("remove", dir))?;
-    let _ = branch;
-    Ok(())
+fn remove_below(dir: &Path) -> Result<(), TreeError> {
+    wait_removed(dir, Instant::now() + LEAVING).map_err(TreeError::io("remove", dir))
 }
 
 /// Move into `host` and have the controllers in the branch; those that are not to be had are returned and left out.

@@ -1,5 +1,6 @@
 //! A tree that is gone after the test, however the test ends, and processes in it.
 
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,6 +26,8 @@ impl Sandbox {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let name = format!("test-{}", std::process::id());
         let tree = Tree::create(&Hierarchies::find(&Roots::default()).unwrap(), &name).unwrap();
+        // Whatever else this machine is doing, what is allowed can be had.
+        accepted_if_any(&tree.whole().apply(&Limits { cpu_weight: Some(10_000), ..Limits::default() }));
         let missing =
             tree.missing().iter().find(|missing| controllers.contains(&missing.controller)).cloned();
         let sandbox = Sandbox { tree: Some(tree), name, _turn: turn };
@@ -35,6 +38,24 @@ impl Sandbox {
                 None
             }
         }
+    }
+
+    /// Drop the tree without removing it.
+    pub(crate) fn lose(&mut self) {
+        self.tree = None;
+    }
+
+    /// To be removed in the end.
+    pub(crate) fn give(&mut self, tree: Tree) {
+        self.tree = Some(tree);
+    }
+
+    /// Directories of the tree of this name that are left anywhere.
+    pub(crate) fn siblings(&self, name: &str) -> Vec<PathBuf> {
+        let own = format!("serpentry-{name}");
+        let here = self.tree().host().entries();
+        let bases = here.iter().filter_map(|entry| entry.ancestors().nth(3)).map(|base| base.join(&own));
+        bases.filter(|dir| dir.exists()).collect()
     }
 
     pub(crate) fn tree(&self) -> &Tree {
@@ -56,6 +77,11 @@ impl Drop for Sandbox {
             result.map_or(Ok(()), |result| result).unwrap();
         }
     }
+}
+
+/// Without the controller there is nothing to accept.
+fn accepted_if_any(outcomes: &[Outcome]) {
+    accepted(&outcomes.iter().filter(|outcome| !outcome.written.is_empty()).cloned().collect::<Vec<_>>());
 }
 
 pub(crate) fn accepted(outcomes: &[Outcome]) {

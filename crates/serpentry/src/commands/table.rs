@@ -9,14 +9,14 @@ use serpentry::control::{AppState, AppStatus, HostState, Status, WorkerState, Wo
 
 /// How the output may look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Style {
-    pub(super) terminal: bool,
-    pub(super) colour: bool,
+pub(crate) struct Style {
+    pub(crate) terminal: bool,
+    pub(crate) colour: bool,
 }
 
 impl Style {
     /// Colours for terminals only, and not if `NO_COLOR` is set (<https://no-color.org>).
-    pub(super) fn of_stdout() -> Self {
+    pub(crate) fn of_stdout() -> Self {
         let terminal = std::io::stdout().is_terminal();
         let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Style { terminal, colour }
@@ -25,14 +25,14 @@ impl Style {
 
 /// One cell; coloured ones are as wide as others.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Cell {
+pub(crate) struct Cell {
     text: String,
     /// SGR parameter (ECMA-48), for example "31" for red.
     colour: Option<&'static str>,
     right: bool,
 }
 
-fn left(text: impl Into<String>) -> Cell {
+pub(crate) fn left(text: impl Into<String>) -> Cell {
     Cell { text: text.into(), colour: None, right: false }
 }
 
@@ -40,7 +40,7 @@ fn right(text: impl Into<String>) -> Cell {
     Cell { text: text.into(), colour: None, right: true }
 }
 
-fn coloured(text: impl Into<String>, colour: Option<&'static str>) -> Cell {
+pub(crate) fn coloured(text: impl Into<String>, colour: Option<&'static str>) -> Cell {
     Cell { text: text.into(), colour, right: false }
 }
 
@@ -152,7 +152,7 @@ fn workers(workers: &[WorkerStatus], style: Style) -> String {
 }
 
 /// Columns as wide as their widest cell, two blanks apart.
-fn layout(titles: Vec<Cell>, mut rows: Vec<Vec<Cell>>, style: Style) -> String {
+pub(crate) fn layout(titles: Vec<Cell>, mut rows: Vec<Vec<Cell>>, style: Style) -> String {
     rows.insert(0, titles);
     let columns = rows[0].len();
     let width = |column: usize| rows.iter().map(|row| row[column].text.chars().count()).max().unwrap_or(0);
@@ -249,7 +249,7 @@ fn duration(seconds: f64) -> String {
 
 /// Control characters other than the line feed and the tab are escaped: what an application wrote must not move cursors,
 /// paint or retitle the operator's terminal.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() && c != '\n' && c != '\t' {
