@@ -114,12 +114,21 @@ pub(crate) fn room_plan() -> RoomPlan {
     }
 }
 
-/// A Python to try things with: the newest that the tests know, or the machine's.
-pub(crate) fn prefix() -> PathBuf {
+/// Every Python that the tests know, or the machine's.
+pub(crate) fn prefixes() -> Vec<PathBuf> {
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     let own =
         ["3.13.0", "3.12.1", "3.11.7", "3.10.13"].map(|version| home.join(".pyenv/versions").join(version));
-    own.into_iter().find(|prefix| prefix.is_dir()).unwrap_or_else(|| "/usr".into())
+    let mut found: Vec<PathBuf> = own.into_iter().filter(|prefix| prefix.is_dir()).collect();
+    if found.is_empty() {
+        found.push("/usr".into());
+    }
+    found
+}
+
+/// One to try things with.
+pub(crate) fn prefix() -> PathBuf {
+    prefixes().remove(0)
 }
 
 /// A Python process that runs `script`, as an isolated worker would be.
