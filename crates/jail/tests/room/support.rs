@@ -21,11 +21,15 @@ static MODES: extern "C" fn() = {
         match std::env::args_os().nth(1) {
             Some(mode) if mode == jail::MODE => std::process::exit(jail::enter()),
             Some(mode) if mode == jail::ROOM_MODE => std::process::exit(jail::enter_room()),
+            Some(mode) if mode == HOST_MODE => crate::lifetime::be_a_host(),
             _ => {}
         }
     }
     modes
 };
+
+/// First argument of a host of its own, which can be killed.
+pub(crate) const HOST_MODE: &str = "__host";
 
 /// For everything that takes milliseconds on a machine with nothing else to do.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
