@@ -13,9 +13,9 @@ use rustix::process::{Signal, getppid, set_parent_process_death_signal, setsid};
 use rustix::thread::{CapabilitySet, ThreadNameSpaceType};
 
 use crate::inject::Crossing;
-use crate::plan::{Failure, Plan, Step};
+use crate::plan::{Confinement, Failure, Plan, Step};
 use crate::spawn::{BORN, MOST_DESCRIPTORS, ROOM_DESCRIPTORS};
-use crate::{FIRST_FD, steps};
+use crate::{FIRST_FD, landlock, seccomp, steps};
 
 /// What a worker in a room shares with it. A network namespace that the room has not made is the host's own.
 const ROOM_NAMESPACES: ThreadNameSpaceType = ThreadNameSpaceType::MOUNT
@@ -100,10 +100,10 @@ fn become_worker(plan: &Plan, mut descriptors: Vec<OwnedFd>) -> Result<Infallibl
     }
     std::env::set_current_dir(&plan.directory)
         .map_err(failed(Step::Directory, &plan.directory.display().to_string()))?;
-    if plan.confinement.is_some() {
-        rustix::thread::set_no_new_privs(true)
-            .map_err(|error| Failure::new(Step::NoNewPrivileges, &error.into(), ""))?;
+    if let Some(confinement) = &plan.confinement {
+        confine(confinement)?;
     }
+    // Everything that needs a forbidden call has been made: what follows is exec.
     let mut command = Command::new(&plan.program);
     command.args(&plan.arguments).stdin(Stdio::null());
     for name in &plan.without {
@@ -111,6 +111,19 @@ fn become_worker(plan: &Plan, mut descriptors: Vec<OwnedFd>) -> Result<Infallibl
     }
     command.envs(plan.environment.iter().map(|(name, value)| (name, value)));
     Err(Failure::new(Step::Exec, &command.exec(), plan.program.display().to_string()))
+}
+
+/// What makes no privileges necessary, and what must come last.
+fn confine(confinement: &Confinement) -> Result<(), Failure> {
+    rustix::thread::set_no_new_privs(true)
+        .map_err(|error| Failure::new(Step::NoNewPrivileges, &error.into(), ""))?;
+    if let Some(access) = &confinement.access {
+        landlock::restrict(access).map_err(|(error, path)| Failure::new(Step::Access, &error, path))?;
+    }
+    if let Some(how) = confinement.system_calls {
+        seccomp::restrict(how).map_err(failed(Step::SystemCalls, ""))?;
+    }
+    Ok(())
 }
 
 /// For `map_err`.

@@ -23,8 +23,10 @@ pub mod identity;
 mod inherited;
 mod inject;
 pub mod machine;
+mod landlock;
 mod plan;
 mod room;
+mod seccomp;
 mod spawn;
 mod steps;
 pub mod volume;
@@ -32,10 +34,12 @@ pub mod volume;
 pub use adopt::{Adopted, become_subreaper, birth_pair, children, reap_orphan, receive_birth};
 pub use enter::enter;
 pub use inherited::{Inherited, NotInherited, listener_from_fd};
+pub use landlock::Landlock;
 pub use plan::{Access, Confinement, Failure, Identity, Limit, Plan, Resource, Step, SystemCalls};
 pub use room::{
     Ended, ROOM_MODE, RoomEvent, RoomHandover, RoomPlan, RoomSocket, View, enter_room, room_command,
 };
+pub use seccomp::has_seccomp;
 pub use spawn::{Handover, command, kill_group, send_with_descriptors};
 
 /// First argument of this program in jail mode. Not part of the command line for people.

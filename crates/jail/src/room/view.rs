@@ -172,16 +172,16 @@ fn system(temporary: u64) -> Result<(), Failure> {
     mount_remount(dev, sealed, c"").map_err(at(dev))?;
     for path in MASKED.map(Path::new) {
         if path.exists() {
-            hide(path)?;
+            hide(path, MountFlags::RDONLY)?;
         }
     }
     Ok(())
 }
 
 /// Nothing is there any more. A directory can be entered, for what shows through below it.
-fn hide(path: &Path) -> Result<(), Failure> {
+fn hide(path: &Path, sealed: MountFlags) -> Result<(), Failure> {
     if path.is_dir() {
-        mount_new(c"tmpfs", path, TAME | MountFlags::NOEXEC, NAMES_ONLY)
+        mount_new(c"tmpfs", path, TAME | MountFlags::NOEXEC | sealed, NAMES_ONLY)
     } else {
         // Reading it yields nothing, writing to it has no effect.
         rustix::mount::mount_bind("/dev/null", path).map_err(at(path))
@@ -200,7 +200,8 @@ fn apply(changes: BTreeMap<PathBuf, Change>) -> Result<(), Failure> {
             Change::Hide if covered => continue,
             Change::Hide => {
                 clear(&path, true)?;
-                hide(&path)?;
+                // Names may be needed in it; it is sealed at the end.
+                hide(&path, MountFlags::empty())?;
                 hidden.push(path.clone());
                 done.insert(path, true);
             }

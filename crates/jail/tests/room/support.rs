@@ -21,11 +21,15 @@ static MODES: extern "C" fn() = {
         match std::env::args_os().nth(1) {
             Some(mode) if mode == jail::MODE => std::process::exit(jail::enter()),
             Some(mode) if mode == jail::ROOM_MODE => std::process::exit(jail::enter_room()),
+            Some(mode) if mode == HOST_MODE => crate::lifetime::be_a_host(),
             _ => {}
         }
     }
     modes
 };
+
+/// First argument of a host of its own, which can be killed.
+pub(crate) const HOST_MODE: &str = "__host";
 
 /// For everything that takes milliseconds on a machine with nothing else to do.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -114,12 +118,21 @@ pub(crate) fn room_plan() -> RoomPlan {
     }
 }
 
-/// A Python to try things with: the newest that the tests know, or the machine's.
-pub(crate) fn prefix() -> PathBuf {
+/// Every Python that the tests know, or the machine's.
+pub(crate) fn prefixes() -> Vec<PathBuf> {
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     let own =
         ["3.13.0", "3.12.1", "3.11.7", "3.10.13"].map(|version| home.join(".pyenv/versions").join(version));
-    own.into_iter().find(|prefix| prefix.is_dir()).unwrap_or_else(|| "/usr".into())
+    let mut found: Vec<PathBuf> = own.into_iter().filter(|prefix| prefix.is_dir()).collect();
+    if found.is_empty() {
+        found.push("/usr".into());
+    }
+    found
+}
+
+/// One to try things with.
+pub(crate) fn prefix() -> PathBuf {
+    prefixes().remove(0)
 }
 
 /// A Python process that runs `script`, as an isolated worker would be.

@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use jail::{RoomPlan, Step, View};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::thread::UnshareFlags;
 
 use crate::support::{Process, Room, as_root, plan, room_plan, run};
 
@@ -106,4 +108,46 @@ fn a_step_that_fails_is_named() {
     away.cgroups = vec!["/no/such/cgroup.procs".into()];
     let failure = Process::start(&room, &away).err().unwrap();
     assert_eq!((failure.step, failure.errno), (Step::Cgroups, Some(2)));
+}
+
+/// Mounts of the host and of a room do not meet, even where the host shares its own with everybody, as systemd does.
+#[test]
+fn a_room_neither_gives_nor_takes_mounts() {
+    if !as_root() {
+        return;
+    }
+    let list = |of: &str| fs::read_to_string(format!("/proc/{of}/mountinfo")).unwrap();
+    // The test's mounts are its thread's own, and end with it.
+    // SAFETY: the only thing that this thread stops sharing is what it changes below.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::FS) }.unwrap();
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+    mount_change("/", MountPropagationFlags::SHARED | MountPropagationFlags::REC).unwrap();
+    let ours = tempfile::tempdir().unwrap();
+    let other = ours.path().join("volume of another");
+    fs::create_dir(&other).unwrap();
+    mount(c"none", &other, c"tmpfs", MountFlags::empty(), c"size=64k").unwrap();
+    let before = list("thread-self");
+    assert!(before.contains("volume\\040of\\040another"), "{before}");
+    let visible = View { visible: vec![ours.path().to_owned()], ..room_plan().view };
+    let shown = Room::start(&RoomPlan { view: visible, ..room_plan() }).unwrap();
+    let hiding = View { hidden: vec![ours.path().to_owned()], ..room_plan().view };
+    let room = Room::start(&RoomPlan { view: hiding, ..room_plan() }).unwrap();
+    assert_eq!(list("thread-self"), before, "nothing came back");
+    let holder = |room: &Room| list(&room.holder.pid().to_string());
+    assert!(holder(&shown).contains("volume"), "what is visible is with everything below it");
+    assert!(!holder(&room).contains("volume"), "it could not be unmounted otherwise: {}", holder(&room));
+    assert!(holder(&room).lines().all(|line| !line.contains("shared:") && !line.contains("master:")));
+    let seen = holder(&shown);
+    mount(c"none", ours.path(), c"tmpfs", MountFlags::empty(), c"size=64k").unwrap();
+    assert_eq!(holder(&shown), seen, "what is mounted later does not appear");
+    // Nothing in a room can be written to, run as somebody else or used as a device, but the private places.
+    for line in holder(&room).lines() {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let (place, options) = (fields[4], fields[5]);
+        assert!(options.contains("nosuid"), "{line}");
+        let devices = ["/dev", "/dev/pts"].contains(&place) || fields[3] == "/null";
+        assert!(options.contains("nodev") || devices, "{line}");
+        let private = ["/tmp", "/var/tmp", "/run", "/dev/shm", "/dev/pts"].contains(&place);
+        assert_eq!(options.split(',').any(|option| option == "rw"), private, "{line}");
+    }
 }
