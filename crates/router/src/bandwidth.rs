@@ -214,7 +214,8 @@ impl Lane {
         if let Some(granted) = self.take(want, now) {
             return Poll::Ready(granted);
         }
-        let ticket = Rc::new(Ticket { want, granted: Cell::new(0), waker: RefCell::new(ctx.waker().clone()) });
+        let ticket =
+            Rc::new(Ticket { want, granted: Cell::new(0), waker: RefCell::new(ctx.waker().clone()) });
         if self.line.is_empty() {
             self.looked = now;
         }
@@ -275,6 +276,123 @@ impl Lane {
         for ticket in self.line.drain(..).filter_map(|ticket| ticket.upgrade()) {
             ticket.granted.set(ticket.want);
             ticket.waker.borrow().wake_by_ref();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Someone who wants `want` bytes again and again, each time as soon as the last ones are there.
+    #[derive(Default)]
+    struct Caller {
+        turn: Turn,
+        want: usize,
+        got: u64,
+        /// Longest time without anything, in steps.
+        patience: u32,
+        waited: u32,
+    }
+
+    fn callers(wants: &[usize]) -> Vec<Caller> {
+        wants.iter().map(|want| Caller { want: *want, ..Caller::default() }).collect()
+    }
+
+    /// Let `callers` take what they can for `steps` of [`PACE`], in this order and greedily; returns the time after it.
+    fn play(lane: &mut Lane, callers: &mut [Caller], steps: u32, mut now: Instant) -> Instant {
+        let ctx = Context::from_waker(Waker::noop());
+        for _ in 0..steps {
+            for caller in &mut *callers {
+                let before = caller.got;
+                while let Poll::Ready(granted) = lane.poll(&mut caller.turn, &ctx, caller.want, now) {
+                    assert!(granted > 0 && granted <= caller.want);
+                    caller.got += granted as u64;
+                }
+                caller.waited = if caller.got > before { 0 } else { caller.waited + 1 };
+                caller.patience = caller.patience.max(caller.waited);
+            }
+            now += PACE;
+            lane.divide(now);
+        }
+        now
+    }
+
+    #[test]
+    fn who_waits_shares_equally_however_greedy() {
+        let start = Instant::now();
+        let mut lane = Lane::new(10_000_000, start);
+        let mut callers = callers(&[1 << 20, 30_000, 400_000, 65_536]);
+        play(&mut lane, &mut callers, 100, start);
+        let total: u64 = callers.iter().map(|caller| caller.got).sum();
+        assert!((9_900_000..=10_600_000).contains(&total), "{total}");
+        for caller in &callers[1..] {
+            let share = caller.got as f64 / total as f64;
+            assert!((0.22..=0.28).contains(&share), "{share} for {}", caller.want);
+        }
+    }
+
+    #[test]
+    fn small_and_rare_wants_do_not_wait_behind_large_ones() {
+        let start = Instant::now();
+        let mut lane = Lane::new(1_000_000, start);
+        let mut greedy = callers(&[1 << 20; 3]);
+        let mut now = play(&mut lane, &mut greedy, 50, start);
+        let ctx = Context::from_waker(Waker::noop());
+        for _ in 0..20 {
+            let mut turn = Turn::default();
+            assert_eq!(lane.poll(&mut turn, &ctx, 500, now), Poll::Pending, "nobody is overtaken");
+            now = play(&mut lane, &mut greedy, 1, now);
+            assert_eq!(lane.poll(&mut turn, &ctx, 500, now), Poll::Ready(500));
+        }
+    }
+
+    #[test]
+    fn the_line_passes_over_who_went_away_and_ends_with_the_limit() {
+        let start = Instant::now();
+        let mut lane = Lane::new(100_000, start);
+        let ctx = Context::from_waker(Waker::noop());
+        let mut first = Turn::default();
+        while lane.poll(&mut first, &ctx, 100_000, start).is_ready() {}
+        let mut gone = Turn::default();
+        assert!(lane.poll(&mut gone, &ctx, 100_000, start).is_pending());
+        drop(gone);
+        assert!(!lane.divide(start + PACE), "the other one is not waited for");
+        assert_eq!(lane.poll(&mut first, &ctx, 100_000, start), Poll::Ready(1024));
+        assert!(lane.poll(&mut first, &ctx, 100_000, start).is_pending());
+        lane.release();
+        assert_eq!(lane.poll(&mut first, &ctx, 100_000, start), Poll::Ready(100_000));
+    }
+
+    proptest! {
+        /// Any rate, any number of callers of any size: the rate is kept and reached, and everybody gets something.
+        #[test]
+        fn keeps_and_reaches_the_rate_and_starves_nobody(
+            rate in 20_000_u64..1_000_000_000,
+            wants in prop::collection::vec(1_usize..200_000, 1..40),
+        ) {
+            const STEPS: u32 = 200;
+            let start = Instant::now();
+            let mut lane = Lane::new(rate, start);
+            let mut callers = callers(&wants);
+            let full = lane.bucket.level() as f64;
+            play(&mut lane, &mut callers, STEPS, start);
+            let total: f64 = callers.iter().map(|caller| caller.got as f64).sum();
+            let come = rate as f64 * (PACE * STEPS).as_secs_f64();
+            // One share at a time may be given on credit.
+            let slack = LEAST_SHARE as f64;
+            prop_assert!(total <= full + come + slack, "{total} instead of {come}");
+            // With no want above what comes in between two looks, some of it may stay in the bucket.
+            let asked: f64 = wants.iter().map(|want| *want as f64).sum();
+            if asked > rate as f64 * PACE.as_secs_f64() * 2.0 {
+                prop_assert!(total >= 0.97 * come - slack, "{total} instead of {come}");
+            }
+            // A round of least shares, and a few looks more.
+            let round = wants.len() as f64 * slack / (rate as f64 * PACE.as_secs_f64());
+            let longest = callers.iter().map(|caller| caller.patience).max().unwrap_or(0);
+            prop_assert!(f64::from(longest) <= 2.0 * round + 4.0, "{longest} looks, a round takes {round}");
         }
     }
 }

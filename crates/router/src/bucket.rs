@@ -167,6 +167,8 @@ mod tests {
         ) {
             let start = Instant::now();
             let mut bucket = Bucket::new(rate, start);
+            // A nanosecond may be lost each time.
+            let lost = steps.len() as i128 * i128::from(rate) / NANOS as i128 + 2;
             let (mut now, mut passed) = (start, 0_i128);
             for nanos in steps {
                 passed += i128::from(bucket.level());
@@ -177,7 +179,7 @@ mod tests {
             passed += i128::from(bucket.level());
             let come = i128::from(rate) * (now - start).as_nanos() as i128 / NANOS as i128;
             let exact = come + i128::from(burst(rate));
-            prop_assert!((exact - passed).abs() <= 2, "{passed} instead of {exact}");
+            prop_assert!(passed <= exact && passed + lost >= exact, "{passed} instead of {exact}");
         }
     }
 }

@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 use bytes::{Buf as _, BytesMut};
 use wire::Interface;
 
-pub(crate) use self::limited::Debt;
 use self::begin::{Plan, Request, Start, count_refusal};
+pub(crate) use self::limited::Debt;
 use crate::access_log;
 use crate::answer::{self, Form, Problem};
 use crate::body::{BodyReader, StoredBody};

@@ -366,11 +366,7 @@ impl AsyncRead for Io<'_> {
 }
 
 impl AsyncWrite for Io<'_> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        ctx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, ctx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
             let granted = ready!(self.poll_bandwidth(ctx, bytes.len()));
             let result = self.stream.try_write(&bytes[..granted]);
