@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use wire::{ControlToWorker, Interface, ToWorker};
 
 use crate::answer::Problem;
+use crate::bandwidth::Bandwidth;
 use crate::budget::RetryBudget;
 use crate::core::Core;
 use crate::dispatch::{self, Candidate, ServiceTime};
@@ -51,6 +52,7 @@ pub(crate) struct App {
     /// Slots in use over all workers.
     pub(crate) busy: Rc<Gauge>,
     pub(crate) pace: Pace,
+    pub(crate) bandwidth: Bandwidth,
     budget: RefCell<RetryBudget>,
     pub(crate) stats: Stats,
 }
@@ -62,6 +64,7 @@ impl App {
             core,
             name: RefCell::new(name.into()),
             overrides: RefCell::new(Overrides::new(&settings)),
+            bandwidth: Bandwidth::new(&settings),
             settings: RefCell::new(settings),
             queue: RefCell::default(),
             links: RefCell::default(),
@@ -85,6 +88,7 @@ impl App {
     pub(crate) fn set(&self, name: String, settings: Settings) {
         *self.name.borrow_mut() = name.into();
         *self.overrides.borrow_mut() = Overrides::new(&settings);
+        self.bandwidth.set(&settings, Instant::now());
         *self.settings.borrow_mut() = settings;
     }
 
@@ -175,6 +179,8 @@ impl App {
             queue_limit: self.settings.borrow().queue,
             in_flight: self.visits.get(),
             connections: self.connections.get(),
+            held_back_in: self.bandwidth.held_back_in.get(),
+            held_back_out: self.bandwidth.held_back_out.get(),
             workers: workers.collect(),
             ..AppSnapshot::default()
         };

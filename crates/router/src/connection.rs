@@ -10,6 +10,7 @@
 //! bounded part of the next (pipelined) request.
 
 mod begin;
+mod limited;
 
 use std::future::poll_fn;
 use std::io;
@@ -21,6 +22,7 @@ use bytes::{Buf as _, BytesMut};
 use wire::Interface;
 
 use self::begin::{Plan, Request, Start, count_refusal};
+pub(crate) use self::limited::Debt;
 use crate::access_log;
 use crate::answer::{self, Form, Problem};
 use crate::body::{BodyReader, StoredBody};
@@ -31,7 +33,7 @@ use crate::http::response::{self, HostFields, ResponseEncoder};
 use crate::http::scan::HeadScanner;
 use crate::snapshot::Reason;
 use crate::stats::{Outcome, Times, add};
-use crate::stream::{Ends, Incoming, Stream};
+use crate::stream::{Buffers, Ends, Incoming, Stream};
 use crate::submit::BodyForm;
 use crate::upload::Body;
 use crate::visit::{Seat, Visit};
@@ -78,6 +80,11 @@ pub(crate) struct Connection {
     ends: Ends,
     /// It has carried a request.
     used: bool,
+    /// The head in the buffer has been paid.
+    head_paid: bool,
+    debt: Debt,
+    /// `None`: the socket's own.
+    buffers: Option<Box<Buffers>>,
 }
 
 /// Serve one connection until it ends.
@@ -92,7 +99,17 @@ pub(crate) async fn serve(core: Rc<Core>, stream: Stream, ends: Ends) {
     let watchdog = core.watchdogs.register();
     let incoming = Incoming::new(stream);
     let shared = Rc::clone(&core);
-    let mut connection = Connection { core: shared, seat: None, incoming, watchdog, ends, used: false };
+    let mut connection = Connection {
+        core: shared,
+        seat: None,
+        incoming,
+        watchdog,
+        ends,
+        used: false,
+        head_paid: false,
+        debt: Debt::default(),
+        buffers: None,
+    };
     if !admitted {
         core.count_refused(Reason::Connections);
         // Boxed: rare, and its state need not be part of every connection's memory.
@@ -116,7 +133,15 @@ impl Connection {
             }
         };
         self.used = true;
-        match self.begin(length) {
+        let mut start = self.begin(length);
+        if let Start::Pay = start {
+            Box::pin(self.pay(length)).await;
+            self.head_paid = true;
+            start = self.begin(length);
+        }
+        match start {
+            // It is paid.
+            Start::Pay => Err(Gone),
             Start::Refuse(problem) => {
                 Box::pin(self.refuse(problem)).await;
                 Err(Gone)
@@ -253,6 +278,7 @@ impl Connection {
     ) -> Result<(), Gone> {
         let Request { visit, exchange, log } = request;
         let result = self.follow(&exchange, accept_key, body).await;
+        self.settle();
         let total = exchange.arrived.elapsed();
         let record = exchange.record();
         let queued = record.handed_at.map_or(total, |at| at.saturating_duration_since(exchange.arrived));
@@ -297,7 +323,7 @@ impl Connection {
         loop {
             match self.next(exchange, body).await? {
                 Next::Step(Step::Write { bytes, credit, last }) => {
-                    self.write_all(&bytes).await?;
+                    self.write(&bytes, Some(exchange)).await?;
                     self.count_out(bytes.len());
                     exchange.grant(credit);
                     match last {
@@ -320,18 +346,24 @@ impl Connection {
                 // Only an accepted WebSocket has these.
                 Next::Step(Step::Message { .. } | Step::Closed { .. } | Step::GoingAway) => return Err(Gone),
                 Next::ClientRead => self.client_read(exchange, body)?,
+                Next::Paid => self.pass_on(exchange, body),
             }
         }
     }
 
     /// Wait for the exchange or, where that matters, the client.
     async fn next(&mut self, exchange: &Exchange, body: &Body<'_>) -> Result<Next, Gone> {
-        let limit = body.waits_for_client().then(|| self.body_timeout());
-        let incoming = &mut self.incoming;
-        let watch_client = !incoming.closed && body.watches_client(incoming.buffer.len());
+        let owes = self.owes();
+        let limit = (body.waits_for_client() && !owes).then(|| self.body_timeout());
+        let Connection { incoming, debt, seat, .. } = self;
+        let creditor = seat.as_ref().map(|seat| &seat.app).filter(|_| owes);
+        let watch_client = !owes && !incoming.closed && body.watches_client(incoming.buffer.len());
         let ready = poll_fn(|ctx| {
             if let Poll::Ready(step) = exchange.poll_step(ctx) {
                 return Poll::Ready(Ok(Next::Step(step)));
+            }
+            if let Some(app) = creditor {
+                return debt.poll_paid(app, ctx).map(|()| Ok(Next::Paid));
             }
             if watch_client {
                 return incoming.poll_read(ctx).map_ok(|()| Next::ClientRead).map_err(Gone::from);
@@ -368,6 +400,10 @@ impl Connection {
     // ---- writing ----
 
     pub(crate) async fn write_all(&self, bytes: &[u8]) -> Result<(), Gone> {
+        self.write(bytes, None).await
+    }
+
+    async fn write_now(&self, bytes: &[u8]) -> Result<(), Gone> {
         let mut rest = bytes;
         while !rest.is_empty() {
             match self.incoming.stream.try_write(rest) {
@@ -435,4 +471,6 @@ enum After {
 enum Next {
     Step(Step),
     ClientRead,
+    /// What came from the client is paid.
+    Paid,
 }

@@ -49,6 +49,9 @@ pub(crate) struct Core {
     /// Applications with a worker that may sit on requests.
     stalling: RefCell<Vec<Rc<App>>>,
     tick_needed: Notify,
+    /// Applications with connections that wait for bandwidth.
+    pub(crate) lines: RefCell<Vec<Rc<App>>>,
+    pub(crate) line_formed: Notify,
     load_reported: Cell<Instant>,
     events: mpsc::Sender<Event>,
     next_id: Cell<u64>,
@@ -77,6 +80,8 @@ impl Core {
             active: RefCell::default(),
             stalling: RefCell::default(),
             tick_needed: Notify::new(),
+            lines: RefCell::default(),
+            line_formed: Notify::new(),
             load_reported: Cell::new(Instant::now()),
             events,
             next_id: Cell::new(1),
@@ -176,6 +181,7 @@ impl Core {
         self.links.borrow_mut().clear();
         self.active.borrow_mut().clear();
         self.stalling.borrow_mut().clear();
+        self.lines.borrow_mut().clear();
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -200,6 +206,12 @@ impl Core {
     pub(crate) fn watch_closely(&self, app: &Rc<App>) {
         self.stalling.borrow_mut().push(Rc::clone(app));
         self.tick_needed.notify_one();
+    }
+
+    /// From now on those who wait for the application's bandwidth are served, until nobody does.
+    pub(crate) fn serve_line(&self, app: &Rc<App>) {
+        self.lines.borrow_mut().push(Rc::clone(app));
+        self.line_formed.notify_one();
     }
 
     /// The router's sweep: see [`crate::watchdog::SWEEP`]. Costs nothing for applications that sleep.

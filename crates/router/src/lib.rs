@@ -17,7 +17,9 @@
 mod access_log;
 mod answer;
 mod app;
+mod bandwidth;
 mod body;
+mod bucket;
 mod budget;
 mod connection;
 mod core;
@@ -124,6 +126,7 @@ async fn run(start: Start, mut orders: mpsc::Receiver<Command>, news: mpsc::Send
         tokio::task::spawn_local(listen::accept_loop(Rc::clone(&core), listener, Rc::clone(&stop)));
     }
     tokio::task::spawn_local(Rc::clone(&core).tick());
+    tokio::task::spawn_local(Rc::clone(&core).serve_lines());
     let mut sweep = tokio::time::interval(watchdog::SWEEP);
     let mut idle_reported = false;
     loop {

@@ -51,6 +51,13 @@ pub struct Settings {
     pub message_size: usize,
     /// Client connections whose latest request was for this application; one more is answered 503.
     pub connections: usize,
+    /// Bytes per second from all clients together: heads and bodies as they came, WebSocket frames included.
+    pub bandwidth_in: Option<u64>,
+    /// Bytes per second to all clients together. What a worker may send ahead of its client is not limited by it.
+    pub bandwidth_out: Option<u64>,
+    /// Bytes asked of the kernel for the send and for the receive buffer of each connection, see
+    /// `Stream::set_buffers`.
+    pub socket_buffers: Option<usize>,
     /// Where a front proxy has mounted the application: empty or "/prefix". It comes before the prefix of a route.
     pub root_path: String,
     /// Share of the requests that may be run again after a worker's death, see [`crate::budget`].

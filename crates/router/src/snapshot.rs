@@ -47,6 +47,9 @@ pub struct AppSnapshot {
     /// From and to clients; heads included.
     pub bytes_in: u64,
     pub bytes_out: u64,
+    /// Time during which at least one connection was held back by a limit of bandwidth.
+    pub held_back_in: Duration,
+    pub held_back_out: Duration,
     /// From arrival to the (last) handover to a worker. WebSockets are in no histogram.
     pub queued: Histogram,
     /// From the handover to the last byte from the worker.

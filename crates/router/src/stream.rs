@@ -8,11 +8,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// Most bytes taken by one read.
-const READ_SIZE: usize = 16 * 1024;
+pub(crate) const READ_SIZE: usize = 16 * 1024;
 
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -27,6 +28,15 @@ pub(crate) struct Ends {
     pub(crate) client: Option<SocketAddr>,
     /// Host and port, or the path of the Unix socket and 0.
     pub(crate) server: (std::rc::Rc<str>, u16),
+}
+
+/// What the buffers of a connection's socket were set to.
+#[derive(Debug)]
+pub(crate) struct Buffers {
+    /// Bytes that were asked for.
+    pub(crate) asked: usize,
+    /// Send and receive buffer before that, as the kernel counts them.
+    system: (usize, usize),
 }
 
 /// The receiving half of a connection: what has been read and not yet used.
@@ -94,6 +104,37 @@ impl Stream {
         each!(self, stream => stream.try_write(bytes))
     }
 
+    /// Ask for send and receive buffers of `size` bytes each; `None`: those that it came with.
+    ///
+    /// The kernel cuts the size to `net.core.wmem_max` and `net.core.rmem_max`, doubles it, because its own bookkeeping
+    /// comes out of the same space, and raises it to about 4.5 KiB for sending and 2.3 KiB for receiving (socket(7),
+    /// `SO_SNDBUF`, `SO_RCVBUF`). From then on TCP no longer tunes the buffers itself, not even when they are set back
+    /// to the size that they came with. A Unix socket has no receive buffer of its own: its client's send buffer counts.
+    pub(crate) fn set_buffers(
+        &self,
+        size: Option<usize>,
+        current: &mut Option<Box<Buffers>>,
+    ) -> io::Result<()> {
+        let system = match current {
+            Some(buffers) => buffers.system,
+            None => self.buffers()?,
+        };
+        let (send, receive) = size.map_or((system.0 / 2, system.1 / 2), |size| (size, size));
+        each!(self, stream => {
+            sockopt::set_socket_send_buffer_size(stream, send)?;
+            sockopt::set_socket_recv_buffer_size(stream, receive)?;
+        });
+        *current = size.map(|asked| Box::new(Buffers { asked, system }));
+        Ok(())
+    }
+
+    /// Sizes of the send and the receive buffer as the kernel counts them: twice what was asked for.
+    fn buffers(&self) -> io::Result<(usize, usize)> {
+        each!(self, stream => {
+            Ok((sockopt::socket_send_buffer_size(stream)?, sockopt::socket_recv_buffer_size(stream)?))
+        })
+    }
+
     /// Tell the client that nothing more will be written.
     pub(crate) fn shutdown_write(&self) {
         // It fails when the client is gone already, which is as good.
@@ -104,7 +145,7 @@ impl Stream {
     pub(crate) fn reset_on_close(&self) {
         if let Stream::Tcp(stream) = self {
             // On failure the client sees an ordinary close before the end of the body, which it must detect as well.
-            let _ = rustix::net::sockopt::set_socket_linger(stream, Some(std::time::Duration::ZERO));
+            let _ = sockopt::set_socket_linger(stream, Some(std::time::Duration::ZERO));
         }
     }
 }

@@ -62,7 +62,9 @@ impl Connection {
     ) -> Result<Result<StoredBody, Problem>, Gone> {
         let mut stored = StoredBody::new(memory_share(self.core.connections.get()));
         let began = Instant::now();
+        let mut held_back = Duration::ZERO;
         loop {
+            let buffered = self.incoming.buffer.len();
             loop {
                 let piece = match reader.take(&mut self.incoming.buffer, wire::MAX_CHUNK) {
                     Ok(Some(piece)) => piece,
@@ -85,6 +87,7 @@ impl Connection {
                     return Ok(Err(Problem::SPOOL_FAILED));
                 }
             }
+            held_back += self.pay(buffered - self.incoming.buffer.len()).await;
             if reader.is_finished() {
                 return Ok(Ok(stored));
             }
@@ -93,7 +96,7 @@ impl Connection {
                 return Err(Gone);
             }
             let limit = self.body_timeout();
-            let slowest = limit + Duration::from_secs(stored.len() / SLOWEST_UPLOAD);
+            let slowest = limit + held_back + Duration::from_secs(stored.len() / SLOWEST_UPLOAD);
             if began.elapsed() > slowest {
                 return Ok(Err(Problem::SLOW_BODY));
             }
@@ -151,6 +154,15 @@ impl Connection {
 
     /// Pass on what has arrived of a streamed body, as far as there is credit.
     pub(crate) fn pass_on(&mut self, exchange: &Rc<Exchange>, body: &mut Body<'_>) {
+        if self.owes() {
+            return;
+        }
+        let buffered = self.incoming.buffer.len();
+        self.pass_on_buffered(exchange, body);
+        self.owe(buffered - self.incoming.buffer.len());
+    }
+
+    fn pass_on_buffered(&mut self, exchange: &Rc<Exchange>, body: &mut Body<'_>) {
         let Body::Streamed { reader, credit, .. } = body else {
             return;
         };

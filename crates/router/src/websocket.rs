@@ -1,8 +1,9 @@
 //! An accepted WebSocket: frames on the client's side (by tungstenite), whole messages on the worker's.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -17,10 +18,12 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 use wire::ToWorker;
 
-use crate::connection::{Connection, Gone};
+use crate::app::App;
+use crate::bandwidth::{Direction, Turn};
+use crate::connection::{Connection, Debt, Gone};
 use crate::exchange::{Exchange, Step};
 use crate::http::response::{is_field_value, is_token};
-use crate::stream::Stream;
+use crate::stream::{READ_SIZE, Stream};
 use crate::watchdog::Expired;
 
 /// A client that has been silent for this long is sent a ping; after the same time without any answer it is gone.
@@ -59,10 +62,22 @@ pub(crate) async fn run(
     let share = MESSAGE_MEMORY / connection.core.connections.get().max(1);
     let limit = Some(share.max(SMALLEST_MESSAGE_LIMIT).min(connection.message_size()));
     let config = WebSocketConfig::default().max_message_size(limit).max_frame_size(limit);
-    let io = Io(&connection.incoming.stream);
+    let app = connection.app();
+    let mut debt = Debt::default();
+    if let Some(app) = &app {
+        debt.add(app, early.len());
+    }
+    let held_back = Cell::new(false);
+    let stream = &connection.incoming.stream;
+    let io = Io { stream, app: app.clone(), debt, turn: Turn::default(), held_back: &held_back };
     let mut socket = WebSocketStream::from_partially_read(io, early, Role::Server, Some(config)).await;
-    let mut session =
-        Session { connection, exchange, assembled: Vec::new(), credit: i64::from(wire::REQUEST_WINDOW) };
+    let mut session = Session {
+        connection,
+        exchange,
+        held_back: &held_back,
+        assembled: Vec::new(),
+        credit: i64::from(wire::REQUEST_WINDOW),
+    };
     let close = session.carry(&mut socket).await;
     let goodbye = async {
         // The client may be gone already; there is nobody else to tell.
@@ -70,6 +85,9 @@ pub(crate) async fn run(
         while let Some(Ok(_)) = poll_fn(|ctx| Pin::new(&mut socket).poll_next(ctx)).await {}
     };
     let _ = connection.watchdog.guard(CLOSE_TIME, goodbye).await;
+    if let Some(app) = &app {
+        socket.get_mut().debt.settle(app);
+    }
     Gone
 }
 
@@ -96,6 +114,8 @@ fn opening(accept: &str, fields: &[(Vec<u8>, Vec<u8>)]) -> Option<Vec<u8>> {
 struct Session<'a> {
     connection: &'a Connection,
     exchange: &'a Rc<Exchange>,
+    /// A limit of bandwidth has kept us waiting since this was last asked.
+    held_back: &'a Cell<bool>,
     /// Pieces of the application's current message.
     assembled: Vec<u8>,
     /// Bytes the worker still takes.
@@ -117,6 +137,8 @@ impl Session<'_> {
                 Ok(event) => event,
                 // The top of the loop closes it.
                 Err(Expired) if self.connection.core.stopping.get() => continue,
+                // Not listened to is not silent.
+                Err(Expired) if self.held_back.take() => continue,
                 Err(Expired) if pinged && take_client => {
                     self.tell_app(1006, "");
                     return Some(frame(1011, "no answer to a ping"));
@@ -192,8 +214,7 @@ impl Session<'_> {
             Some(Ok(Message::Binary(data))) => self.pass_on(&data, false),
             // tungstenite has queued the pong.
             Some(Ok(Message::Ping(_))) => {
-                let limit = self.connection.body_timeout();
-                if !matches!(self.connection.watchdog.guard(limit, socket.flush()).await, Ok(Ok(()))) {
+                if self.in_time(socket.flush()).await.is_err() {
                     return Some(None);
                 }
             }
@@ -239,8 +260,6 @@ impl Session<'_> {
     }
 
     async fn send(&self, socket: &mut WebSocketStream<Io<'_>>, message: Message) -> Result<(), Gone> {
-        let limit = self.connection.body_timeout();
-        let closed = |_| Gone;
         let mut message = Some(message);
         let send = async {
             poll_fn(|ctx| Pin::new(&mut *socket).poll_ready(ctx)).await?;
@@ -249,7 +268,19 @@ impl Session<'_> {
             }
             poll_fn(|ctx| Pin::new(&mut *socket).poll_flush(ctx)).await
         };
-        self.connection.watchdog.guard(limit, send).await?.map_err(closed)
+        self.in_time(send).await
+    }
+
+    /// The client takes what it is sent within the time for a body; time without bandwidth does not count.
+    async fn in_time(&self, send: impl Future<Output = Result<(), tungstenite::Error>>) -> Result<(), Gone> {
+        let mut send = pin!(send);
+        loop {
+            let limit = self.connection.body_timeout();
+            match self.connection.watchdog.guard(limit, send.as_mut()).await {
+                Err(Expired) if self.held_back.take() => {}
+                result => return result?.map_err(|_| Gone),
+            }
+        }
     }
 }
 
@@ -272,21 +303,62 @@ fn frame(code: u16, reason: &str) -> CloseFrame {
 }
 
 /// The client's stream as tungstenite wants it.
-struct Io<'a>(&'a Stream);
+struct Io<'a> {
+    stream: &'a Stream,
+    app: Option<Rc<App>>,
+    debt: Debt,
+    /// In the line of what goes out.
+    turn: Turn,
+    held_back: &'a Cell<bool>,
+}
+
+impl Io<'_> {
+    /// Bytes that may be written now.
+    fn poll_bandwidth(&mut self, ctx: &Context<'_>, want: usize) -> Poll<usize> {
+        let Some(app) = self.app.as_ref().filter(|app| app.is_limited(Direction::Out)) else {
+            return Poll::Ready(want);
+        };
+        let polled = app.poll_bandwidth(Direction::Out, &mut self.turn, ctx, want);
+        if polled.is_pending() {
+            self.held_back.set(true);
+        }
+        polled
+    }
+
+    fn return_bandwidth(&self, bytes: usize) {
+        if let Some(app) = &self.app {
+            app.return_bandwidth(Direction::Out, bytes);
+        }
+    }
+}
 
 impl AsyncRead for Io<'_> {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         ctx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let Io { stream, app, debt, held_back, .. } = &mut *self;
+        let limited = app.as_ref().filter(|app| app.is_limited(Direction::In));
+        if let Some(app) = limited
+            && debt.poll_paid(app, ctx).is_pending()
+        {
+            held_back.set(true);
+            return Poll::Pending;
+        }
         loop {
-            match self.0.try_read(buffer.initialize_unfilled()) {
+            let space = buffer.initialize_unfilled();
+            // What is read is owed: not more than a read's worth.
+            let most = limited.map_or(space.len(), |_| space.len().min(READ_SIZE));
+            match stream.try_read(&mut space[..most]) {
                 Ok(count) => {
                     buffer.advance(count);
+                    if let Some(app) = limited {
+                        debt.add(app, count);
+                    }
                     return Poll::Ready(Ok(()));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.0.poll_readable(ctx))?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(stream.poll_readable(ctx))?,
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
@@ -294,10 +366,15 @@ impl AsyncRead for Io<'_> {
 }
 
 impl AsyncWrite for Io<'_> {
-    fn poll_write(self: Pin<&mut Self>, ctx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, ctx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            match self.0.try_write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.0.poll_writable(ctx))?,
+            let granted = ready!(self.poll_bandwidth(ctx, bytes.len()));
+            let result = self.stream.try_write(&bytes[..granted]);
+            self.return_bandwidth(granted - result.as_ref().map_or(0, |count| *count));
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.stream.poll_writable(ctx))?;
+                }
                 result => return Poll::Ready(result),
             }
         }
@@ -308,7 +385,7 @@ impl AsyncWrite for Io<'_> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.shutdown_write();
+        self.stream.shutdown_write();
         Poll::Ready(Ok(()))
     }
 }

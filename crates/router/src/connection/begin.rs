@@ -6,9 +6,10 @@ use std::rc::Rc;
 use bytes::{Buf as _, BytesMut};
 use wire::Interface;
 
-use super::{Connection, Gone};
+use super::{Connection, Gone, limited};
 use crate::access_log;
 use crate::answer::Problem;
+use crate::bandwidth::Direction;
 use crate::exchange::Exchange;
 use crate::http::head::{self, Framing, Head, Reject, Websocket};
 use crate::stats::{Outcome, add};
@@ -27,6 +28,8 @@ pub(super) struct Plan {
 pub(super) enum Start {
     /// Not even a route: the two sides do not agree about the request, or the connection is not wanted.
     Refuse(Problem),
+    /// The head must be paid first; then begin again.
+    Pay,
     Run {
         request: Request,
         accept_key: Option<String>,
@@ -73,6 +76,10 @@ impl Connection {
         };
         if let Err(problem) = sit_down(&mut self.seat, &visit) {
             return refuse_visit(&visit, problem);
+        }
+        limited::set_buffers(&self.incoming.stream, self.seat.as_ref(), &mut self.buffers);
+        if !std::mem::take(&mut self.head_paid) && !visit.app.try_bandwidth(Direction::In, length) {
+            return Start::Pay;
         }
         add(&visit.app.stats.bytes_in, length);
         if length > visit.app.settings().header_size {

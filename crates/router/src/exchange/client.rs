@@ -36,6 +36,11 @@ impl Exchange {
         Poll::Pending
     }
 
+    /// It will never be whole: what is left of it need not be written.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.state.borrow().cut
+    }
+
     /// The link that runs it now.
     pub(crate) fn link(&self) -> Option<Rc<Link>> {
         self.state.borrow().link.clone()

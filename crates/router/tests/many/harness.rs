@@ -32,6 +32,9 @@ pub(crate) fn settings() -> Settings {
         body_size: 1 << 20,
         message_size: 64 * 1024,
         connections: 1000,
+        bandwidth_in: None,
+        bandwidth_out: None,
+        socket_buffers: None,
         root_path: String::new(),
         retry_budget: 0.1,
         overrides: Vec::new(),
@@ -186,6 +189,14 @@ impl Host {
         Client { stream: Box::new(stream), read: Vec::new() }
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.tcp
+    }
+
+    pub(crate) fn unix_address(&self) -> std::path::PathBuf {
+        self.folder.path().join("http")
+    }
+
     /// A client that has sent a GET.
     pub(crate) fn get(&self, host: &str, path: &str) -> Client {
         let mut client = self.client();
@@ -228,6 +239,26 @@ impl Worker {
     /// Wait for a message.
     pub(crate) fn read<T>(&mut self, wanted: impl Fn(ToWorker<'_>) -> Option<T>) -> T {
         read_frame(&mut self.data, &mut self.buffer, |frame| wanted(ToWorker::decode(frame).expect("sound")))
+    }
+
+    /// Give each message to `each`, which returns what to say, until the router closes the link.
+    pub(crate) fn run(mut self, mut each: impl FnMut(ToWorker<'_>, &mut Vec<u8>)) {
+        loop {
+            let mut out = Vec::new();
+            while let Some(frame) = self.buffer.next_frame().expect("sound") {
+                each(ToWorker::decode(frame).expect("sound"), &mut out);
+            }
+            // Either fails only when the router is gone.
+            if self.data.write_all(&out).is_err() {
+                return;
+            }
+            match self.data.read(self.buffer.space()) {
+                Ok(0) => return,
+                Ok(count) => self.buffer.filled(count),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return,
+                Err(error) => panic!("the router says nothing: {error}"),
+            }
+        }
     }
 
     /// Wait for an order.

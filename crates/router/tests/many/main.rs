@@ -1,5 +1,6 @@
 //! Many applications on one router, from outside: real sockets, workers and clients played by the test.
 
+mod bandwidth;
 mod harness;
 mod life;
 mod limits;
