@@ -34,13 +34,15 @@ NOT_NEEDED = re.compile(
 )
 # Directories that are somebody's work in progress, never tests.
 NOT_COPIED = {"__pycache__", ".venv", "venv", "node_modules", ".git"}
+# A library of this size carries debugging information (a Python that was built here).
+LARGE = 8 << 20
 PROGRAM = ROOT / "target/release/serpentry"
 
 
 def build(kernel: Kernel, program: Path, tests: list[Path], extra: list[Path], steps: list[dict[str, object]] | None) -> Archive:
     """The file system of a machine that runs the steps, or gives a shell if there are none."""
     archive = Archive()
-    for directory in ("/proc", "/sys", "/dev", "/run", "/tmp", "/vm/root", "/disk", "/root", "/var/tmp", "/usr/lib64"):
+    for directory in ("/proc", "/sys", "/dev", "/run", "/tmp", "/vm/root", "/disk", "/mnt", "/root", "/var/tmp", "/usr/lib64"):
         archive.directory(directory)
     archive.device("/dev/console", 5, 1)
     archive.device("/dev/null", 1, 3)
@@ -154,7 +156,8 @@ def libraries(archive: Archive, programs: list[Path]) -> None:
         if "not found" in line:
             raise Unavailable(f"a shared library is missing here: {line.strip()}")
         if match := re.match(r"\s+(?:\S+ => )?(/\S+) \(0x", line):
-            archive.file(match[1], Path(match[1]), 0o755)
+            path = Path(match[1])
+            archive.file(match[1], stripped(path.resolve()) if path.stat().st_size > LARGE else path, 0o755)
     # Where libraries are outside the standard places.
     if Path("/etc/ld.so.cache").is_file():
         archive.file("/etc/ld.so.cache", Path("/etc/ld.so.cache"))
