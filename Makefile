@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 
-.PHONY: build demo test serve drill bench
+.PHONY: build demo test test-v2 vm-shell serve drill bench
 
 build: ## the finished program, Python side inside, at target/release/serpentry
 	@sh scripts/prerequisites.sh
@@ -14,6 +14,12 @@ demo: build ## host the three example applications from one file, send them real
 
 test: build ## everything
 	@$(PYTHON) scripts/test.py
+
+test-v2: build ## what depends on cgroup v2, in a virtual machine that has nothing else
+	$(PYTHON) scripts/vm test
+
+vm-shell: build ## a shell in that machine; Ctrl-A X ends it
+	$(PYTHON) scripts/vm shell
 
 serve: build ## examples/serpentry.toml on http://127.0.0.1:8000, until Ctrl-C
 	$(PYTHON) scripts/demo.py --serve

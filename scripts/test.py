@@ -55,6 +55,11 @@ def steps() -> list[tuple[str, list[str]]]:
     found.append(("control interface", [sys.executable, "tests/control/run.py"]))
     found.append(("black-box tests", [sys.executable, "scripts/blackbox.py"]))
     found.append(("host tests", [sys.executable, "scripts/host_tests.py"]))
+    machine = subprocess.run([sys.executable, "scripts/vm", "check"], cwd=ROOT, capture_output=True, text=True)
+    if machine.returncode == 0:
+        found.append(("pure cgroup v2 (virtual machine)", [sys.executable, "scripts/vm", "test"]))
+    else:
+        print(f"not run: pure cgroup v2 ({machine.stderr.strip().removeprefix('vm: ')})")
     short = ["--seconds", "15", "--reloads", "6"]
     found.append(("drill: everything changes under load", [sys.executable, "scripts/drill.py", *short]))
     fewer = ["--apps", "200", "--wake", "10", "--idle-seconds", "2"]
