@@ -1,0 +1,216 @@
+"""Runs cases on stages and judges their findings; knows neither attacks nor limits."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cases_kernel
+import cases_limits
+import cases_network
+from cage import Cage, NoCage
+from doctor import Doctor
+from findings import Finding
+from hosting import HostError, kill_marked
+from leftovers import Snapshot
+from registry import CASES, Case
+from stage import Stage, Watch
+
+__all__ = ["Options", "cases_kernel", "cases_limits", "cases_network", "run_all"]
+TRIES = 3
+
+
+@dataclass
+class Options:
+    """What was asked for."""
+
+    program: Path
+    folder: Path
+    python: str
+    prove: bool
+    models: tuple[str, ...]
+    words: list[str]
+    alone: bool
+    listing: bool
+
+
+@dataclass
+class Result:
+    """What became of one case in one model."""
+
+    verdict: str  # ok, FAILED, skipped
+    lines: list[str]
+
+
+def run_all(options: Options) -> int:
+    """Every chosen case; the exit status."""
+    models = ("unlimited",) if options.prove else options.models
+    chosen = [case for case in CASES if all(word.lower() in case.name.lower() for word in options.words)]
+    if options.listing:
+        for case in chosen:
+            needs = f"  needs {', '.join(case.needs)}" if case.needs else ""
+            print(f"{case.name}  [{', '.join(case.models)}]{needs}")
+        return 0
+    verdicts: Counter[str] = Counter()
+    failed: list[str] = []
+    before = Snapshot.take()
+    doctor = Doctor.ask(options.program)
+    for line in doctor.notes:
+        print(line)
+    try:
+        with maybe_cage(options) as prefix:
+            for model in models:
+                wanted = [case for case in chosen if options.prove or model in case.models]
+                for group in grouped(wanted, model):
+                    for case, result in run_group(options, group, model, doctor, prefix):
+                        report(case, model, result)
+                        verdicts[result.verdict] += 1
+                        if result.verdict == "FAILED":
+                            failed.append(f"{model}: {case.name}")
+    except NoCage as reason:
+        print(f"skipped: attacks without limits need a cage, and there is none here: {reason}")
+        return 0
+    except KeyboardInterrupt:
+        print("interrupted")
+        return 130
+    finally:
+        kill_marked()
+    left = before.left_behind(options.folder, alone=options.alone)
+    for line in left:
+        print(f"LEFT BEHIND {line}")
+    print()
+    for name in failed:
+        print(f"FAILED {name}")
+    total = ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items()))
+    what = "proven to get through" if options.prove else "attacked"
+    print(f"{sum(verdicts.values())} cases {what}: {total}; {len(left)} things left behind")
+    return 1 if failed or left or not verdicts else 0
+
+
+@contextmanager
+def maybe_cage(options: Options) -> Iterator[tuple[str, ...]]:
+    """Attacks without limits run in a cage; those against limits must be held by the limits."""
+    if not options.prove:
+        yield ()
+        return
+    try:
+        cage = Cage("serpentry-tenancy-proof")
+    except OSError as error:
+        raise NoCage(str(error)) from error
+    try:
+        yield cage.command()
+    finally:
+        cage.remove()
+
+
+def grouped(cases: list[Case], model: str) -> list[list[Case]]:
+    """Cases that share a stage, in the order of the first of each."""
+    groups: dict[str, list[Case]] = {}
+    for case in cases:
+        groups.setdefault(case.stage_key(model), []).append(case)
+    return list(groups.values())
+
+
+def run_group(
+    options: Options, group: list[Case], model: str, doctor: Doctor, prefix: tuple[str, ...]
+) -> Iterator[tuple[Case, Result]]:
+    """All cases of one stage; a stage that does not start, or does not end, fails its cases."""
+    ready = []
+    for case in group:
+        if options.prove and case.unprovable:
+            yield case, Result("skipped", [f"skipped: {case.unprovable}"])
+        elif not options.prove and (reason := doctor.impossible(case.needs)):
+            yield case, Result("skipped", [f"skipped: {reason}"])
+        else:
+            ready.append(case)
+    if not ready:
+        return
+    number = len(list(options.folder.iterdir()))
+    try:
+        stage = Stage(
+            options.program,
+            options.folder / f"stage{number}",
+            model,
+            group[0].limits,
+            group[0].allowed,
+            group[0].settings,
+            options.python,
+            prefix,
+        )
+    except (HostError, OSError) as error:
+        for case in ready:
+            yield case, Result("FAILED", [f"the host does not start: {error}"])
+        return
+    last = ready[-1]
+    for case in ready[:-1]:
+        yield case, run_case(case, stage, options.prove)
+    result = run_case(last, stage, options.prove)
+    try:
+        stage.end()
+    except HostError as error:
+        result = Result("FAILED", [*result.lines, f"the end of the host: {error}"])
+    yield last, result
+
+
+def run_case(case: Case, stage: Stage, prove: bool) -> Result:
+    """One case; a rate is measured again if it was off, since other work on the machine disturbs it."""
+    result = Result("FAILED", [])
+    for number in range(TRIES if case.repeat else 1):
+        result = once(case, stage, prove)
+        if result.verdict != "FAILED":
+            break
+        if case.repeat and number < TRIES - 1:
+            print(f"  again   {stage.model}: {case.name}: {'; '.join(result.lines)}")
+    return result
+
+
+def once(case: Case, stage: Stage, prove: bool) -> Result:
+    """One attempt, with the neighbour and the control socket watched throughout."""
+    watch = Watch(stage)
+    try:
+        with watch:
+            found = case.run(stage)
+    except Exception as error:
+        tail = traceback.format_exc(limit=-2).strip() if not isinstance(error, HostError) else str(error)
+        return Result("FAILED", [f"{type(error).__name__}: {error}", *tail.splitlines()])
+    findings = found if isinstance(found, list) else [found]
+    lines = [("" if judge(it, prove) else "NOT SO: ") + it.text for it in findings if not it.absent]
+    lines += [f"not here: {it.absent}" for it in findings if it.absent]
+    good = all(judge(it, prove) for it in findings)
+    if not prove:
+        lines += [f"NOT SO: {text}" for text in watch.failures[:5]]
+        good = good and not watch.failures
+    lines.append(watch.summary())
+    if prove and not good and case.control is not None and not (control := case.control())["got"]:
+        why = control.get("errno") or control.get("signal") or "it fails"
+        return Result("skipped", [f"skipped: this machine refuses it to root as well: {why}"])
+    told = [it for it in findings if not it.absent and (it.provable or not prove)]
+    if good and not told:
+        return Result("skipped", ["skipped: " + "; ".join(it.absent or it.text for it in findings)])
+    return Result("ok" if good else "FAILED", lines)
+
+
+def judge(finding: Finding, prove: bool) -> bool:
+    """Is it as it must be in this way of running?"""
+    if finding.absent:
+        return True
+    if prove:
+        return finding.through or not finding.provable
+    return finding.held
+
+
+def report(case: Case, model: str, result: Result) -> None:
+    """One line if all is well, all lines otherwise."""
+    head = f"{result.verdict:8}{model}: {case.name}"
+    if result.verdict == "FAILED":
+        print(head)
+        for line in result.lines:
+            print(f"          {line}")
+    else:
+        print(f"{head}: {'; '.join(result.lines)}")
+    sys.stdout.flush()
