@@ -46,6 +46,8 @@ def main() -> int:
         words=arguments.k,
         alone=arguments.alone,
         listing=arguments.list,
+        killed=arguments.killed,
+        steps=arguments.steps,
     )
     started = time.monotonic()
     status = run_all(options)
@@ -61,6 +63,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", choices=("isolated", "shared"), help="only this one")
     parser.add_argument("-k", action="append", default=[], metavar="TEXT", help="only cases whose name has this text")
     parser.add_argument("--list", action="store_true", help="print the cases and run nothing")
+    parser.add_argument("--killed", type=int, default=6, metavar="N", help="hosts to kill at random moments (default 6)")
+    parser.add_argument("--steps", action="store_true", help="also kill the start step by step (needs strace; minutes)")
     parser.add_argument("--alone", action="store_true", help="nobody else uses this machine: any leftover counts")
     parser.add_argument("--folder", type=Path, default=ROOT / "target/tenancy", help="where hosts keep their files")
     parser.add_argument("--python", help="the applications' interpreter (default: one that every user can run)")

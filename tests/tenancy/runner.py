@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
+import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator
@@ -13,13 +15,14 @@ from pathlib import Path
 import cases_kernel
 import cases_limits
 import cases_network
-from cage import Cage, NoCage
 from doctor import Doctor
 from findings import Finding
 from hosting import HostError, kill_marked
-from leftovers import Snapshot
+from killed import Killer
+from leftovers import SETTLE_SECONDS, Snapshot
 from registry import CASES, Case
 from stage import Stage, Watch
+from yard import NoYard, Yard
 
 __all__ = ["Options", "cases_kernel", "cases_limits", "cases_network", "run_all"]
 TRIES = 3
@@ -37,6 +40,8 @@ class Options:
     words: list[str]
     alone: bool
     listing: bool
+    killed: int
+    steps: bool
 
 
 @dataclass
@@ -63,24 +68,32 @@ def run_all(options: Options) -> int:
     for line in doctor.notes:
         print(line)
     try:
-        with maybe_cage(options) as prefix:
+        with maybe_yard(options) as yard:
+            prefix = yard.command() if yard else ()
             for model in models:
                 wanted = [case for case in chosen if options.prove or model in case.models]
                 for group in grouped(wanted, model):
                     for case, result in run_group(options, group, model, doctor, prefix):
-                        report(case, model, result)
+                        show(f"{model}: {case.name}", result)
                         verdicts[result.verdict] += 1
                         if result.verdict == "FAILED":
                             failed.append(f"{model}: {case.name}")
-    except NoCage as reason:
-        print(f"skipped: attacks without limits need a cage, and there is none here: {reason}")
+            if not options.prove and all(word in "killed host" for word in options.words):
+                for title, result in run_killed(options, prefix):
+                    show(f"killed: {title}", result)
+                    verdicts[result.verdict] += 1
+                    if result.verdict == "FAILED":
+                        failed.append(f"killed: {title}")
+            left = settled(yard) if yard else []
+    except NoYard as reason:
+        print(f"skipped: no cgroup of our own can be made here: {reason}; with --alone attacks on limits need none")
         return 0
     except KeyboardInterrupt:
         print("interrupted")
         return 130
     finally:
         kill_marked()
-    left = before.left_behind(options.folder, alone=options.alone)
+    left += before.left_behind(options.folder, alone=options.alone)
     for line in left:
         print(f"LEFT BEHIND {line}")
     print()
@@ -93,19 +106,25 @@ def run_all(options: Options) -> int:
 
 
 @contextmanager
-def maybe_cage(options: Options) -> Iterator[tuple[str, ...]]:
-    """Attacks without limits run in a cage; those against limits must be held by the limits."""
-    if not options.prove:
-        yield ()
+def maybe_yard(options: Options) -> Iterator[Yard | None]:
+    """Hosts run in a branch of our own, which has limits if they have none; alone on a machine they need none."""
+    if options.alone and not options.prove:
+        yield None
         return
+    yard = Yard(limits=options.prove)
     try:
-        cage = Cage("serpentry-tenancy-proof")
-    except OSError as error:
-        raise NoCage(str(error)) from error
-    try:
-        yield cage.command()
+        yield yard
     finally:
-        cage.remove()
+        kill_marked()
+        yard.remove()
+
+
+def settled(yard: Yard) -> list[str]:
+    """What hosts have left in the yard, once dying processes are gone."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while (left := yard.left()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return left
 
 
 def grouped(cases: list[Case], model: str) -> list[list[Case]]:
@@ -157,6 +176,15 @@ def run_group(
     yield last, result
 
 
+def run_killed(options: Options, prefix: tuple[str, ...]) -> Iterator[tuple[str, Result]]:
+    """Hosts that are killed."""
+    killer = Killer(options.program, options.folder / "killed", options.python, prefix, alone=options.alone)
+    rounds = killer.at_random(options.killed)
+    for found in itertools.chain(rounds, killer.step_by_step() if options.steps else ()):
+        verdict = "FAILED" if found.problems else "skipped" if "skipped" in found.title else "ok"
+        yield found.title, Result(verdict, found.problems + found.notes)
+
+
 def run_case(case: Case, stage: Stage, prove: bool) -> Result:
     """One case; a rate is measured again if it was off, since other work on the machine disturbs it."""
     result = Result("FAILED", [])
@@ -204,13 +232,13 @@ def judge(finding: Finding, prove: bool) -> bool:
     return finding.held
 
 
-def report(case: Case, model: str, result: Result) -> None:
+def show(title: str, result: Result) -> None:
     """One line if all is well, all lines otherwise."""
-    head = f"{result.verdict:8}{model}: {case.name}"
+    head = f"{result.verdict:8}{title}"
     if result.verdict == "FAILED":
         print(head)
         for line in result.lines:
             print(f"          {line}")
     else:
-        print(f"{head}: {'; '.join(result.lines)}")
+        print(": ".join([head, "; ".join(result.lines)] if result.lines else [head]))
     sys.stdout.flush()

@@ -118,10 +118,13 @@ def keep_secret(arguments):
     return {"path": path}
 
 
+NODES = (("null", stat.S_IFCHR, 1, 3), ("mem", stat.S_IFCHR, 1, 1))
+
+
 def devices(arguments):
-    """Make a device node of the machine's first disk and of memory, and open them."""
+    """Make device nodes and open them: the harmless null device, memory, the disk that / is on."""
     found = {}
-    for name, kind, major, minor in (("mem", stat.S_IFCHR, 1, 1), ("disk", stat.S_IFBLK, *first_disk())):
+    for name, kind, major, minor in NODES + (("disk", stat.S_IFBLK, *first_disk()),):
         path = os.path.join(arguments.get("where") or data_directory(), "node-" + name)
 
         def take():
