@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import toml_text
+from any_user import reachable_python
 from drill_load import Board, Load, Outcome, Target
 from hosting import Host, HostError, kill_marked
 
@@ -44,7 +45,7 @@ class Drill:
         shutil.rmtree(FOLDER, ignore_errors=True)
         FOLDER.mkdir(parents=True)
         file, state = FOLDER / "serpentry.toml", FOLDER / "state"
-        python = arguments.python
+        python = reachable_python(arguments.python)
         common = {"directory": str(APPS), "python": python, "app": "plain:app"}
         small = {"cpu": 0.5, "memory": "128MiB", "disk_space": "32MiB"}
         env = {"MARK": "1", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -197,7 +198,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--moves", type=int, default=200, help="how often (default 200)")
     parser.add_argument("--think-ms", type=float, default=20.0, help="mean pause of a client (default 20)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
-    parser.add_argument("--python", default="/usr/bin/python3", help="an interpreter that every user can run")
+    parser.add_argument("--python", help="the interpreter (default: one that every user can run)")
     parser.add_argument("--serpentry", type=Path, default=ROOT / "target/release/serpentry", help="the program")
     arguments = parser.parse_args()
     if arguments.moves < 2 or not os.access(arguments.serpentry, os.X_OK):

@@ -25,8 +25,8 @@ ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT / "scripts")]
 sys.dont_write_bytecode = True
 
+from any_user import reachable_python  # noqa: E402
 from runner import Options, run_all  # noqa: E402
-from stage import reachable_python  # noqa: E402
 
 
 def main() -> int:
@@ -46,6 +46,7 @@ def main() -> int:
         words=arguments.k,
         alone=arguments.alone,
         listing=arguments.list,
+        json=arguments.json,
         killed=arguments.killed,
         steps=arguments.steps,
     )
@@ -66,6 +67,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--killed", type=int, default=6, metavar="N", help="hosts to kill at random moments (default 6)")
     parser.add_argument("--steps", action="store_true", help="also kill the start step by step (needs strace; minutes)")
     parser.add_argument("--alone", action="store_true", help="nobody else uses this machine: any leftover counts")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found, for docs/tenancy-measured.md")
     parser.add_argument("--folder", type=Path, default=ROOT / "target/tenancy", help="where hosts keep their files")
     parser.add_argument("--python", help="the applications' interpreter (default: one that every user can run)")
     parser.add_argument("--serpentry", type=Path, default=ROOT / "target/release/serpentry", help="the program")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import sys
 import time
 import traceback
@@ -40,6 +41,7 @@ class Options:
     words: list[str]
     alone: bool
     listing: bool
+    json: Path | None
     killed: int
     steps: bool
 
@@ -61,8 +63,8 @@ def run_all(options: Options) -> int:
             needs = f"  needs {', '.join(case.needs)}" if case.needs else ""
             print(f"{case.name}  [{', '.join(case.models)}]{needs}")
         return 0
-    verdicts: Counter[str] = Counter()
-    failed: list[str] = []
+    results: list[tuple[str, str, Result]] = []
+    left: list[str] = []
     before = Snapshot.take()
     doctor = Doctor.ask(options.program)
     for line in doctor.notes:
@@ -75,16 +77,12 @@ def run_all(options: Options) -> int:
                 for group in grouped(wanted, model):
                     for case, result in run_group(options, group, model, doctor, prefix):
                         show(f"{model}: {case.name}", result)
-                        verdicts[result.verdict] += 1
-                        if result.verdict == "FAILED":
-                            failed.append(f"{model}: {case.name}")
+                        results.append((model, case.name, result))
             if not options.prove and all(word in "killed host" for word in options.words):
                 for title, result in run_killed(options, prefix):
                     show(f"killed: {title}", result)
-                    verdicts[result.verdict] += 1
-                    if result.verdict == "FAILED":
-                        failed.append(f"killed: {title}")
-            left = settled(yard) if yard else []
+                    results.append(("killed", title, result))
+            left += settled(yard) if yard else []
     except NoYard as reason:
         print(f"skipped: no cgroup of our own can be made here: {reason}; with --alone attacks on limits need none")
         return 0
@@ -94,15 +92,25 @@ def run_all(options: Options) -> int:
     finally:
         kill_marked()
     left += before.left_behind(options.folder, alone=options.alone)
+    if options.json:
+        told = [{"model": model, "case": name, **vars(result)} for model, name, result in results]
+        options.json.write_text(json.dumps({"doctor": doctor.entries, "results": told, "left": left}, indent=1))
+    return sum_up(results, left, options.prove)
+
+
+def sum_up(results: list[tuple[str, str, Result]], left: list[str], prove: bool) -> int:
+    """The end of the output, and the exit status."""
     for line in left:
         print(f"LEFT BEHIND {line}")
     print()
-    for name in failed:
-        print(f"FAILED {name}")
+    verdicts = Counter(result.verdict for _, _, result in results)
+    for model, name, result in results:
+        if result.verdict == "FAILED":
+            print(f"FAILED {model}: {name}")
     total = ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items()))
-    what = "proven to get through" if options.prove else "attacked"
-    print(f"{sum(verdicts.values())} cases {what}: {total}; {len(left)} things left behind")
-    return 1 if failed or left or not verdicts else 0
+    what = "proven to get through" if prove else "attacked"
+    print(f"{len(results)} cases {what}: {total or 'none'}; {len(left)} things left behind")
+    return 1 if verdicts["FAILED"] or left or not results else 0
 
 
 @contextmanager

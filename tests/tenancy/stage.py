@@ -247,13 +247,3 @@ class Watch:
             f"neighbour: {len(ordered)} requests, median {ordered[len(ordered) // 2] * 1000:.1f} ms, "
             f"longest {ordered[-1] * 1000:.0f} ms"
         )
-
-
-def reachable_python(choice: str | None) -> str:
-    """An interpreter that other users can run: one below a closed home directory is of no use to an isolated app."""
-    for candidate in (choice, sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
-        if candidate and os.access(candidate, os.X_OK):
-            real = Path(candidate).resolve()
-            if candidate == choice or all(parent.stat().st_mode & 0o001 for parent in real.parents):
-                return str(candidate)
-    return sys.executable
