@@ -99,6 +99,38 @@ def read_environment(stage: Stage) -> list[Finding]:
     ]
 
 
+@case("privileges that are left", needs=("seccomp", "user"))
+def privileges(stage: Stage) -> list[Finding]:
+    """No capability, no way to get one by executing a file, a filter, a user that is not root's."""
+    told = stage.attack("privileges")
+    if told["status"] != 200:
+        return [always(f"it answers ({told})", False)]
+    return [
+        leak(f"capabilities ({told['CapEff']}, bounding {told['CapBnd']})", int(told["CapEff"], 16) != 0),
+        leak(f"privileges by setuid files (NoNewPrivs {told['NoNewPrivs']})", told["NoNewPrivs"] != "1"),
+        leak(f"no system call filter (Seccomp {told['Seccomp']})", told["Seccomp"] != "2"),
+        leak(f"runs as root (uid {told['uid']}, gid {told['gid']}, groups {told['groups']})", 0 in told["ids"]),
+    ]
+
+
+@case("descriptors it was not given", unprovable="nothing leaks without limits either, which is as it should be")
+def descriptors(stage: Stage) -> Finding:
+    """A directory or a file of the host among the open descriptors would be a way out of every mount namespace."""
+    told = stage.attack("inherited")
+    strange = told.get("strange", ["no answer"])
+    return always(f"only pipes, sockets, /dev/null and its own libraries ({strange or 'yes'})", not strange)
+
+
+@case("the machine's root by /proc", needs=("namespaces",))
+def proc_root(stage: Stage) -> list[Finding]:
+    found = []
+    # That of process 1 is closed to root as well on some machines; inside, it is the application's own.
+    for pid in (stage.host.pid,) if stage.model == "unlimited" else (1, stage.host.pid):
+        answer = stage.attack("read-file", path=f"/proc/{pid}/root{stage.file}", secret=stage.secret)
+        found.append(denied(answer, "ENOENT", "EACCES", "EPERM", what=f"/proc/{pid}/root"))
+    return found
+
+
 @case("read the memory of others", needs=("namespaces",))
 def read_memory(stage: Stage) -> list[Finding]:
     missing = ("ENOENT", "ESRCH")

@@ -50,6 +50,41 @@ if (os.cpu_count() or 1) > 1:
     case("CPU by 8 processes, one core", needs=("cpuset",), limits=WHOLE, repeat=True)(burner("processes", 8, 1))
 
 
+def share(stage: Stage, own: int, victims: int, expected: float) -> Finding:
+    """The attacker's part of what both get, when both burn at the same time."""
+    answers: dict[str, dict[str, Any]] = {}
+
+    def burn(app: str, count: int) -> None:
+        answers[app] = stage.attack("burn-processes", app=app, count=count, seconds=SECONDS)
+
+    burners = [threading.Thread(target=burn, args=it) for it in (("attacker", own), ("victim", victims))]
+    for burner_ in burners:
+        burner_.start()
+    for burner_ in burners:
+        burner_.join()
+    if any(answer["status"] != 200 for answer in answers.values()):
+        return always(f"the burners answer ({answers})", False)
+    mine, other = answers["attacker"]["cores"], answers["victim"]["cores"]
+    return rate(f"{own} against {victims} processes", mine / (mine + other), expected, "of the CPU")
+
+
+@case("CPU: more processes, not more CPU", models=("shared",), needs=("cpu",), limits={"cpu_weight": 100}, repeat=True)
+def fair_share(stage: Stage) -> Finding:
+    return share(stage, 12, 4, 0.5)
+
+
+@case(
+    "CPU: a third of the neighbour's weight",
+    models=("shared",),
+    needs=("cpu",),
+    limits={"cpu_weight": 100},
+    victim={"cpu_weight": 300},
+    repeat=True,
+)
+def weights(stage: Stage) -> Finding:
+    return share(stage, 8, 8, 0.25)
+
+
 @case("leave the pinned core", needs=("cpuset",), limits=WHOLE)
 def leave_core(stage: Stage) -> Finding:
     if (os.cpu_count() or 1) < 2:

@@ -1,4 +1,4 @@
-"""Networks of the application, and what clients do to the router in its name."""
+"""The application's own network, and the bandwidth between it and its clients."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import threading
 import time
 from typing import Any
 
-from findings import Finding, always, denied, event, exactly, leak, rate
+from findings import Finding, always, denied, leak, rate
 from registry import BOTH, case
 from stage import Stage
+from world import INSIDE, OUTSIDE, PORT
 
 MIB = 1 << 20
 REFUSED = ("ECONNREFUSED", "ENETUNREACH", "EPERM", "EACCES", "EHOSTUNREACH", "TimeoutError", "ETIMEDOUT")
@@ -38,12 +39,7 @@ def listen(stage: Stage) -> Finding:
     """It may open a port in a network of its own; nobody comes past the router through it."""
     port = free_port()
     stage.attack("listen", port=port)
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=3) as connection:
-            greeted = connection.recv(100).startswith(b"past the router")
-    except OSError:
-        greeted = False
-    return leak("a client came past the router", greeted)
+    return leak("a client came past the router", reachable("127.0.0.1", port))
 
 
 @case("connect to the host and to other applications", needs=("egress",), limits={"egress": "none"})
@@ -56,6 +52,9 @@ def connect(stage: Stage) -> list[Finding]:
         targets = [("the host's own port", *stage.address), ("a service on loopback", "127.0.0.1", port)]
         if outside := own_address():
             targets.append(("a service on the machine's address", outside, port))
+        other = free_port()
+        stage.attack("listen", app="victim", port=other)
+        targets += [("another application's port", "127.0.0.1", other), ("the outside", OUTSIDE, PORT)]
         for what, address, number in targets:
             answer = stage.attack("connect", address=address, port=number)
             found.append(denied(answer, *REFUSED, what=f"{what} ({address}:{number})"))
@@ -80,6 +79,36 @@ def route_out(stage: Stage) -> Finding:
     if own_address() is None:
         return Finding("", False, False, absent="this machine has no route to the outside itself")
     return denied(stage.attack("route-out", address="192.0.2.1"), *REFUSED)
+
+
+@case("egress: nat", needs=("egress",), limits={"egress": "nat"}, unprovable="it is about what is allowed")
+def nat(stage: Stage) -> list[Finding]:
+    """The outside is reached in the machine's name; the machine and its applications are not."""
+    answer = stage.attack("connect", address=OUTSIDE, port=PORT, read=1)
+    found = [always(f"reaches the outside ({answer.get('errno') or answer.get('value')})", answer["got"])]
+    if answer["got"]:
+        found.append(always("in the name of the machine", answer["value"] == INSIDE))
+    router = stage.attack("connect", address="127.0.0.1", port=stage.address[1])
+    found.append(denied(router, *REFUSED, what="the host's own port on loopback"))
+    back = stage.attack("listen", port=(port := free_port()))
+    if back["got"]:
+        found.append(leak("a client comes past the router", reachable("127.0.0.1", port)))
+    return found
+
+
+@case("egress: host", needs=("egress",), limits={"egress": "host"}, unprovable="it is about what is allowed")
+def host_network(stage: Stage) -> Finding:
+    answer = stage.attack("connect", address=OUTSIDE, port=PORT, read=1)
+    return always(f"reaches the outside ({answer.get('errno') or answer.get('value')})", answer.get("value") == INSIDE)
+
+
+def reachable(address: str, port: int) -> bool:
+    """Does somebody greet us there?"""
+    try:
+        with socket.create_connection((address, port), timeout=3) as connection:
+            return connection.recv(100).startswith(b"past the router")
+    except OSError:
+        return False
 
 
 @case("see the machine's interfaces", needs=("egress",), limits={"egress": "none"})
@@ -166,220 +195,3 @@ def bandwidth_in(stage: Stage) -> Finding:
                 count += size
                 last = time.monotonic()
     return rate("sent", count / max(last - first, 0.001), BANDWIDTH, "MiB/s", MIB)
-
-
-# ---- clients that the router keeps away from the application ----
-
-ROUTER: dict[str, Any] = {
-    "connections": 20,
-    "queue": 2,
-    "queue_timeout": "8s",
-    "request_timeout": "3s",
-    "header_timeout": "1s",
-    "body_timeout": "1s",
-    "header_size": "8KiB",
-    "body_size": "64KiB",
-}
-
-
-def head(target: str, extra: str = "", method: str = "GET") -> bytes:
-    return f"{method} {target} HTTP/1.1\r\nHost: x\r\n{extra}\r\n".encode()
-
-
-def status_of(connection: socket.socket) -> int:
-    """The status of the next answer, whose body is left unread; 0 if the connection ended."""
-    line = b""
-    while not line.endswith(b"\n"):
-        try:
-            byte = connection.recv(1)
-        except ConnectionResetError:
-            return 0
-        if not byte:
-            return 0
-        line += byte
-    return int(line.split()[1])
-
-
-def answer_of(stage: Stage, data: bytes, timeout: float = 20.0) -> int:
-    """The status for these bytes; 0 for a connection that ends without one, -1 for none in time."""
-    with socket.create_connection(stage.address, timeout=timeout) as connection:
-        try:
-            connection.sendall(data)
-        except (BrokenPipeError, ConnectionResetError):
-            pass
-        try:
-            return status_of(connection)
-        except TimeoutError:
-            return -1
-
-
-@case("connections: hoarder", models=BOTH, limits=ROUTER)
-def hoarder(stage: Stage) -> list[Finding]:
-    """Keep-alive connections that are never used again: as many as allowed, and not one more."""
-    wanted = 60
-    opened: list[socket.socket] = []
-    statuses = []
-    try:
-        for _ in range(wanted):
-            connection = socket.create_connection(stage.address, timeout=20)
-            opened.append(connection)
-            connection.sendall(head("/attacker/who"))
-            statuses.append(status_of(connection))
-    finally:
-        for connection in opened:
-            connection.close()
-    return [
-        exactly("connections served", statuses.count(200), ROUTER["connections"]),
-        event("one more is answered 503", statuses.count(503) == wanted - ROUTER["connections"]),
-        always("served again when they are gone", stage.serves_again()),
-    ]
-
-
-@case("queue: more requests than may wait", models=BOTH, limits=ROUTER)
-def queue(stage: Stage) -> list[Finding]:
-    """One hangs in the only worker, two wait, the others are refused at once."""
-    statuses: list[tuple[int, float]] = []
-
-    def ask() -> None:
-        started = time.monotonic()
-        status = stage.request("/attacker/attack/hang?seconds=2", "POST")[0]
-        statuses.append((status, time.monotonic() - started))
-
-    clients = [threading.Thread(target=ask) for _ in range(7)]
-    for client in clients:
-        client.start()
-    for client in clients:
-        client.join()
-    refused = [seconds for status, seconds in statuses if status == 503]
-    return [
-        event(f"of 7 requests 4 are refused ({sorted(status for status, _ in statuses)})", len(refused) == 4),
-        always("at once", all(seconds < 1.5 for seconds in refused)),
-        always("and served again afterwards", stage.serves_again()),
-    ]
-
-
-@case("deadline: a request that never ends", models=BOTH, limits=ROUTER)
-def deadline(stage: Stage) -> list[Finding]:
-    started = time.monotonic()
-    answer = stage.attack("hang", seconds=6)
-    took = time.monotonic() - started
-    return [
-        event(f"answered 504 ({answer['status']}) after {took:.2f} s", answer["status"] == 504 and 2.9 <= took < 5.5),
-        always("and served again afterwards", stage.serves_again()),
-    ]
-
-
-@case("slow writer: a head that never ends", models=BOTH, limits=ROUTER)
-def slow_head(stage: Stage) -> Finding:
-    with socket.create_connection(stage.address, timeout=20) as connection:
-        started = time.monotonic()
-        connection.sendall(b"GET /attacker/who HTTP/1.1\r\n")
-        status = -1
-        connection.settimeout(0.1)
-        while time.monotonic() - started < 4:
-            try:
-                connection.sendall(b"X: y\r\n")
-                status = status_of(connection)
-                break
-            except TimeoutError:
-                continue
-            except OSError:
-                status = 0
-                break
-        took = time.monotonic() - started
-    # The largest of all applications' counts until it is known whose request it is: the neighbour's is 10 s.
-    if stage.model != "unlimited" and took >= 4:
-        return Finding("", False, False, absent="the head's limit is that of all applications together (10 s)")
-    return event(f"ended after {took:.1f} s ({status})", status in (0, 408))
-
-
-@case("slow writer: a body that stops coming", models=BOTH, limits=ROUTER)
-def slow_body(stage: Stage) -> Finding:
-    with socket.create_connection(stage.address, timeout=5) as connection:
-        started = time.monotonic()
-        connection.sendall(head("/attacker/upload", "Content-Length: 1000\r\n", "POST") + b"x")
-        try:
-            status = status_of(connection)
-        except TimeoutError:
-            status = -1
-        took = time.monotonic() - started
-    return event(f"answered 408 ({status}) after {took:.1f} s", status == 408 and took < 4)
-
-
-@case("slow reader", models=BOTH, limits=ROUTER)
-def slow_reader(stage: Stage) -> list[Finding]:
-    """A large answer that is not read: the worker is free again, the connection ends."""
-    with socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.settimeout(20)
-        connection.connect(stage.address)
-        connection.sendall(head("/attacker/stream?mib=64"))
-        started = time.monotonic()
-        free = False
-        while time.monotonic() - started < 6 and not free:
-            try:
-                free = stage.request("/attacker/who", timeout=6.5 - (time.monotonic() - started))[0] == 200
-            except OSError:
-                break
-        took = time.monotonic() - started
-    return [
-        event(f"the worker is free again after {took:.1f} s", free and took < 5),
-        always("and served again afterwards", stage.serves_again()),
-    ]
-
-
-@case("a head that is too large", models=BOTH, limits=ROUTER)
-def large_head(stage: Stage) -> Finding:
-    status = answer_of(stage, head("/attacker/who", f"X-Large: {'y' * 20_000}\r\n"))
-    return event(f"answered 431 ({status})", status == 431)
-
-
-@case("a body that is too large", models=BOTH, limits=ROUTER)
-def large_body(stage: Stage) -> Finding:
-    body = b"x" * 200_000
-    status = answer_of(stage, head("/attacker/upload", f"Content-Length: {len(body)}\r\n", "POST") + body)
-    return event(f"answered 413 ({status})", status == 413)
-
-
-@case("a chunked body that is too large", models=BOTH, limits=ROUTER)
-def large_chunked(stage: Stage) -> Finding:
-    chunks = b"8000\r\n" + b"x" * 0x8000 + b"\r\n"
-    data = head("/attacker/upload", "Transfer-Encoding: chunked\r\n", "POST") + chunks * 6 + b"0\r\n\r\n"
-    status = answer_of(stage, data)
-    return event(f"answered 413 ({status})", status == 413)
-
-
-# ---- workers that break their link ----
-
-SPOILERS = ("close-links", "shut-links", "garbage", "flood")
-
-
-def register_spoilers() -> None:
-    for name in SPOILERS:
-
-        def run(stage: Stage, name: str = name) -> list[Finding]:
-            before = stage.worker()
-            answer = stage.attack(name, seconds=2, timeout=60)
-            # The worker dies of it in every model; that nobody else does is what is tested.
-            return [
-                always(f"answered with an error ({answer['status']})", answer["status"] in (200, 502, 504)),
-                always("back in service", stage.serves_again()),
-                always("by a new worker", name == "flood" or stage.worker() != before),
-            ]
-
-        case(f"frames: {name}", models=BOTH, limits=ROUTER, unprovable="there is no host that survives it less")(run)
-
-
-register_spoilers()
-
-
-@case("log lines without end", models=BOTH, limits=ROUTER, unprovable="dropping lines is not a limit of the model")
-def chatter(stage: Stage) -> list[Finding]:
-    answer = stage.attack("chatter", seconds=2)
-    size = sum(path.stat().st_size for path in stage.state.rglob("*") if path.is_file() and "attacker" in str(path))
-    return [
-        always(f"answered ({answer['status']}, {answer.get('bytes', 0) / MIB:.0f} MiB written)", answer["status"] == 200),
-        always(f"its logs stay within what is kept ({size / MIB:.0f} MiB)", size < 70 * MIB),
-    ]
-
-

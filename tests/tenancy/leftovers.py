@@ -39,7 +39,7 @@ class Snapshot:
                 "mount": frozenset(mounts()),
                 "loop device": frozenset(loop_devices()),
                 "network namespace": frozenset(network_namespaces()),
-                "interface": frozenset(os.listdir("/sys/class/net")),
+                "interface": frozenset(name for _, name in socket.if_nameindex()),
                 "nftables table": frozenset(nft_tables()),
                 "process": frozenset(processes()),
                 "file": frozenset(files()),
@@ -68,7 +68,8 @@ class Snapshot:
 
 def is_ours(kind: str, item: str, folder: Path) -> bool:
     """Can it be of our hosts? Other tests on the machine make things with other folders and marks."""
-    if kind in ("process", "setting"):
+    # The network is our own (world.py).
+    if kind in ("process", "setting", "interface", "nftables table"):
         return True
     if kind == "cgroup":
         # Our hosts run below a yard; its end asks what is in it.

@@ -32,6 +32,8 @@ class Case:
     # Limits that only stand in the way of the attack: the same in every model, also without limits.
     allowed: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    # The victim's limits, where they are not the usual ones.
+    victim: dict[str, Any] = field(default_factory=dict)
     # True: a rate, which other work on the machine can disturb; measured up to three times.
     repeat: bool = False
     # Why this cannot be proven by an attack without limits.
@@ -41,7 +43,7 @@ class Case:
 
     def stage_key(self, model: str) -> str:
         """Cases with the same key share a stage."""
-        limits = {} if model == "unlimited" else self.limits
+        limits = {} if model == "unlimited" else [self.limits, self.victim]
         return json.dumps([model, limits, self.allowed, self.settings], sort_keys=True)
 
 
@@ -56,6 +58,7 @@ def case(
     limits: dict[str, Any] | None = None,
     allowed: dict[str, Any] | None = None,
     settings: dict[str, Any] | None = None,
+    victim: dict[str, Any] | None = None,
     repeat: bool = False,
     unprovable: str = "",
     control: Callable[[], dict[str, Any]] | None = None,
@@ -63,7 +66,8 @@ def case(
     """Register the function."""
 
     def register(run: Run) -> Run:
-        CASES.append(Case(name, run, models, needs, limits or {}, allowed or {}, settings or {}, repeat, unprovable, control))
+        groups = [it or {} for it in (limits, allowed, settings, victim)]
+        CASES.append(Case(name, run, models, needs, *groups, repeat, unprovable, control))
         return run
 
     return register

@@ -26,6 +26,7 @@ sys.path[:0] = [str(HERE), str(ROOT / "scripts")]
 sys.dont_write_bytecode = True
 
 from any_user import reachable_python  # noqa: E402
+import world  # noqa: E402
 from runner import Options, run_all  # noqa: E402
 
 
@@ -37,6 +38,11 @@ def main() -> int:
     folder = arguments.folder.resolve()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    if not arguments.list:
+        try:
+            world.enter()
+        except world.NoWorld as reason:
+            print(f"no network of our own, so the machine's: {reason}")
     options = Options(
         program=arguments.serpentry,
         folder=folder,

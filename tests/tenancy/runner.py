@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import cases_admission
+import cases_clients
 import cases_kernel
 import cases_limits
 import cases_network
@@ -25,7 +27,7 @@ from registry import CASES, Case
 from stage import Stage, Watch
 from yard import NoYard, Yard
 
-__all__ = ["Options", "cases_kernel", "cases_limits", "cases_network", "run_all"]
+__all__ = ["Options", "cases_admission", "cases_clients", "cases_kernel", "cases_limits", "cases_network", "run_all"]
 TRIES = 3
 
 
@@ -166,6 +168,7 @@ def run_group(
             group[0].limits,
             group[0].allowed,
             group[0].settings,
+            group[0].victim,
             options.python,
             prefix,
         )

@@ -31,6 +31,7 @@ WATCH_EVERY = 0.05
 NEIGHBOUR_SECONDS = 5.0
 CONTROL_SECONDS = 5.0
 # Without limits, but still with an end.
+SMALL = {"cpu": 0.25, "memory": "128MiB", "disk_space": "64MiB"}
 UNLIMITED = {"processes": 4096, "open_files": 65536}
 
 
@@ -49,6 +50,7 @@ class Stage:
         limits: dict[str, Any],
         allowed: dict[str, Any],
         settings: dict[str, Any],
+        victim: dict[str, Any],
         python: str,
         before: tuple[str, ...] = (),
     ) -> None:
@@ -79,7 +81,7 @@ class Stage:
                 "routes": ["/victim"],
                 "tenancy": tenancy,
                 "env": {**self._variables("victim", folder), "SECRET": self.secret},
-                "limits": {"cpu": 0.25, "memory": "128MiB", "disk_space": "64MiB"} if isolated else {},
+                "limits": SMALL | victim if isolated else victim if model == "shared" else {},
             },
             "neighbour": {
                 **common,

@@ -34,11 +34,11 @@ def greet(listener):
 
 
 def connect(arguments):
-    """TCP to `address` and `port`; got: it is open there."""
+    """TCP to `address` and `port`; got: it is open there. With `read`, what it says."""
 
     def open_connection():
-        with socket.create_connection((arguments["address"], int(arguments["port"])), timeout=3):
-            return None
+        with socket.create_connection((arguments["address"], int(arguments["port"])), timeout=3) as sock:
+            return sock.recv(100).decode(errors="replace") if "read" in arguments else None
 
     return attempt(open_connection)
 

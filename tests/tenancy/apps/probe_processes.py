@@ -110,6 +110,28 @@ def trace_own_child(arguments):
     return in_child(attach)
 
 
+def privileges(arguments):
+    """What /proc/self/status says about privileges."""
+    with open("/proc/self/status") as file:
+        lines = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+    told = {name: lines.get(name, "") for name in ("CapEff", "CapBnd", "NoNewPrivs", "Seccomp")}
+    ids = [*os.getresuid(), *os.getresgid(), *os.getgroups()]
+    return {**told, "uid": os.getuid(), "gid": os.getgid(), "groups": os.getgroups(), "ids": ids}
+
+
+def inherited(arguments):
+    """Open descriptors that are neither sockets, pipes, anonymous nor the null device."""
+    strange = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink("/proc/self/fd/" + name)
+        except OSError:
+            continue  # The list's own.
+        if not target.startswith(("socket:", "pipe:", "anon_inode:", "/dev/null", "/proc/")):
+            strange.append(name + ": " + target)
+    return {"strange": strange}
+
+
 class IoVec(ctypes.Structure):
     _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]
 
@@ -136,5 +158,7 @@ ATTACKS = {
     "sweep_signals": sweep_signals,
     "trace": trace,
     "trace_own_child": trace_own_child,
+    "privileges": privileges,
+    "inherited": inherited,
     "read_remote_memory": read_remote_memory,
 }
