@@ -230,6 +230,7 @@ fn app(name: String) -> AppStatus {
             traceback: Some(TRACEBACK.to_owned()),
         }),
         respawns: 2,
+        unenforced: Vec::new(),
         dropped_log_lines: 0,
     }
 }

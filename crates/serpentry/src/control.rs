@@ -26,6 +26,6 @@ pub use request::{Answer, QUEUE, Refusal, Request};
 pub use server::{Server, start};
 pub use types::{
     AppState, AppStatus, Changed, Concurrency, Cpu, Health, HostState, HostStatus, Latency, Limits, Mistake,
-    Move, NotReloaded, Pressure, Queue, Reloaded, Requests, Scale, Status, Stopping, Tenancy, WorkerState,
-    WorkerStatus,
+    Move, NotReloaded, Pressure, Queue, Reloaded, Requests, Scale, Status, Stopping, Tenancy, Unenforced,
+    WorkerState, WorkerStatus,
 };

@@ -3,6 +3,7 @@
 //! The finding out is the crate `jail`'s; here it is shown and compared. It asks as the user who runs it and from where it is
 //! run: a service may have more.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -53,7 +54,7 @@ struct AppAnswer<'a> {
 /// # Errors
 /// When a file is named that cannot be used, or standard output cannot be written to.
 pub(crate) fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
-    let loaded = arguments.file.as_deref().map(load::load).transpose()?;
+    let loaded = arguments.file.as_deref().map(|file| load::load(file, &BTreeMap::new())).transpose()?;
     let plan = loaded.map(|loaded| loaded.plan);
     let volume = plan.as_ref().map(|plan| existing(&plan.host.state));
     let survey = Survey::take(&Roots::default(), volume.unwrap_or(Path::new(".")));

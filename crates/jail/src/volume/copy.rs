@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use super::error::{Error, io as refused};
 
 /// Levels of directories. Each holds three descriptors while it is copied.
-const DEEPEST: usize = 200;
+pub(super) const DEEPEST: usize = 200;
 
 /// Files with several names that are remembered; those beyond become copies of their own.
 const MOST_LINKED: usize = 100_000;
@@ -317,18 +317,21 @@ fn free(directory: BorrowedFd<'_>) -> rustix::io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-fn open_directory<P: rustix::path::Arg>(directory: BorrowedFd<'_>, name: P) -> rustix::io::Result<OwnedFd> {
+pub(super) fn open_directory<P: rustix::path::Arg>(
+    directory: BorrowedFd<'_>,
+    name: P,
+) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(directory, name, flags, Mode::empty())
 }
 
-fn to_path(name: &CStr) -> &Path {
+pub(super) fn to_path(name: &CStr) -> &Path {
     use std::os::unix::ffi::OsStrExt as _;
     Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()))
 }
 
 /// The names in a directory but `.` and `..`.
-fn entries(directory: impl AsFd) -> rustix::io::Result<Vec<std::ffi::CString>> {
+pub(super) fn entries(directory: impl AsFd) -> rustix::io::Result<Vec<std::ffi::CString>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(directory)? {
         let entry = entry?;

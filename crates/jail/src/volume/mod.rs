@@ -38,6 +38,7 @@ mod error;
 mod image;
 mod loopdev;
 mod mounts;
+mod own;
 mod programs;
 
 use std::fs::File;
@@ -54,6 +55,7 @@ pub use error::Error;
 use error::io as refused;
 use image::{PAUSE, Place, Superblock};
 use loopdev::{BLOCK_SIZE, Identity, LoopDevice};
+pub use own::own_tree;
 
 /// The least `disk_space`, in bytes: below it the journal and inode tables leave too little.
 pub const LEAST: u64 = 16 << 20;

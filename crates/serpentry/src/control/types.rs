@@ -71,6 +71,8 @@ pub struct AppStatus {
     pub pressure: Pressure,
     /// Resident memory of all its workers; null if unknown.
     pub memory_bytes: Option<u64>,
+    /// Limits that this machine does not enforce, known once it has a worker.
+    pub unenforced: Vec<Unenforced>,
     /// While backing off: how long until the next worker is started.
     pub next_attempt_seconds: Option<f64>,
     /// Why the latest start, reload or worker failed; null once a later one went well.
@@ -205,6 +207,16 @@ pub struct Pressure {
     pub cpu: Option<f64>,
     pub io: Option<f64>,
     pub memory: Option<f64>,
+}
+
+/// A limit that is set and not enforced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Unenforced {
+    /// As `serpentry doctor` calls it.
+    pub constraint: String,
+    pub why: String,
+    /// What would make it possible; empty if nothing would.
+    pub remedy: String,
 }
 
 /// Something that went wrong in an application.

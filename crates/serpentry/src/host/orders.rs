@@ -3,6 +3,7 @@
 //! The loop never waits for an answer here: whatever takes time ends in a task of its own that holds the reply.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use router::Command;
 use supervisor::Event;
@@ -11,6 +12,9 @@ use super::app::{End, Outcome, Wish};
 use super::{Host, report};
 use crate::say;
 use serpentry::control::{Answer, Changed, Refusal, Request, Stopping};
+
+/// How long an answer waits for what applications use.
+const USAGE_TIME: Duration = Duration::from_millis(500);
 
 impl Host {
     pub(super) async fn obey(&mut self, request: Request) {
@@ -44,13 +48,18 @@ impl Host {
     async fn report<T: 'static>(
         &mut self,
         reply: Answer<T>,
-        make: fn(report::Facts, &router::Snapshot) -> T,
+        make: fn(report::Facts, &router::Snapshot, &report::Usages) -> T,
     ) {
         let facts = report::Facts::collect(self);
         let (sender, snapshot) = tokio::sync::oneshot::channel();
         self.tell(Command::Snapshot { reply: sender }).await;
+        let usage = self.options.keeper.usage();
         tokio::task::spawn_local(async move {
-            let answer = snapshot.await.map(|snapshot| make(facts, &snapshot)).map_err(|_| Refusal::Stopping);
+            // The keeper may be busy with what takes its time: then the answer goes without.
+            let usage =
+                tokio::time::timeout(USAGE_TIME, usage).await.ok().and_then(Result::ok).unwrap_or_default();
+            let answer =
+                snapshot.await.map(|snapshot| make(facts, &snapshot, &usage)).map_err(|_| Refusal::Stopping);
             let _ = reply.send(answer);
         });
     }

@@ -7,11 +7,15 @@ use supervisor::{WorkerId, WorkerState as State};
 
 use super::app::{End, HostedApp};
 use super::{Host, machine};
+use crate::tenancy::Unmet;
 use serpentry::control::{
     AppMetrics, AppState, AppStatus, Concurrency, Cpu, Histogram, HostMetrics, HostState, HostStatus,
-    Latency, Limits, MetricsSnapshot, Mistake, Pressure, Queue, Requests, Status, Tenancy, WorkerMetrics,
-    WorkerState, WorkerStatus,
+    Latency, Limits, MetricsSnapshot, Mistake, Pressure, Queue, Requests, Status, Tenancy, Unenforced,
+    WorkerMetrics, WorkerState, WorkerStatus,
 };
+
+/// What applications use of the machine, by name.
+pub(super) type Usages = HashMap<String, jail::cgroup::Usage>;
 
 /// What this side knows at one moment.
 #[derive(Debug)]
@@ -121,6 +125,7 @@ impl AppFacts {
                 },
                 cpu: Cpu::default(),
                 pressure: Pressure::default(),
+                unenforced: app.spec.template.tenant.unmet().into_iter().map(unenforced).collect(),
                 memory_bytes: workers.iter().map(|worker| worker.memory).sum::<Option<u64>>(),
                 next_attempt_seconds: next_attempt.map(seconds),
                 last_error: mistake.map(|(_, failure)| Mistake::from(failure.clone())),
@@ -183,10 +188,14 @@ pub(super) fn count(workers: usize) -> u32 {
 }
 
 /// `GET /v1/status`.
-pub(super) fn status(facts: Facts, snapshot: &router::Snapshot) -> Status {
+pub(super) fn status(facts: Facts, snapshot: &router::Snapshot, usage: &Usages) -> Status {
     let apps = by_id(snapshot);
     let join = |facts: AppFacts| {
         let mut status = facts.status;
+        if let Some(usage) = usage.get(&status.name) {
+            status.cpu.throttled_ms = usage.cpu.as_ref().map(|cpu| cpu.throttled_us / 1000);
+            status.pressure = pressure(&usage.pressure);
+        }
         let Some(figures) = apps.get(&facts.id) else { return status };
         status.queue.depth = figures.queue as u64;
         status.requests =
@@ -204,6 +213,16 @@ pub(super) fn status(facts: Facts, snapshot: &router::Snapshot) -> Status {
     Status { host: facts.host, apps: facts.apps.into_iter().map(join).collect() }
 }
 
+fn pressure(found: &jail::cgroup::Pressures) -> Pressure {
+    let some =
+        |pressure: &Option<jail::cgroup::Pressure>| pressure.as_ref().map(|pressure| pressure.some.avg10);
+    Pressure { cpu: some(&found.cpu), io: some(&found.io), memory: some(&found.memory) }
+}
+
+fn unenforced(unmet: Unmet) -> Unenforced {
+    Unenforced { constraint: unmet.constraint, why: unmet.why, remedy: unmet.remedy }
+}
+
 fn by_id(snapshot: &router::Snapshot) -> HashMap<router::App, &router::AppSnapshot> {
     snapshot.apps.iter().map(|app| (app.app, app)).collect()
 }
@@ -216,7 +235,7 @@ fn worker_figures<'a>(
 }
 
 /// `GET /metrics`.
-pub(super) fn metrics(facts: Facts, snapshot: &router::Snapshot) -> MetricsSnapshot {
+pub(super) fn metrics(facts: Facts, snapshot: &router::Snapshot, _: &Usages) -> MetricsSnapshot {
     let apps = by_id(snapshot);
     let none = router::AppSnapshot::default();
     let join = |facts: AppFacts| app_metrics(&facts, apps.get(&facts.id).copied().unwrap_or(&none));

@@ -3,14 +3,13 @@
 //! Everything here may block; only the keeper's thread calls it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jail::cgroup::{self, Constraint, Group, Hierarchies, Outcome, Tree, Usage};
 use jail::machine::Roots;
 
+use super::data::Data;
 use super::ledger::{Ledger, Machine, Share};
 use super::wants::{Unmet, Wants};
 use crate::say;
@@ -77,6 +76,9 @@ struct Held {
     path: String,
     group: Option<Group>,
     disks: Vec<PathBuf>,
+    identity: Option<jail::Identity>,
+    /// Its data is in a volume, which is to be closed.
+    in_volume: bool,
 }
 
 pub(super) struct Estate {
@@ -84,6 +86,8 @@ pub(super) struct Estate {
     /// `None`: no control groups at all, and why.
     tree: Result<Tree, String>,
     ledger: Ledger,
+    /// `None`: this host has no state directory.
+    data: Option<Data>,
     held: BTreeMap<Token, Held>,
     last: u64,
     /// Applications whose missing limits were told: once is enough.
@@ -104,6 +108,7 @@ impl Estate {
         let (cores, memory) = settings.machine.clone();
         let estate = Estate {
             ledger: Ledger::new(Machine { cores, memory }),
+            data: settings.state.clone().map(Data::new),
             settings,
             tree,
             held: BTreeMap::new(),
@@ -126,7 +131,17 @@ impl Estate {
         let path = wants.group();
         let share = self.admit(wants)?;
         // From here on it must be given back, also when something below fails.
-        self.held.insert(token, Held { app: wants.app.clone(), path, group: None, disks: Vec::new() });
+        self.held.insert(
+            token,
+            Held {
+                app: wants.app.clone(),
+                path,
+                group: None,
+                disks: Vec::new(),
+                identity: None,
+                in_volume: false,
+            },
+        );
         let prepared = self.furnish(token, wants, share.as_ref());
         if prepared.is_err() {
             self.release(token);
@@ -148,7 +163,16 @@ impl Estate {
         let identity = self.identity(wants, &mut unmet)?;
         let mut environment = Vec::new();
         let mut disks = vec![wants.directory.clone()];
-        let data = self.data(wants, identity.as_ref())?;
+        let alone = self.held.iter().all(|(other, held)| *other == token || held.app != wants.app);
+        let data = match &mut self.data {
+            Some(data) => Some(data.open(wants, identity.as_ref(), alone, &mut unmet)?),
+            None => None,
+        };
+        if let Some(held) = self.held.get_mut(&token) {
+            held.identity.clone_from(&identity);
+            held.in_volume = data.as_ref().is_some_and(|data| data.in_volume);
+        }
+        let data = data.map(|data| data.path);
         if let Some(data) = &data {
             let shown = data.to_string_lossy().into_owned();
             environment.push(("SERPENTRY_DATA".to_owned(), shown.clone()));
@@ -215,47 +239,14 @@ impl Estate {
             return Ok(None);
         }
         // Its files belong to it: it is looked up there first, so that it keeps its number over restarts.
-        let owner = self
-            .data_directory(wants)
-            .and_then(|data| fs::symlink_metadata(data).ok())
-            .map(|data| data.uid());
+        let owner = self.data.as_ref().and_then(|data| data.owner(&wants.app));
         if let Some(uid) = owner.filter(|uid| jail::identity::DYNAMIC.contains(uid)) {
             return Ok(Some(jail::Identity { uid, gid: uid, groups: Vec::new() }));
         }
-        let taken = self.owners();
+        let taken = self.data.as_ref().map(Data::owners).unwrap_or_default();
         jail::identity::dynamic(&wants.app, |uid| taken.contains(&uid))
             .map(Some)
             .ok_or_else(|| "all users without a name are taken".to_owned())
-    }
-
-    /// Users that other applications' data belong to.
-    fn owners(&self) -> Vec<u32> {
-        let Some(state) = &self.settings.state else { return Vec::new() };
-        let entries = fs::read_dir(state.join("data")).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.metadata().ok()).map(|data| data.uid()).collect()
-    }
-
-    fn data_directory(&self, wants: &Wants) -> Option<PathBuf> {
-        Some(self.settings.state.as_ref()?.join("data").join(&wants.app))
-    }
-
-    /// The application's data directory, made if need be.
-    fn data(&self, wants: &Wants, identity: Option<&jail::Identity>) -> Result<Option<PathBuf>, String> {
-        let Some(data) = self.data_directory(wants) else { return Ok(None) };
-        let problem =
-            |error: std::io::Error| format!("cannot make its data directory {}: {error}", data.display());
-        if let Some(parent) = data.parent() {
-            fs::DirBuilder::new().recursive(true).mode(0o711).create(parent).map_err(problem)?;
-        }
-        match fs::DirBuilder::new().mode(0o700).create(&data) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(problem(error)),
-        }
-        if let Some(identity) = identity {
-            give(&data, identity).map_err(problem)?;
-        }
-        Ok(Some(data))
     }
 
     /// Other limits for a place.
@@ -269,6 +260,7 @@ impl Estate {
 
     pub(super) fn release(&mut self, token: Token) {
         let Some(held) = self.held.remove(&token) else { return };
+        self.close_data(&held);
         if self.held.values().any(|other| other.path == held.path) {
             return;
         }
@@ -278,6 +270,21 @@ impl Estate {
         if held.path.starts_with(ISOLATED) {
             self.ledger.release(&held.app);
             self.balance();
+        }
+    }
+
+    /// Its workers are gone. What they wrote as another user belongs to those that stay.
+    fn close_data(&mut self, held: &Held) {
+        let Some(data) = &mut self.data else { return };
+        let others = self.held.values().filter(|other| other.app == held.app);
+        if let Some(identity) = others.filter_map(|other| other.identity.as_ref()).next_back()
+            && held.identity.as_ref() != Some(identity)
+        {
+            data.disown(&held.app);
+            data.own(&held.app, identity);
+        }
+        if held.in_volume {
+            data.close(&held.app);
         }
     }
 
@@ -324,6 +331,9 @@ impl Estate {
             && let Err(error) = tree.remove()
         {
             say::warning(format_args!("control groups are left, the next start removes them: {error}"));
+        }
+        if let Some(data) = &mut self.data {
+            data.close_all();
         }
     }
 
@@ -407,13 +417,4 @@ fn without_groups(wants: &Wants, why: &str) -> Vec<Unmet> {
 fn end(group: &Group) -> Result<(), String> {
     group.kill(PATIENCE).map_err(|error| error.to_string())?;
     group.remove(PATIENCE).map_err(|error| error.to_string())
-}
-
-/// A directory that is ours to make: never through a link that an application put there.
-fn give(directory: &Path, identity: &jail::Identity) -> std::io::Result<()> {
-    use rustix::fs::{Mode, OFlags, fchown, open};
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let opened = open(directory, flags, Mode::empty())?;
-    let (uid, gid) = (rustix::fs::Uid::from_raw(identity.uid), rustix::fs::Gid::from_raw(identity.gid));
-    Ok(fchown(&opened, Some(uid), Some(gid))?)
 }

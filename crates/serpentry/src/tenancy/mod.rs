@@ -16,6 +16,7 @@
 //!
 //! Not here: how a limit is set (crate `jail`), and limits that the router keeps by itself.
 
+mod data;
 mod estate;
 mod keeper;
 mod ledger;
@@ -25,6 +26,5 @@ mod wants;
 
 pub(crate) use estate::{Pool, Settings};
 pub(crate) use keeper::{Grounds, Keeper};
-pub(crate) use room::Room;
 pub(crate) use tenant::{Place, Tenant};
-pub(crate) use wants::Wants;
+pub(crate) use wants::{Unmet, Wants};
