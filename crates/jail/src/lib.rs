@@ -19,6 +19,7 @@
 mod adopt;
 mod enter;
 mod inherited;
+pub mod network;
 mod plan;
 mod spawn;
 pub mod volume;
