@@ -268,6 +268,16 @@ pub fn sweep(instance: &str) -> Result<(), Error> {
     sweep_names(&Names::new(instance)?)
 }
 
+/// The tables of this program in the calling thread's namespace: one per host instance that has applications with `nat`.
+///
+/// # Errors
+/// When the kernel does not list them.
+pub fn tables() -> Result<Vec<String>, Error> {
+    let mut nftables = Nftables::open().map_err(refused("talk to nftables"))?;
+    let tables = nftables.tables().map_err(refused("list the tables of nftables"))?;
+    Ok(tables.into_iter().filter(|table| table.starts_with(TABLE)).collect())
+}
+
 fn sweep_names(names: &Names) -> Result<(), Error> {
     let mut socket = Socket::open(None).map_err(refused("talk to rtnetlink"))?;
     let links = link::links(&mut socket).map_err(refused("list the interfaces"))?;
