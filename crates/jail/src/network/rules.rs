@@ -67,43 +67,43 @@ impl Rules {
         chains
     }
 
-    fn from_app(&self) -> Match {
+    fn of_app(&self) -> Match {
         Match::FromNamed(self.tag.clone())
     }
 
-    fn to_app(&self) -> Match {
+    fn for_app(&self) -> Match {
         Match::ToNamed(self.tag.clone())
     }
 
     /// To the host's own addresses, all of them.
     fn input(&self) -> Vec<Rule> {
-        vec![rule(vec![self.from_app()], Verdict::Goto(REFUSE), "applications do not reach the host")]
+        vec![rule(vec![self.of_app()], Verdict::Goto(REFUSE), "applications do not reach the host")]
     }
 
     fn forward(&self) -> Vec<Rule> {
         let mut rules = vec![
-            rule(vec![self.from_app(), Match::Ipv6], Verdict::Drop, "applications have no IPv6"),
+            rule(vec![self.of_app(), Match::Ipv6], Verdict::Drop, "applications have no IPv6"),
             rule(
-                vec![self.from_app(), Match::Established],
+                vec![self.of_app(), Match::Established],
                 Verdict::Accept,
                 "of a connection that was allowed",
             ),
         ];
         for network in &self.denied {
-            let matches = vec![self.from_app(), Match::Destination(*network)];
+            let matches = vec![self.of_app(), Match::Destination(*network)];
             rules.push(rule(matches, Verdict::Goto(REFUSE), "a network that applications must not reach"));
         }
         for way in &self.ways_out {
-            let matches = vec![self.from_app(), Match::To(way.index)];
+            let matches = vec![self.of_app(), Match::To(way.index)];
             rules.push(rule(matches, Verdict::Accept, "applications reach the outside"));
         }
         rules.push(rule(
-            vec![self.from_app()],
+            vec![self.of_app()],
             Verdict::Goto(REFUSE),
             "and nothing else: not each other, not containers",
         ));
-        rules.push(rule(vec![self.to_app(), Match::Established], Verdict::Accept, "answers"));
-        rules.push(rule(vec![self.to_app()], Verdict::Drop, "nobody connects to applications"));
+        rules.push(rule(vec![self.for_app(), Match::Established], Verdict::Accept, "answers"));
+        rules.push(rule(vec![self.for_app()], Verdict::Drop, "nobody connects to applications"));
         for way in self.ways_out.iter().filter(|way| way.ours_only) {
             let comment = "forwarding is on here for applications only, it was off before";
             rules.push(rule(vec![Match::From(way.index)], Verdict::Drop, comment));
@@ -113,7 +113,7 @@ impl Rules {
 
     fn postrouting(&self) -> Vec<Rule> {
         let masquerade = |way: &WayOut| {
-            rule(vec![self.from_app(), Match::To(way.index)], Verdict::Masquerade, "under the host's address")
+            rule(vec![self.of_app(), Match::To(way.index)], Verdict::Masquerade, "under the host's address")
         };
         self.ways_out.iter().map(masquerade).collect()
     }
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn everything_from_an_application_is_decided() {
         let rules = Rules { tag: "serp123456-".to_owned(), ways_out: Vec::new(), denied: Vec::new() };
-        let last = rules.forward().into_iter().rfind(|rule| rule.matches[0] == rules.from_app()).unwrap();
+        let last = rules.forward().into_iter().rfind(|rule| rule.matches[0] == rules.of_app()).unwrap();
         assert_eq!((last.matches.len(), last.verdict), (1, Verdict::Goto(REFUSE)));
     }
 }

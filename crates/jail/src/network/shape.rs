@@ -24,7 +24,7 @@ const LEAST_BURST: u64 = 2 * 1600;
 const MOST_BURST: u64 = 4 << 20;
 
 /// How long a packet may wait before the next is dropped, which is what tells TCP to slow down.
-const QUEUE_MILLISECONDS: u64 = 100;
+const QUEUE_MILLISECONDS: u64 = 200;
 
 /// The bucket for a rate in bytes per second: burst and queue limit, in bytes.
 fn bucket(rate: u64) -> (u32, u32) {
