@@ -24,6 +24,7 @@ mod inherited;
 mod inject;
 mod landlock;
 pub mod machine;
+pub mod network;
 mod plan;
 mod room;
 mod seccomp;

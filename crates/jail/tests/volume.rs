@@ -1,6 +1,8 @@
 //! Volumes on this machine's own kernel: each test in a mount namespace of its own, which takes every mount with it, also
 //! when the test fails. Loop devices follow by autoclear.
 
+#![expect(clippy::unwrap_used, reason = "the whole binary is a test")]
+
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, symlink};
