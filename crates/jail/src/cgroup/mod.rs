@@ -44,6 +44,8 @@
 mod cpu;
 mod cpuset;
 mod device;
+#[cfg(test)]
+mod fake;
 mod file;
 mod freezer;
 mod group;
