@@ -159,11 +159,15 @@ fn hierarchy(mounts: &[Mount], membership: &Membership) -> Option<Hierarchy> {
     let seen = mounts.iter().filter(of_it).filter_map(|mount| Some((mount, own_group(mount, membership)?)));
     let (mount, base) = seen.min_by_key(|(mount, _)| mount.read_only())?;
     if version == Version::V2 {
-        let names = file::read(&base.join("cgroup.controllers")).unwrap_or_default();
-        let names: Vec<String> = names.split_whitespace().map(str::to_owned).collect();
-        controllers = wanted(&names);
+        controllers = available(&base);
     }
     Some(Hierarchy { version, controllers, mount: mount.point.clone(), obstacle: obstacle(&base), base })
+}
+
+/// Version 2: the controllers that a group has, and can give to those below it.
+pub(super) fn available(dir: &Path) -> Vec<Controller> {
+    let names = file::read(&dir.join("cgroup.controllers")).unwrap_or_default();
+    names.split_whitespace().filter_map(|name| Controller::named(name, Version::V2)).collect()
 }
 
 /// The directory of our group below a mount, if it is visible there.

@@ -24,7 +24,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 
 use super::cpuset::Pinned;
 use super::group::{Group, wait_removed};
-use super::hierarchy::{Controller, Hierarchies, Hierarchy, Version};
+use super::hierarchy::{Controller, Hierarchies, Hierarchy, Version, available};
 use super::limits::Refusal;
 use super::{cpuset, file, freezer};
 use crate::machine::Roots;
@@ -72,8 +72,8 @@ pub(super) struct Branch {
     pub(super) controllers: Vec<Controller>,
     pub(super) base: PathBuf,
     pub(super) dir: PathBuf,
-    /// Version 2: controllers that we switched on for the children of `base`.
-    enabled: Vec<Controller>,
+    /// Version 2: controllers that somebody else wants for the children of `base`.
+    kept: Vec<Controller>,
 }
 
 /// What a tree and its groups share.
@@ -136,9 +136,17 @@ impl Tree {
             }
         }
         clear(&branches)?;
-        for branch in &mut branches {
-            missing.extend(settle(branch)?);
-        }
+        branches.retain_mut(|branch| match settle(branch) {
+            Ok(without) => {
+                missing.extend(without);
+                true
+            }
+            Err(error) => {
+                missing.extend(lost(&branch.controllers, &unsettled(&error)));
+                let _ = wait_removed(&branch.dir, Instant::now());
+                false
+            }
+        });
         let known = |controller: &Controller| {
             missing.iter().any(|lost| lost.controller == *controller)
                 || branches.iter().any(|branch| {
@@ -214,7 +222,8 @@ impl Tree {
         for branch in &self.shared.branches {
             if branch.version == Version::V2 {
                 disable(&branch.dir, &branch.controllers);
-                disable(&branch.base, &branch.enabled);
+                let ours = branch.controllers.iter().copied().filter(|it| !branch.kept.contains(it));
+                disable(&branch.base, &ours.collect::<Vec<_>>());
             }
             let host = branch.dir.join(Self::HOST);
             for pid in file::processes(&host).unwrap_or_default() {
@@ -289,10 +298,14 @@ fn branch(
         if same {
             let branch = Branch {
                 version: hierarchy.version,
-                controllers: hierarchy.controllers.clone(),
+                controllers: match hierarchy.version {
+                    Version::V1 => hierarchy.controllers.clone(),
+                    // A host before us may have been in a group of its own here.
+                    Version::V2 => available(base),
+                },
                 base: base.to_path_buf(),
                 dir,
-                enabled: Vec::new(),
+                kept: Vec::new(),
             };
             return Ok(Ok((branch, lock)));
         }
@@ -338,7 +351,11 @@ fn settle(branch: &mut Branch) -> Result<Vec<Missing>, TreeError> {
             let _ = enter(&pid.to_string());
         }
     }
-    let before = enabled(&branch.base);
+    // Those of groups beside ours, and of the root, where no process is in the way. All others are our predecessor's.
+    let beside = file::children(&branch.base).iter().any(|dir| *dir != branch.dir);
+    if beside || !branch.base.join("cgroup.type").exists() {
+        branch.kept = enabled(&branch.base);
+    }
     let mut lost: Vec<(Controller, Refusal)> = Vec::new();
     for dir in [&branch.base, &branch.dir] {
         for (controller, error) in enable(dir, &branch.controllers) {
@@ -348,7 +365,6 @@ fn settle(branch: &mut Branch) -> Result<Vec<Missing>, TreeError> {
         }
     }
     branch.controllers.retain(|controller| lost.iter().all(|(known, _)| known != controller));
-    branch.enabled = branch.controllers.iter().copied().filter(|it| !before.contains(it)).collect();
     Ok(lost.into_iter().map(|(controller, refusal)| Missing { controller, refusal }).collect())
 }
 
@@ -414,6 +430,15 @@ pub(super) fn not_there(controller: Controller) -> Refusal {
             "delegate {v2:?} to the service (`Delegate=yes`), or mount version 1 of it: `mount -t cgroup -o {v1} cgroup /sys/fs/cgroup/{v1}`"
         ),
     }
+}
+
+/// Our directory is there, but we cannot use it.
+fn unsettled(error: &TreeError) -> Refusal {
+    let errno = match error {
+        TreeError::Io { error, .. } => error.raw_os_error(),
+        _ => None,
+    };
+    Refusal { why: error.to_string(), errno, remedy: file::NO_PERMISSION.to_owned() }
 }
 
 fn not_enabled(controller: Controller, dir: &Path, error: &io::Error) -> Refusal {
