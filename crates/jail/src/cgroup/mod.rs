@@ -41,6 +41,7 @@
 //!
 //! Calls that take a `patience` block for at most that long; a host's loop makes them on another thread.
 
+mod control;
 mod cpu;
 mod cpuset;
 mod device;

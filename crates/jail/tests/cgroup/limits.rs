@@ -73,7 +73,8 @@ fn assert_cores(group: &Group, allowed: f64) {
     let (throttled, periods) = (after.throttled - before.throttled, after.periods - before.periods);
     let had = throttled as f64 / periods as f64;
     println!("{allowed} cores allowed, {cores:.4} used, at the limit in {throttled} of {periods} periods");
-    assert!((allowed * 0.95 * had..=allowed * 1.05).contains(&cores), "{cores}");
+    // It is a ceiling. What is handed to a processor and not used there in time is lost: a few percent of small quotas.
+    assert!((allowed * 0.9 * had..=allowed * 1.05).contains(&cores), "{cores}");
     assert!(had > 0.5, "the machine is too busy to tell");
 }
 
