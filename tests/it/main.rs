@@ -11,6 +11,7 @@ mod check;
 mod command_line;
 mod context;
 mod control;
+mod doctor;
 mod embedded;
 mod http;
 mod init;

@@ -122,7 +122,7 @@ fn text(answer: &Answer<'_>, style: Style) -> String {
         survey.findings.iter().filter(|finding| finding.level != Level::Enforced).collect();
     if !open.is_empty() {
         text.push('\n');
-        open.iter().for_each(|finding| explain(&mut text, finding));
+        text.push_str(&explain(&open));
     }
     for app in &answer.apps {
         text.push_str(&one(app));
@@ -155,12 +155,34 @@ fn colour(level: Level) -> Option<&'static str> {
     }
 }
 
-/// What is in the way, and what would help.
-fn explain(text: &mut String, finding: &Finding) {
-    text.push_str(&wrap(&format!("{}: {}", finding.constraint, finding.why), ""));
-    if !finding.remedy.is_empty() {
-        text.push_str(&wrap(&finding.remedy, "  -> "));
+/// What is in the way, and below it what would help: said once for all that it would help.
+fn explain(open: &[&Finding]) -> String {
+    let mut text = String::new();
+    for (remedy, findings) in together(open, |finding| &finding.remedy) {
+        for (why, findings) in together(&findings, |finding| &finding.why) {
+            let names: Vec<&str> = findings.iter().map(|finding| finding.constraint.as_str()).collect();
+            text.push_str(&wrap(&format!("{}: {why}", names.join(", ")), ""));
+        }
+        if !remedy.is_empty() {
+            text.push_str(&wrap(remedy, "  -> "));
+        }
     }
+    text
+}
+
+/// Those with the same key beside each other, in the order of the first of each.
+fn together<'a>(
+    findings: &[&'a Finding],
+    key: impl Fn(&'a Finding) -> &'a str,
+) -> Vec<(&'a str, Vec<&'a Finding>)> {
+    let mut groups: Vec<(&str, Vec<&Finding>)> = Vec::new();
+    for finding in findings {
+        match groups.iter_mut().find(|(known, _)| *known == key(finding)) {
+            Some((_, group)) => group.push(finding),
+            None => groups.push((key(finding), vec![finding])),
+        }
+    }
+    groups
 }
 
 /// Lines of at most [`WIDTH`] characters; all but the first are indented.

@@ -127,3 +127,95 @@ fn weight(writer: &mut Writer<'_>, version: Version, weight: Option<u32>) -> Res
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cgroup::fake::{Fake, written};
+
+    fn applied(fake: &Fake, limits: &Limits) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        apply(&fake.place(), limits, &mut outcomes);
+        outcomes
+    }
+
+    #[test]
+    fn version_1_and_2_get_the_same_limits() {
+        let limits = Limits { cpu: Some(1.5), cpu_weight: Some(250), ..Limits::default() };
+        let v1 = Fake::new(
+            Version::V1,
+            &[
+                ("cpu.cfs_quota_us", "-1\n"),
+                ("cpu.cfs_period_us", "100000\n"),
+                ("cpu.cfs_burst_us", "0\n"),
+                ("cpu.shares", "1024\n"),
+            ],
+        );
+        let outcomes = applied(&v1, &limits);
+        assert_eq!(
+            written(&outcomes[0]),
+            ["cpu.cfs_period_us=20000", "cpu.cfs_quota_us=30000", "cpu.cfs_burst_us=30000"]
+        );
+        assert_eq!(written(&outcomes[1]), ["cpu.shares=2560"]);
+        let v2 = Fake::new(
+            Version::V2,
+            &[("cpu.max", "max 100000\n"), ("cpu.max.burst", "0\n"), ("cpu.weight", "100\n")],
+        );
+        let outcomes = applied(&v2, &limits);
+        assert_eq!(written(&outcomes[0]), ["cpu.max=30000 20000", "cpu.max.burst=30000"]);
+        assert_eq!(written(&outcomes[1]), ["cpu.weight=250"]);
+        // And without limits both are as they were, without a word.
+        for fake in [&v1, &v2] {
+            assert_eq!(applied(fake, &Limits::default()), []);
+        }
+        assert_eq!(
+            [v1.text("cpu.cfs_quota_us"), v1.text("cpu.cfs_burst_us"), v1.text("cpu.shares")],
+            ["-1", "0", "1024"]
+        );
+        assert_eq!(
+            [v2.text("cpu.max"), v2.text("cpu.max.burst"), v2.text("cpu.weight")],
+            ["max 100000", "0", "100"]
+        );
+    }
+
+    #[test]
+    fn a_kernel_without_burst_is_good_enough_and_says_so() {
+        let old = Fake::new(Version::V2, &[("cpu.max", "max 100000\n"), ("cpu.weight", "100\n")]);
+        let outcomes = applied(&old, &Limits { cpu: Some(0.25), ..Limits::default() });
+        assert_eq!(written(&outcomes[0]), ["cpu.max=5000 20000"]);
+        assert!(outcomes[0].caveat.as_ref().unwrap().contains("no burst"), "{outcomes:?}");
+    }
+
+    #[test]
+    fn without_the_file_it_is_refused() {
+        let none = Fake::new(Version::V2, &[]);
+        let outcomes = applied(&none, &Limits { cpu: Some(1.0), ..Limits::default() });
+        let refusal = outcomes[0].refusal.clone().unwrap();
+        assert!(refusal.why.contains("cpu.max"), "{refusal}");
+        assert_eq!(refusal.errno, Some(rustix::io::Errno::NOENT.raw_os_error()));
+    }
+
+    #[test]
+    fn periods_are_short_unless_a_slice_would_not_fit() {
+        let of = |cores| bandwidth(cores);
+        assert_eq!([of(1.0), of(0.25), of(8.0)], [(20_000, 20_000), (5_000, 20_000), (160_000, 20_000)]);
+        assert_eq!([of(0.1), of(0.05), of(0.02)], [(5_000, 50_000), (5_000, 100_000), (2_000, 100_000)]);
+        assert_eq!([of(0.0), of(-1.0), of(f64::NAN)], [(1_000, 100_000); 3]);
+    }
+
+    #[test]
+    fn shares_are_as_the_kernel_scales_weights() {
+        assert_eq!([1, 100, 300, 10_000, 0, u32::MAX].map(shares), [10, 1024, 3072, 102_400, 10, 102_400]);
+    }
+
+    proptest! {
+        #[test]
+        fn quota_over_period_is_what_was_asked_for(cores in 0.01_f64..1024.0) {
+            let (quota, period) = bandwidth(cores);
+            let got = quota as f64 / period as f64;
+            prop_assert!((got - cores).abs() <= cores * 0.001 + 0.00002, "{} instead of {}", got, cores);
+        }
+    }
+}

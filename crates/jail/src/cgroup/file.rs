@@ -147,3 +147,42 @@ pub(super) fn not_made(dir: &Path, error: &io::Error) -> Refusal {
         remedy: remedy.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn reads_lists_as_the_kernel_prints_them() {
+        assert_eq!(list("0-3,8\n"), [0, 1, 2, 3, 8]);
+        assert_eq!(list("5,1-2,2"), [1, 2, 5]);
+        for nothing in ["", "\n", "x", "3-1", "0-4294967295", "-"] {
+            assert_eq!(list(nothing), [0_u32; 0], "{nothing:?}");
+        }
+    }
+
+    #[test]
+    fn reads_numbers_after_their_keys() {
+        let text = "oom 1\noom_kill 7\noom_kill_disable 0\nmax max\nbad x\n";
+        assert_eq!(
+            [keyed(text, "oom_kill"), keyed(text, "max"), keyed(text, "bad")],
+            [Some(7), Some(u64::MAX), None]
+        );
+        assert_eq!(keyed(text, "oom_"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn lists_are_printed_as_they_are_read(cores in proptest::collection::btree_set(0_u32..5000, 0..40)) {
+            let cores: Vec<u32> = cores.into_iter().collect();
+            prop_assert_eq!(list(&print_list(&cores)), cores);
+        }
+
+        #[test]
+        fn nothing_makes_it_panic(text in "(?s).{0,100}|[0-9,\\-]{0,60}") {
+            let _ = (list(&text), keyed(&text, "max"), parse_number(&text));
+        }
+    }
+}

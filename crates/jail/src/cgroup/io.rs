@@ -196,3 +196,89 @@ fn bfq_now(writer: &Writer<'_>, name: &str) -> Option<u64> {
     let first = text.lines().next()?.trim();
     file::parse_number(first.strip_prefix("default ").unwrap_or(first))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::fake::{Fake, written};
+
+    const RATES: [&str; 4] = ["read_bps", "read_iops", "write_bps", "write_iops"];
+
+    fn applied(fake: &Fake, limits: &Limits) -> Vec<Outcome> {
+        let roots = Roots { proc: fake.path("proc"), sys: fake.path("sys") };
+        let mut outcomes = Vec::new();
+        apply(&fake.place(), limits, &roots, false, &mut outcomes);
+        outcomes
+    }
+
+    /// The files of a group and, in `sys`, a disk 9:5 called `disk` by which the directory's device is a partition.
+    fn machine(version: Version, files: &[(&str, &str)]) -> Fake {
+        use std::os::unix::fs::MetadataExt as _;
+        let fake = Fake::new(version, files);
+        let device = std::fs::metadata(fake.dir.path()).unwrap().dev();
+        let number = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+        std::fs::create_dir_all(fake.path("sys/devices/disk/part")).unwrap();
+        std::fs::write(fake.path("sys/devices/disk/dev"), "9:5\n").unwrap();
+        std::fs::write(fake.path("sys/devices/disk/part/partition"), "1\n").unwrap();
+        std::fs::create_dir_all(fake.path("sys/dev/block")).unwrap();
+        let link = fake.path("sys/dev/block").join(number);
+        std::os::unix::fs::symlink("../../devices/disk/part", link).unwrap();
+        fake
+    }
+
+    #[test]
+    fn version_1_throttles_whole_disks_and_lets_go_of_others() {
+        let names = RATES.map(|rate| format!("blkio.throttle.{rate}_device"));
+        let mut files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+        files[1].1 = "7:0 50\n";
+        let fake = machine(Version::V1, &files);
+        let limits = Limits {
+            disk_read: Some(Rate::Bytes(4096)),
+            disk_write: Some(Rate::Operations(0)),
+            disks: vec![fake.dir.path().to_path_buf()],
+            ..Limits::default()
+        };
+        let outcomes = applied(&fake, &limits);
+        assert_eq!(written(&outcomes[0]), ["blkio.throttle.read_bps_device=9:5 4096"]);
+        // Zero would be no limit at all.
+        assert_eq!(written(&outcomes[1]), ["blkio.throttle.write_iops_device=9:5 1"]);
+        assert_eq!(outcomes[1].caveat.as_deref(), Some(BUFFERED_V1));
+        assert_eq!(fake.text("blkio.throttle.read_iops_device"), "7:0 0");
+        assert_eq!(applied(&fake, &Limits::default()), []);
+        assert_eq!(fake.text("blkio.throttle.read_bps_device"), "9:5 0");
+    }
+
+    #[test]
+    fn version_2_has_it_all_in_one_file() {
+        let fake = machine(Version::V2, &[("io.max", "7:0 rbps=1 wbps=max riops=max wiops=max\n")]);
+        let limits = Limits {
+            disk_read: Some(Rate::Operations(100)),
+            disks: vec![fake.dir.path().to_path_buf()],
+            ..Limits::default()
+        };
+        let outcomes = applied(&fake, &limits);
+        assert_eq!(written(&outcomes[0]), ["io.max=9:5 rbps=max riops=100"]);
+    }
+
+    #[test]
+    fn a_place_without_a_disk_is_refused() {
+        let fake = Fake::new(Version::V2, &[("io.max", "")]);
+        let limits = |disks: &[&str]| Limits {
+            disk_write: Some(Rate::Bytes(1)),
+            disks: disks.iter().map(Into::into).collect(),
+            ..Limits::default()
+        };
+        for disks in [&[][..], &["/proc"], &["/does/not/exist"]] {
+            let outcomes = applied(&fake, &limits(disks));
+            assert!(outcomes[0].refusal.is_some(), "{disks:?}");
+        }
+    }
+
+    #[test]
+    fn weights_of_bfq_end_at_1000() {
+        assert_eq!(
+            [0, 1, 100, 101, 5_050, 10_000, 20_000].map(bfq_weight),
+            [1, 1, 100, 100, 550, 1000, 1000]
+        );
+    }
+}

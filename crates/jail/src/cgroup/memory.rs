@@ -147,3 +147,79 @@ fn swap_is_on() -> bool {
     // One line of titles, then one for each area.
     file::read("/proc/swaps".as_ref()).is_ok_and(|text| text.lines().count() > 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::fake::{Fake, written};
+
+    fn applied(fake: &Fake, limits: &Limits) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        apply(&fake.place(), limits, fake.dir.path(), &mut outcomes);
+        outcomes
+    }
+
+    fn limit(bytes: u64) -> Limits {
+        Limits { memory: Some(bytes), ..Limits::default() }
+    }
+
+    #[test]
+    fn the_limit_with_swap_is_never_below_the_one_without() {
+        let names = [("memory.limit_in_bytes", "1000\n"), ("memory.memsw.limit_in_bytes", "1000\n")];
+        let fake = Fake::new(Version::V1, &names);
+        let grown = written(&applied(&fake, &limit(2000))[0]);
+        assert_eq!(grown, ["memory.memsw.limit_in_bytes=2000", "memory.limit_in_bytes=2000"]);
+        let shrunk = written(&applied(&fake, &limit(500))[0]);
+        assert_eq!(shrunk, ["memory.limit_in_bytes=500", "memory.memsw.limit_in_bytes=500"]);
+        assert_eq!(applied(&fake, &Limits::default()), []);
+        assert_eq!(fake.text("memory.memsw.limit_in_bytes"), "-1");
+    }
+
+    #[test]
+    fn version_1_without_swap_accounting_is_fine_without_swap() {
+        let fake = Fake::new(Version::V1, &[("memory.limit_in_bytes", "9223372036854771712\n")]);
+        let outcomes = applied(&fake, &limit(4096));
+        assert_eq!(written(&outcomes[0]), ["memory.limit_in_bytes=4096"]);
+        assert_eq!(outcomes[0].caveat.is_some(), swap_is_on());
+    }
+
+    #[test]
+    fn version_2_kills_one_process_and_has_no_way_out() {
+        let files = [("memory.max", "max\n"), ("memory.swap.max", "max\n"), ("memory.oom.group", "1\n")];
+        let fake = Fake::new(Version::V2, &files);
+        let outcomes = applied(&fake, &limit(4096));
+        assert_eq!(written(&outcomes[0]), ["memory.swap.max=0", "memory.max=4096"]);
+        assert_eq!(fake.text("memory.oom.group"), "0");
+        assert_eq!(applied(&fake, &Limits::default()), []);
+        assert_eq!([fake.text("memory.max"), fake.text("memory.swap.max")], ["max", "max"]);
+    }
+
+    #[test]
+    fn a_guarantee_is_added_up_above() {
+        let names = ["", "isolated/", "isolated/a/", "isolated/b/", "shared/"]
+            .map(|dir| format!("tree/{dir}memory.min"));
+        let mut files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "0\n")).collect();
+        files.push(("memory.min", "1500\n"));
+        let fake = Fake::new(Version::V2, &files);
+        let tree = fake.path("tree");
+        let set = |app: &str, bytes: Option<u64>| {
+            let place = Ok(Place { version: Version::V2, dir: tree.join("isolated").join(app) });
+            let mut outcomes = Vec::new();
+            apply(&place, &Limits { memory_guarantee: bytes, ..Limits::default() }, &tree, &mut outcomes);
+            outcomes
+        };
+        assert_eq!(set("a", Some(1000))[0].caveat, None);
+        let caveat = set("b", Some(2000))[0].caveat.clone().unwrap();
+        assert!(caveat.contains("need 3000"), "{caveat}");
+        assert_eq!([fake.text("tree/isolated/memory.min"), fake.text("tree/memory.min")], ["3000", "3000"]);
+        assert_eq!(set("a", None), []);
+        assert_eq!([fake.text("tree/isolated/memory.min"), fake.text("tree/memory.min")], ["2000", "2000"]);
+        assert_eq!(fake.text("memory.min"), "1500", "not ours");
+        assert!(
+            applied(&Fake::new(Version::V1, &[]), &Limits { memory_guarantee: Some(1), ..Limits::default() })
+                [0]
+            .refusal
+            .is_some()
+        );
+    }
+}

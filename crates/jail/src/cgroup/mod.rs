@@ -41,9 +41,12 @@
 //!
 //! Calls that take a `patience` block for at most that long; a host's loop makes them on another thread.
 
+mod control;
 mod cpu;
 mod cpuset;
 mod device;
+#[cfg(test)]
+mod fake;
 mod file;
 mod freezer;
 mod group;

@@ -51,3 +51,34 @@ pub fn parse(text: &str) -> Option<Pressure> {
     // Before Linux 5.13 there is no `full` for processors.
     Some(Pressure { some: stall("some")?, full: stall("full").unwrap_or_default() })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn reads_what_the_kernel_prints() {
+        let text = "some avg10=1.50 avg60=0.05 avg300=0.01 total=123456\nfull avg10=0.25 avg60=0.00 avg300=0.00 total=99\n";
+        let expected = Pressure {
+            some: Stall { avg10: 1.5, total_us: 123_456 },
+            full: Stall { avg10: 0.25, total_us: 99 },
+        };
+        assert_eq!(parse(text), Some(expected));
+        let some = text.lines().next().unwrap();
+        assert_eq!(parse(some), Some(Pressure { full: Stall::default(), ..expected }));
+        for bad in
+            ["", "full avg10=0.25 total=99", "some avg10=x total=1", "some", "somewhat avg10=1.0 total=1"]
+        {
+            assert_eq!(parse(bad), None, "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(text in "(some |full |avg10=|total=|[0-9.]{1,4}|\n| ){0,30}") {
+            let _ = parse(&text);
+        }
+    }
+}

@@ -10,6 +10,8 @@
 //!        billing
 //! ```
 //!
+//! With version 2, and other processes in the base, the nearest group above takes its place that has none.
+//!
 //! What a killed host left behind under the same name is killed and removed when the next one starts. A living one is
 //! recognised by its lock, which the kernel drops when a process ends, however it ends.
 
@@ -22,9 +24,10 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 
+use super::control::{core, disable, enable, enabled, is_namespace_root, is_root, not_enabled, place};
 use super::cpuset::Pinned;
 use super::group::{Group, wait_removed};
-use super::hierarchy::{Controller, Hierarchies, Hierarchy, Version};
+use super::hierarchy::{Controller, Hierarchies, Hierarchy, Version, available};
 use super::limits::Refusal;
 use super::{cpuset, file, freezer};
 use crate::machine::Roots;
@@ -70,10 +73,12 @@ pub(super) struct Branch {
     pub(super) version: Version,
     /// Those that groups in this branch have.
     pub(super) controllers: Vec<Controller>,
-    pub(super) base: PathBuf,
+    base: PathBuf,
+    /// Where this process was before.
+    origin: PathBuf,
     pub(super) dir: PathBuf,
-    /// Version 2: controllers that we switched on for the children of `base`.
-    enabled: Vec<Controller>,
+    /// Version 2: controllers that somebody else wants for the children of `base`.
+    kept: Vec<Controller>,
 }
 
 /// What a tree and its groups share.
@@ -126,7 +131,7 @@ impl Tree {
         let mut missing = Vec::new();
         let (mut branches, mut locks) = (Vec::new(), Vec::new());
         for hierarchy in &hierarchies.list {
-            let base = outside(&hierarchy.base, &own);
+            let base = place(hierarchy, outside(&hierarchy.base, &own));
             match branch(hierarchy, &base, &own)? {
                 Ok((branch, lock)) => {
                     branches.push(branch);
@@ -136,9 +141,17 @@ impl Tree {
             }
         }
         clear(&branches)?;
-        for branch in &mut branches {
-            missing.extend(settle(branch)?);
-        }
+        branches.retain_mut(|branch| match settle(branch) {
+            Ok(without) => {
+                missing.extend(without);
+                true
+            }
+            Err(error) => {
+                missing.extend(lost(&branch.controllers, &unsettled(&error)));
+                let _ = wait_removed(&branch.dir, Instant::now());
+                false
+            }
+        });
         let known = |controller: &Controller| {
             missing.iter().any(|lost| lost.controller == *controller)
                 || branches.iter().any(|branch| {
@@ -214,13 +227,14 @@ impl Tree {
         for branch in &self.shared.branches {
             if branch.version == Version::V2 {
                 disable(&branch.dir, &branch.controllers);
-                disable(&branch.base, &branch.enabled);
+                let ours = branch.controllers.iter().copied().filter(|it| !branch.kept.contains(it));
+                disable(&branch.base, &ours.collect::<Vec<_>>());
             }
             let host = branch.dir.join(Self::HOST);
             for pid in file::processes(&host).unwrap_or_default() {
-                match file::write(&branch.base.join("cgroup.procs"), &pid.to_string()) {
+                match file::write(&branch.origin.join("cgroup.procs"), &pid.to_string()) {
                     Err(error) if error.raw_os_error() != Some(ESRCH) => {
-                        return Err(TreeError::io("move the host back to", &branch.base)(error));
+                        return Err(TreeError::io("move the host back to", &branch.origin)(error));
                     }
                     _ => {}
                 }
@@ -232,10 +246,6 @@ impl Tree {
 }
 
 const ESRCH: i32 = rustix::io::Errno::SRCH.raw_os_error();
-
-fn core(controller: Controller) -> bool {
-    matches!(controller, Controller::Cpuacct | Controller::Freezer)
-}
 
 /// What may be part of a path: what configuration allows as names, and nothing that climbs.
 fn valid(name: &str) -> bool {
@@ -289,10 +299,15 @@ fn branch(
         if same {
             let branch = Branch {
                 version: hierarchy.version,
-                controllers: hierarchy.controllers.clone(),
+                controllers: match hierarchy.version {
+                    Version::V1 => hierarchy.controllers.clone(),
+                    // A host before us may have been in a group of its own here.
+                    Version::V2 => available(base),
+                },
                 base: base.to_path_buf(),
+                origin: if hierarchy.base.starts_with(&dir) { base } else { &hierarchy.base }.to_path_buf(),
                 dir,
-                enabled: Vec::new(),
+                kept: Vec::new(),
             };
             return Ok(Ok((branch, lock)));
         }
@@ -332,13 +347,16 @@ fn settle(branch: &mut Branch) -> Result<Vec<Missing>, TreeError> {
     }
     // In a container that is a namespace of its own, all else that runs there comes along: controllers can only be given
     // to groups whose parent has no processes. Elsewhere other processes are not ours to move.
-    let namespace_root = own_path_is_root(branch) && branch.base.join("cgroup.type").exists();
-    if namespace_root {
+    if is_namespace_root(&branch.base) {
         for pid in file::processes(&branch.base).unwrap_or_default() {
             let _ = enter(&pid.to_string());
         }
     }
-    let before = enabled(&branch.base);
+    // Those of groups beside ours, and of the root, where no process is in the way. All others are our predecessor's.
+    let beside = file::children(&branch.base).iter().any(|dir| *dir != branch.dir);
+    if beside || is_root(&branch.base) {
+        branch.kept = enabled(&branch.base);
+    }
     let mut lost: Vec<(Controller, Refusal)> = Vec::new();
     for dir in [&branch.base, &branch.dir] {
         for (controller, error) in enable(dir, &branch.controllers) {
@@ -348,41 +366,7 @@ fn settle(branch: &mut Branch) -> Result<Vec<Missing>, TreeError> {
         }
     }
     branch.controllers.retain(|controller| lost.iter().all(|(known, _)| known != controller));
-    branch.enabled = branch.controllers.iter().copied().filter(|it| !before.contains(it)).collect();
     Ok(lost.into_iter().map(|(controller, refusal)| Missing { controller, refusal }).collect())
-}
-
-fn own_path_is_root(branch: &Branch) -> bool {
-    // The mount point of the hierarchy is what `/` is called.
-    !branch.base.parent().is_some_and(|parent| parent.join("cgroup.procs").exists())
-}
-
-/// Version 2: the controllers that children of `dir` have.
-fn enabled(dir: &Path) -> Vec<Controller> {
-    let text = file::read(&dir.join("cgroup.subtree_control")).unwrap_or_default();
-    let names: Vec<&str> = text.split_whitespace().collect();
-    Controller::ALL.into_iter().filter(|it| !core(*it) && names.contains(&it.name(Version::V2))).collect()
-}
-
-/// Give the children of `dir` these controllers, each by itself, so that one that fails does not cost the others.
-fn enable(dir: &Path, controllers: &[Controller]) -> Vec<(Controller, io::Error)> {
-    let there = enabled(dir);
-    let wanted = controllers.iter().filter(|controller| !there.contains(controller));
-    let control = dir.join("cgroup.subtree_control");
-    wanted
-        .filter_map(|controller| {
-            let result = file::write(&control, &format!("+{}", controller.name(Version::V2)));
-            result.err().map(|error| (*controller, error))
-        })
-        .collect()
-}
-
-/// Take them away again. Somebody else's groups may need them by now: then they stay.
-fn disable(dir: &Path, controllers: &[Controller]) {
-    for controller in controllers {
-        let _ =
-            file::write(&dir.join("cgroup.subtree_control"), &format!("-{}", controller.name(Version::V2)));
-    }
 }
 
 fn make(dir: &Path, branch: &Branch) -> Result<(), TreeError> {
@@ -411,27 +395,16 @@ pub(super) fn not_there(controller: Controller) -> Refusal {
         why: format!("no mounted cgroup hierarchy gives our group the controller {v2:?}"),
         errno: None,
         remedy: format!(
-            "delegate {v2:?} to the service (`Delegate=yes`), or mount version 1 of it: `mount -t cgroup -o {v1} cgroup /sys/fs/cgroup/{v1}`"
+            "delegate it (`Delegate=yes` in the service); without systemd: `echo +{v2} > cgroup.subtree_control` in the groups above, or for version 1 `mount -t cgroup -o {v1} cgroup /sys/fs/cgroup/{v1}`"
         ),
     }
 }
 
-fn not_enabled(controller: Controller, dir: &Path, error: &io::Error) -> Refusal {
-    let busy = error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error());
-    let name = controller.name(Version::V2);
-    let others = file::processes(dir).unwrap_or_default();
-    let (why, remedy) = if busy && !others.is_empty() {
-        let others: Vec<String> = others.iter().take(5).map(u32::to_string).collect();
-        (
-            format!(
-                "{name:?} cannot be given to groups below {}: other processes are in it (pid {})",
-                dir.display(),
-                others.join(", ")
-            ),
-            "start the host in a group of its own: as a service, or with `systemd-run --scope -p Delegate=yes`",
-        )
-    } else {
-        (format!("{name:?} cannot be given to groups below {}: {error}", dir.display()), file::NO_PERMISSION)
+/// Our directory is there, but we cannot use it.
+fn unsettled(error: &TreeError) -> Refusal {
+    let errno = match error {
+        TreeError::Io { error, .. } => error.raw_os_error(),
+        _ => None,
     };
-    Refusal { why, errno: error.raw_os_error(), remedy: remedy.to_owned() }
+    Refusal { why: error.to_string(), errno, remedy: file::NO_PERMISSION.to_owned() }
 }

@@ -156,3 +156,76 @@ pub(super) fn io_v2(text: &str) -> IoUsage {
     }
     usage
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cgroup::fake::Fake;
+
+    #[test]
+    fn both_versions_tell_of_memory() {
+        let v1 = Fake::new(
+            Version::V1,
+            &[
+                ("memory.usage_in_bytes", "100\n"),
+                ("memory.max_usage_in_bytes", "200\n"),
+                ("memory.limit_in_bytes", "300\n"),
+                ("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 4\n"),
+                ("memory.failcnt", "5\n"),
+            ],
+        );
+        let v2 = Fake::new(
+            Version::V2,
+            &[
+                ("memory.current", "100\n"),
+                ("memory.peak", "200\n"),
+                ("memory.max", "300\n"),
+                ("memory.events", "low 0\nhigh 0\nmax 5\noom 4\noom_kill 4\noom_group_kill 0\n"),
+            ],
+        );
+        let expected =
+            MemoryUsage { current: 100, peak: Some(200), limit: Some(300), oom_kills: 4, limit_hits: 5 };
+        for fake in [v1, v2] {
+            assert_eq!(memory(&fake.place().unwrap()), Some(expected.clone()));
+        }
+        // No limit is a huge number in version 1, and a word in version 2.
+        let none = [("memory.usage_in_bytes", "1\n"), ("memory.limit_in_bytes", "9223372036854771712\n")];
+        assert_eq!(memory(&Fake::new(Version::V1, &none).place().unwrap()).unwrap().limit, None);
+        let none = [("memory.current", "1\n"), ("memory.max", "max\n")];
+        assert_eq!(memory(&Fake::new(Version::V2, &none).place().unwrap()).unwrap().limit, None);
+        assert_eq!(memory(&Fake::new(Version::V2, &[]).place().unwrap()), None);
+    }
+
+    #[test]
+    fn processor_time_comes_from_where_it_is() {
+        let stat = "nr_periods 10\nnr_throttled 3\nthrottled_time 5000000\n";
+        let cpu_v1 = Fake::new(Version::V1, &[("cpu.stat", stat)]);
+        let acct = Fake::new(Version::V1, &[("cpuacct.usage", "7000000\n")]);
+        let expected = CpuUsage { usage_us: 7_000, periods: 10, throttled: 3, throttled_us: 5_000 };
+        assert_eq!(cpu(cpu_v1.place().ok(), acct.place().ok(), None), Some(expected.clone()));
+        let stat = "usage_usec 7000\nuser_usec 1\nnr_periods 10\nnr_throttled 3\nthrottled_usec 5000\n";
+        let v2 = Fake::new(Version::V2, &[("cpu.stat", stat)]);
+        assert_eq!(cpu(v2.place().ok(), None, Some(v2.dir.path())), Some(expected.clone()));
+        // Beside version 1, a group of version 2 has the time and nothing else.
+        let leaf = Fake::new(Version::V2, &[("cpu.stat", "usage_usec 7000\n")]);
+        assert_eq!(cpu(cpu_v1.place().ok(), None, Some(leaf.dir.path())), Some(expected));
+        assert_eq!(cpu(None, None, None), None);
+    }
+
+    #[test]
+    fn disks_are_added_up() {
+        let v1 = "254:0 Read 10\n254:0 Write 20\n254:0 Sync 30\n254:0 Total 30\n7:0 Read 1\nTotal 31\n";
+        assert_eq!(io_v1(v1), IoUsage { read: 11, written: 20 });
+        let v2 = "254:0 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=0 dios=0\n7:0 rbytes=1 wbytes=0\n";
+        assert_eq!(io_v2(v2), IoUsage { read: 11, written: 20 });
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(text in "([0-9]{1,20}|:| |Read|Write|rbytes=|wbytes=|\n){0,30}") {
+            let _ = (io_v1(&text), io_v2(&text));
+        }
+    }
+}

@@ -99,7 +99,7 @@ fn try_all(tree: &Tree, hierarchies: &Hierarchies, volume: &Path) -> Vec<Finding
         weight.level = Level::Partly;
     }
     findings.push(oom_proof(&group));
-    findings.push(pressure(&group, &hierarchies.roots));
+    findings.push(pressure(&group, hierarchies));
     findings.push(kill(&group));
     findings
 }
@@ -152,7 +152,7 @@ fn oom_proof(group: &Group) -> Finding {
 }
 
 /// Whether a neighbour's part in a slowdown can be measured.
-fn pressure(group: &Group, roots: &Roots) -> Finding {
+fn pressure(group: &Group, hierarchies: &Hierarchies) -> Finding {
     const NAME: &str = "pressure";
     let pressure = group.usage().pressure;
     if pressure.cpu.is_some() && pressure.memory.is_some() && pressure.io.is_some() {
@@ -161,14 +161,26 @@ fn pressure(group: &Group, roots: &Roots) -> Finding {
             "cgroup v2: cpu.pressure, memory.pressure, io.pressure of each group",
         );
     }
-    let whole = roots.proc.join("pressure/cpu");
-    if std::fs::read_to_string(&whole).is_ok() {
-        return Finding::enforced(NAME, "/proc/pressure").partly(
-            "only of the whole machine, not of each application",
-            "mount version 2 beside version 1: `mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified`",
+    if std::fs::read_to_string(hierarchies.roots.proc.join("pressure/cpu")).is_err() {
+        return Finding::impossible(
+            NAME,
+            "the kernel keeps no pressure figures",
+            "boot with psi=1 (CONFIG_PSI)",
         );
     }
-    Finding::impossible(NAME, "the kernel keeps no pressure figures", "boot with psi=1 (CONFIG_PSI)")
+    let whole = Finding::enforced(NAME, "/proc/pressure");
+    match hierarchies.unified().map(|unified| unified.obstacle.as_ref()) {
+        Some(Some(obstacle)) => {
+            whole.partly(format!("only of the whole machine: {obstacle}"), &obstacle.remedy)
+        }
+        Some(None) => {
+            whole.partly("only of the whole machine: groups do not have the figures", "boot with psi=1")
+        }
+        None => whole.partly(
+            "only of the whole machine, not of each application",
+            "mount version 2 beside version 1: `mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified`",
+        ),
+    }
 }
 
 /// Whether an application can be ended with all that it started.
@@ -183,7 +195,7 @@ fn kill(group: &Group) -> Finding {
         Finding::impossible(
             NAME,
             "without groups only the worker's own process group can be killed",
-            "see processes: a group of any controller would do",
+            "see processes",
         )
     } else {
         Finding::enforced(NAME, "SIGKILL each, until none is left").partly(

@@ -93,7 +93,8 @@ fn membership(line: &str) -> Option<Membership> {
 /// (the namespace's own root is below what is mounted).
 #[must_use]
 pub fn below(root: &Path, path: &Path) -> Option<PathBuf> {
-    let plain = |path: &Path| !path.components().any(|part| part == Component::ParentDir);
+    let plain =
+        |path: &Path| path.is_absolute() && !path.components().any(|part| part == Component::ParentDir);
     if !plain(root) || !plain(path) {
         return None;
     }
@@ -146,4 +147,95 @@ pub fn escape(path: &Path) -> OsString {
         }
     }
     OsString::from_vec(escaped)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn reads_mountinfo_of_a_hybrid_machine() {
+        let text = "31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n\
+                    35 31 0:32 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid shared:15 - cgroup cgroup rw,cpu,cpuacct\n\
+                    41 31 0:38 / /sys/fs/cgroup/unified ro,relatime shared:1 master:2 - cgroup2 cgroup2 rw,nsdelegate\n\
+                    50 27 254:17 /a\\040b /mnt/with\\134back\\011tab rw - ext4 /dev/vda1 rw\n\
+                    nonsense\n\
+                    1 2 3 / /no/device rw - x y z\n";
+        let mounts = mounts(text);
+        assert_eq!(mounts.len(), 4);
+        assert_eq!(mounts[1].filesystem_options, ["rw", "cpu", "cpuacct"]);
+        assert_eq!((mounts[2].kind.as_str(), mounts[2].read_only()), ("cgroup2", true));
+        assert!(!mounts[1].read_only());
+        assert_eq!(mounts[3].device, (254, 17));
+        assert_eq!(mounts[3].root, Path::new("/a b"));
+        assert_eq!(mounts[3].point, Path::new("/mnt/with\\back\ttab"));
+    }
+
+    #[test]
+    fn reads_memberships() {
+        let all = memberships(
+            "4:cpu,cpuacct:/a:b\n1:name=systemd:/init.scope\n0::/user.slice/x\n9:pids:/gone (deleted)\n7:x\n",
+        );
+        assert_eq!(all.len(), 3);
+        assert_eq!((all[0].hierarchy, all[0].path.as_path()), (4, Path::new("/a:b")));
+        assert_eq!(all[0].controllers, ["cpu", "cpuacct"]);
+        assert_eq!(all[1].controllers, ["name=systemd"]);
+        assert_eq!((all[2].hierarchy, all[2].controllers.len()), (0, 0));
+    }
+
+    #[test]
+    fn finds_where_a_group_is_below_its_mount() {
+        let cases = [
+            ("/", "/", Some("")),
+            ("/", "/system.slice/x.service", Some("system.slice/x.service")),
+            // A container without a namespace: both are those of outside.
+            ("/docker/abc", "/docker/abc", Some("")),
+            ("/docker/abc", "/docker/abc/inner", Some("inner")),
+            ("/docker/abc", "/docker/abcd", None),
+            ("/docker/abc", "/", None),
+            // A namespace below what is mounted.
+            ("/..", "/", None),
+            ("/", "/../other", None),
+        ];
+        for (root, path, expected) in cases {
+            assert_eq!(
+                below(root.as_ref(), path.as_ref()).as_deref(),
+                expected.map(Path::new),
+                "{root} {path}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(text in "(?s).{0,200}") {
+            let _ = (mounts(&text), memberships(&text));
+        }
+
+        #[test]
+        fn almost_mountinfo_makes_nothing_panic(text in "([0-9:]{0,5} |/[a\\\\0-9]{0,6} |- |rw,? |cgroup2? |\n){0,40}") {
+            for mount in mounts(&text) {
+                prop_assert!(mount.point.is_absolute() && mount.root.is_absolute());
+            }
+        }
+
+        #[test]
+        fn escaped_names_are_read_as_they_were(name in "/[ -~\t\nü\\\\]{0,30}") {
+            let path = Path::new(&name);
+            let line = format!("1 2 3:4 / {} rw - x y z", escape(path).to_string_lossy());
+            let read = mounts(&line);
+            prop_assert_eq!(read.len(), 1);
+            prop_assert_eq!(&read[0].point, path);
+        }
+
+        #[test]
+        fn a_group_is_never_outside_its_mount(root in "(/[a.]{1,3}){0,3}/?", path in "(/[a.]{1,3}){0,4}") {
+            if let Some(found) = below(root.as_ref(), path.as_ref()) {
+                prop_assert!(found.is_relative());
+                prop_assert!(found.components().all(|part| matches!(part, Component::Normal(_))), "{:?}", found);
+            }
+        }
+    }
 }

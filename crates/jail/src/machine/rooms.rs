@@ -15,7 +15,7 @@ const NAMESPACES: &str = "run as root outside a container, or allow it there (Do
 pub(super) fn survey(roots: &Roots) -> Vec<Finding> {
     let mut findings = vec![open_files(), disk_space()];
     findings.push(Finding::enforced("egress_host", "nothing to keep: it connects wherever the host can"));
-    let spaces = spaces(roots);
+    let spaces = spaces();
     findings.extend(egress(&spaces));
     findings.extend(spaces);
     findings.extend([user_ids(roots), dropping(), seccomp(roots), landlock()]);
@@ -69,7 +69,7 @@ fn disk_space() -> Finding {
 const VOLUME: &str = "ext4 in a preallocated file on a loop device";
 
 /// One finding for each kind of namespace: entered by a thread that then ends, and the namespace with it.
-fn spaces(roots: &Roots) -> Vec<Finding> {
+fn spaces() -> Vec<Finding> {
     [
         ("pid_namespace", UnshareFlags::NEWPID, "sees and signals only its own processes"),
         ("mount_namespace", UnshareFlags::NEWNS, "own /tmp and volume, the rest read-only (pivot_root)"),
@@ -79,11 +79,7 @@ fn spaces(roots: &Roots) -> Vec<Finding> {
     ]
     .map(|(name, flag, what)| match enter(flag) {
         Ok(()) => Finding::enforced(name, what),
-        Err(error) => match user_namespaces(roots) {
-            Ok(()) => Finding::enforced(name, format!("{what}, inside a user namespace"))
-                .partly(format!("not as this user by itself: {error}"), NAMESPACES),
-            Err(why) => Finding::impossible(name, format!("unshare: {error}; and {why}"), NAMESPACES),
-        },
+        Err(error) => Finding::impossible(name, format!("namespaces cannot be made: {error}"), NAMESPACES),
     })
     .into()
 }
@@ -97,33 +93,6 @@ fn enter(flag: UnshareFlags) -> io::Result<()> {
     };
     let thread = std::thread::Builder::new().name("probe".to_owned()).spawn(attempt)?;
     thread.join().map_err(|_| io::Error::other("the probing thread panicked"))?.map_err(Into::into)
-}
-
-/// Whether an unprivileged process may have a user namespace, as far as the kernel's settings say: trying needs a process with
-/// one thread.
-fn user_namespaces(roots: &Roots) -> Result<(), &'static str> {
-    let number = |name: &str| {
-        let text = fs::read_to_string(roots.proc.join("sys").join(name)).ok()?;
-        text.trim().parse::<u64>().ok()
-    };
-    match () {
-        () if !roots.proc.join("self/ns/user").exists() => Err("the kernel has no user namespaces"),
-        () if number("user/max_user_namespaces") == Some(0) => Err("user.max_user_namespaces is 0"),
-        () if number("kernel/unprivileged_userns_clone") == Some(0) => {
-            Err("kernel.unprivileged_userns_clone is 0")
-        }
-        () if number("kernel/apparmor_restrict_unprivileged_userns") == Some(1) => {
-            Err("AppArmor restricts user namespaces")
-        }
-        // A container's filter, not its settings, is in the way: seen in what this process may do.
-        () if filtered(roots) => Err("a seccomp filter is in force"),
-        () => Ok(()),
-    }
-}
-
-fn filtered(roots: &Roots) -> bool {
-    let status = fs::read_to_string(roots.proc.join("self/status")).unwrap_or_default();
-    status.lines().filter_map(|line| line.strip_prefix("Seccomp:")).any(|mode| mode.trim() == "2")
 }
 
 fn egress(spaces: &[Finding]) -> Vec<Finding> {

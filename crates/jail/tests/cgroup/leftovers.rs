@@ -21,7 +21,8 @@ fn processes_and_groups_of_a_dead_host_are_taken_over() {
     let mut frozen =
         Process::shell(&sandbox.tree().group("shared/frozen").unwrap(), "trap '' TERM; sleep 60; sleep 60");
     let mut running = Process::shell(&group, "trap '' TERM HUP; (sleep 60; sleep 60) & sleep 60");
-    wait_for("them to join", || (group.processes().len() >= 3).then_some(()));
+    let others = || sandbox.tree().group("shared/frozen").unwrap().processes();
+    wait_for("them to join", || (group.processes().len() >= 3 && others().len() >= 2).then_some(()));
     sandbox.tree().group("shared/frozen").unwrap().freeze(PATIENCE).unwrap();
     // As if it was killed: the locks are gone, all else is as it was.
     sandbox.lose();

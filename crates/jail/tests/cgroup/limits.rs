@@ -65,12 +65,17 @@ fn assert_cores(group: &Group, allowed: f64) {
     let throttled = || group.usage().cpu.unwrap().throttled;
     let before = throttled();
     wait_for("the burner to be throttled", || (throttled() >= before + 10).then_some(()));
-    let (start, before) = (Instant::now(), group.usage().cpu.unwrap().usage_us);
+    let (start, before) = (Instant::now(), group.usage().cpu.unwrap());
     std::thread::sleep(Duration::from_secs(3));
-    let used = group.usage().cpu.unwrap().usage_us - before;
-    let cores = used as f64 / start.elapsed().as_micros() as f64;
-    println!("{allowed} cores allowed, {cores:.4} used");
-    assert!((allowed * 0.95..=allowed * 1.05).contains(&cores), "{cores}");
+    let after = group.usage().cpu.unwrap();
+    let cores = (after.usage_us - before.usage_us) as f64 / start.elapsed().as_micros() as f64;
+    // In what part of the periods the machine had enough left for it.
+    let (throttled, periods) = (after.throttled - before.throttled, after.periods - before.periods);
+    let had = throttled as f64 / periods as f64;
+    println!("{allowed} cores allowed, {cores:.4} used, at the limit in {throttled} of {periods} periods");
+    // It is a ceiling. What is handed to a processor and not used there in time is lost: a few percent of small quotas.
+    assert!((allowed * 0.9 * had..=allowed * 1.05).contains(&cores), "{cores}");
+    assert!(had > 0.5, "the machine is too busy to tell");
 }
 
 #[test]

@@ -104,6 +104,7 @@ impl Process {
         command
             .arg("-c")
             .arg(join + script)
+            .env("LC_ALL", "C")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
