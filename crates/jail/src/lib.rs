@@ -34,7 +34,8 @@ pub use inherited::{Inherited, NotInherited, listener_from_fd};
 pub use landlock::Landlock;
 pub use plan::{Access, Confinement, Failure, Identity, Limit, Plan, Resource, Step, SystemCalls};
 pub use room::{
-    Ended, ROOM_MODE, RoomEvent, RoomHandover, RoomPlan, RoomSocket, View, enter_room, room_command,
+    Ended, ROOM_MODE, RoomEvent, RoomHandover, RoomPlan, RoomSocket, View, Wards, Whose, enter_room,
+    room_command,
 };
 pub use seccomp::has_seccomp;
 pub use spawn::{Handover, command, kill_group, send_with_descriptors};

@@ -84,6 +84,9 @@ fn make(plan: &RoomPlan, descriptors: Vec<OwnedFd>, report: &UnixStream) -> Resu
     if plan.network {
         loopback::switch_on().map_err(failed(Step::Loopback, ""))?;
     }
+    // Best effort, for want of a capability in some containers. Then the room outlives the end of its workers at their
+    // memory limit, also where the control group is killed as a whole (`memory.oom.group`).
+    let _ = std::fs::write("/proc/self/oom_score_adj", "-1000");
     view::make(&plan.view)?;
     steps::empty_bounding_set()
         .and_then(|()| steps::keep_capabilities(CapabilitySet::SYS_ADMIN))

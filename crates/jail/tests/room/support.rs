@@ -62,7 +62,8 @@ pub(crate) fn wait_readable(fd: impl AsFd) {
     }
 }
 
-fn failure(mut report: UnixStream) -> Option<Failure> {
+/// The step that failed, if one did.
+pub(crate) fn report_of(mut report: UnixStream) -> Option<Failure> {
     let mut text = Vec::new();
     report.read_to_end(&mut text).unwrap();
     (!text.is_empty()).then(|| serde_json::from_slice(&text).unwrap())
@@ -81,7 +82,7 @@ impl Room {
         let mut child = command.spawn().unwrap();
         drop(command);
         let (report, socket) = handover.send(plan).unwrap();
-        if let Some(failure) = failure(report) {
+        if let Some(failure) = report_of(report) {
             child.wait().unwrap();
             return Err(failure);
         }
@@ -180,11 +181,11 @@ impl Process {
         let (word, pid) = jail::receive_birth(&birth).unwrap();
         if word.is_empty() {
             child.wait().unwrap();
-            return Err(failure(report).unwrap());
+            return Err(report_of(report).unwrap());
         }
         let adopted = Adopted::new(pid.unwrap()).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(0));
-        match failure(report) {
+        match report_of(report) {
             Some(failure) => {
                 wait_readable(&adopted);
                 adopted.try_wait().unwrap().unwrap();
