@@ -22,6 +22,7 @@ static MODES: extern "C" fn() = {
             Some(mode) if mode == jail::MODE => std::process::exit(jail::enter()),
             Some(mode) if mode == jail::ROOM_MODE => std::process::exit(jail::enter_room()),
             Some(mode) if mode == HOST_MODE => crate::lifetime::be_a_host(),
+            Some(mode) if mode == ALONE_MODE => crate::unprivileged::be_alone(),
             _ => {}
         }
     }
@@ -30,6 +31,9 @@ static MODES: extern "C" fn() = {
 
 /// First argument of a host of its own, which can be killed.
 pub(crate) const HOST_MODE: &str = "__host";
+
+/// First argument of a host without privileges, which tries a room.
+pub(crate) const ALONE_MODE: &str = "__alone";
 
 /// For everything that takes milliseconds on a machine with nothing else to do.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

@@ -5,11 +5,11 @@ use std::fs;
 use std::io::Read as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-use jail::{Failure, Identity, Limit, Plan, Resource, Step};
+use jail::{Failure, Identity, Limit, Plan, Resource, RoomPlan, Step};
 
-use crate::support::{USER, as_root, confined, plan, report_of};
+use crate::support::{ALONE_MODE, Process, Room, USER, as_root, confined, plan, report_of, room_plan};
 
 /// A process outside of rooms, started by the superuser or by somebody else: what it writes, or the step that failed.
 fn run_outside(plan: &Plan, starter: Option<u32>) -> Result<String, Failure> {
@@ -80,6 +80,70 @@ fn without_privileges_the_rest_holds() {
     assert_eq!((failure.step, &failure.path[..]), (Step::Limits, "OpenFiles to 18446744073709551614"));
 }
 
+/// What a shell finds in a room that was made without privileges.
+const LOOK: &str = "
+id -u; id -g; uname -n; echo $$ | grep -qE '^[0-9]{1,2}$' && echo few; ls -d /proc/1 2>/dev/null || echo alone
+kill -9 1 2>/dev/null || echo no kill
+for f in /etc/x /usr/x /proc/sys/kernel/hostname /dev/x; do (echo x > $f) 2>/dev/null && echo written $f; done
+for f in /tmp/x /var/tmp/x /dev/shm/x /dev/null; do (echo x > $f) 2>/dev/null || echo not written $f; done
+head -c 4 /dev/urandom | wc -c; for d in /root /sys/fs/cgroup; do ls -A $d 2>/dev/null; done
+cat /etc/resolv.conf; tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '
+unshare -m true 2>/dev/null || echo no namespaces; mount -t tmpfs none /tmp 2>/dev/null || echo no mounts
+grep -E '^Cap(Prm|Eff|Bnd)' /proc/self/status | cut -f2 | sort -u; exit 7
+";
+
+/// A host without privileges: makes a room and looks around in it, or says why not. Never returns.
+pub(crate) fn be_alone() -> ! {
+    for network in [true, false] {
+        let mut made = RoomPlan { network, ..room_plan() };
+        made.view.visible = Vec::new();
+        match Room::start(&made) {
+            Ok(room) => {
+                let mut look = outside("/bin/sh", &["-c", LOOK]);
+                look.confinement = Some(confined(&[]));
+                match Process::start(&room, &look) {
+                    Ok(process) => {
+                        let outcome = process.end();
+                        println!("{:?} {:?}\n{}", outcome.code, outcome.signal, outcome.text);
+                    }
+                    Err(failure) => println!("{:?} {failure}", failure.step),
+                }
+            }
+            Err(failure) => println!("{:?} {failure}", failure.step),
+        }
+    }
+    std::process::exit(0)
+}
+
+#[test]
+fn a_room_needs_no_privileges_where_user_namespaces_are_allowed() {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg(ALONE_MODE);
+    // Anybody may do this; the superuser tries it as somebody else.
+    let uid = if rustix::process::geteuid().is_root() {
+        command.uid(USER).gid(USER);
+        USER
+    } else {
+        rustix::process::getuid().as_raw()
+    };
+    let output = command.output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    if text.starts_with("Namespaces ") {
+        println!("skipped: no user namespaces for users here: {text}");
+        return;
+    }
+    let found = format!(
+        "Some(7) None\n{uid}\n{uid}\napp\nfew\nalone\nno kill\n4\nnameserver 192.0.2.1\nlo\n\
+         no namespaces\nno mounts\n0000000000000000\n"
+    );
+    let with_network = text.find("\n\n").map_or("", |end| &text[..=end]);
+    assert_eq!(with_network, found, "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let with_hosts = &text[with_network.len() + 1..];
+    let interfaces = fs::read_dir("/sys/class/net").unwrap().count();
+    let seen = with_hosts.split("192.0.2.1\n").nth(1).and_then(|rest| rest.split("no namespaces").next());
+    assert_eq!(seen.map(|seen| seen.lines().count()), Some(interfaces), "{with_hosts}");
+}
+
 /// Control groups of the test, removed with it.
 struct Groups(Vec<PathBuf>);
 
@@ -121,9 +185,9 @@ fn a_worker_joins_its_control_groups_before_it_starts() {
     let text = run_outside(&plan, None).unwrap();
     assert_eq!(text.matches(&format!("/{name}\n")).count(), groups.0.len(), "{text}");
     // Inside a room the same is the root of what is seen, and there is nothing to write to.
-    let mut made = crate::support::room_plan();
+    let mut made = room_plan();
     made.cgroups = plan.cgroups.clone();
-    let room = crate::support::Room::start(&made).unwrap();
+    let room = Room::start(&made).unwrap();
     let text = crate::support::run_plan(&room, &Plan { cgroups: plan.cgroups.clone(), ..plan.clone() });
     assert_eq!(text.matches(":/\n").count(), text.lines().count(), "{text}");
     let seen = crate::support::run(
