@@ -116,6 +116,7 @@ os.execv('/bin/sleep', ['sleep', '600'])";
 }
 
 /// A host with one room and one worker, until it is killed. Never returns.
+#[expect(clippy::zombie_processes, reason = "it is killed, and its children with it")]
 pub(crate) fn be_a_host() -> ! {
     let mut out = std::io::stdout();
     writeln!(out, "{}", std::process::id()).unwrap();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use jail::{Access, Adopted, Confinement, Failure, Identity, Plan, RoomEvent, RoomPlan, RoomSocket, View};
+use jail::{Adopted, Confinement, Failure, Identity, Plan, RoomEvent, RoomPlan, RoomSocket, View};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -231,11 +231,5 @@ pub(crate) fn run_plan(room: &Room, plan: &Plan) -> String {
 
 /// Confinement as an isolated application has it, with these places to write to.
 pub(crate) fn confined(writable: &[&Path]) -> Confinement {
-    let mut places: Vec<PathBuf> = ["/tmp", "/var/tmp", "/dev"].map(PathBuf::from).into();
-    places.extend(writable.iter().map(|path| (*path).to_owned()));
-    Confinement {
-        capabilities: true,
-        access: Some(Access { writable: places, no_tcp: false, scoped: true }),
-        system_calls: Some(jail::SystemCalls::Enforce),
-    }
+    Confinement::strict(writable.iter().map(|path| (*path).to_owned()), false)
 }
