@@ -134,10 +134,27 @@ pub(crate) fn failed(step: Step, path: &str) -> impl FnOnce(io::Error) -> Failur
 /// Join all namespaces of the process that holds the room, and say so on the birth socket from the other side.
 fn join_room(room: &OwnedFd, birth: &OwnedFd, host: u32) -> io::Result<()> {
     let crossing = Crossing::prepare(host)?;
-    rustix::thread::move_into_thread_name_spaces(room.as_fd(), ROOM_NAMESPACES)?;
+    let mut namespaces = ROOM_NAMESPACES;
+    if !steps::may_administer()? {
+        namespaces |= ThreadNameSpaceType::USER;
+        // The host's own belongs to the superuser, and we are in it already.
+        if is_in_our_network(room)? {
+            namespaces -= ThreadNameSpaceType::NETWORK;
+        }
+    }
+    rustix::thread::move_into_thread_name_spaces(room.as_fd(), namespaces)?;
     crossing.cross()?;
     send(birth, &[BORN], SendFlags::NOSIGNAL)?;
     Ok(())
+}
+
+/// Whether the process shares our network namespace. Its pid is in the list of what its pidfd is (proc_pid_fdinfo(5)).
+fn is_in_our_network(process: &OwnedFd) -> io::Result<bool> {
+    let list = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", process.as_raw_fd()))?;
+    let pid = list.lines().find_map(|line| line.strip_prefix("Pid:")).map(str::trim);
+    let pid = pid.ok_or(rustix::io::Errno::SRCH)?;
+    let network = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net"));
+    Ok(network(pid)? == network("self")?)
 }
 
 pub(crate) fn receive<T: Travels>(socket: &mut UnixStream) -> io::Result<(T, Vec<OwnedFd>)> {

@@ -1,8 +1,10 @@
 //! Which user an application's processes belong to: one that the administrator named, or one of its own that nobody else
-//! has. Pure but for [`lookup`], which reads `/etc/passwd` and `/etc/group` (passwd(5), group(5)) and no other source of
+//! has. Pure but for [`barrier`], and for [`lookup`], which reads `/etc/passwd` and `/etc/group` (passwd(5), group(5)) and no other source of
 //! users: a network directory that is slow or away must not hold up a start.
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use crate::plan::Identity;
 
@@ -56,9 +58,72 @@ fn find(user: &str, passwd: &str, group: &str) -> Option<Identity> {
     Some(Identity { uid, gid, groups })
 }
 
+/// The first directory on the way to the path that this user may not pass. If it is hidden in a room and the path visible
+/// (see [`crate::View`]), the user gets there all the same, and sees nothing else that is in it.
+///
+/// Goes by modes alone: what access control lists allow beyond them counts for nothing.
+///
+/// # Errors
+/// When the path does not exist or cannot be looked at.
+pub fn barrier(path: &Path, identity: &Identity) -> io::Result<Option<PathBuf>> {
+    let path = path.canonicalize()?;
+    let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
+    above.reverse();
+    for directory in above {
+        let metadata = directory.metadata()?;
+        if !may_pass(metadata.mode(), metadata.uid(), metadata.gid(), identity) {
+            return Ok(Some(directory.to_owned()));
+        }
+    }
+    Ok(None)
+}
+
+/// The first class of permissions that fits decides (path_resolution(7)).
+fn may_pass(mode: u32, owner: u32, group: u32, identity: &Identity) -> bool {
+    let class = if identity.uid == owner {
+        0o100
+    } else if identity.gid == group || identity.groups.contains(&group) {
+        0o010
+    } else {
+        0o001
+    };
+    identity.uid == 0 || mode & class != 0
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
+
+    #[test]
+    fn who_may_pass_a_directory() {
+        let somebody = Identity { uid: 1000, gid: 1000, groups: vec![7] };
+        let root = Identity { uid: 0, gid: 0, groups: vec![] };
+        assert!(may_pass(0o755, 0, 0, &somebody) && may_pass(0o711, 0, 0, &somebody));
+        assert!(!may_pass(0o700, 0, 0, &somebody) && may_pass(0o700, 0, 0, &root));
+        assert!(may_pass(0o710, 0, 7, &somebody) && may_pass(0o710, 0, 1000, &somebody));
+        assert!(!may_pass(0o701, 0, 7, &somebody), "the group's class fits first");
+        assert!(!may_pass(0o077, 1000, 1000, &somebody), "and the owner's before that");
+    }
+
+    #[test]
+    fn the_barrier_is_the_first_closed_directory() {
+        let place = tempfile::tempdir().unwrap();
+        let inner = place.path().join("closed/open");
+        std::fs::create_dir_all(&inner).unwrap();
+        let mode = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        mode(place.path(), 0o755);
+        mode(&place.path().join("closed"), 0o700);
+        let somebody = Identity { uid: 4_000_000, gid: 4_000_000, groups: vec![] };
+        let closed = place.path().canonicalize().unwrap().join("closed");
+        assert_eq!(barrier(&inner, &somebody).unwrap(), Some(closed.clone()));
+        assert_eq!(barrier(&closed, &somebody).unwrap(), None, "it can be got to, if not into");
+        mode(&closed, 0o711);
+        assert_eq!(barrier(&inner, &somebody).unwrap(), None);
+    }
 
     #[test]
     fn an_application_keeps_its_user() {

@@ -12,7 +12,19 @@
 //!       +------------------ "step X failed: errno" or end of file ----+
 //! ```
 //!
-//! Workers that a template process forks are not started here, but become our children all the same: see `adopt.rs`.
+//! What is not asked for costs nothing: a shared application's plan is a few files of control groups and a few limits. An
+//! isolated one has, in the order in which it meets them (the order of the steps is [`Step`]'s):
+//!
+//! * a room (`room/`): namespaces and a view of the files, held by a small process of ours;
+//! * a user of its own (`identity.rs`) without capabilities (`steps.rs`);
+//! * landlock (`landlock.rs`), which holds where the view has a mistake, and without privileges;
+//! * a list of system calls (`seccomp/`), so that it meets as little of the kernel as possible.
+//!
+//! What this kernel has of it is [`Landlock::here`], [`has_seccomp`], and whether a room can be made; a step that is asked for
+//! and fails ends the start, except that landlock leaves out what the kernel is too old for.
+//!
+//! Workers that a template process forks are not started here, but become our children all the same: see `adopt.rs`; in
+//! a room they are its holder's, which reports them: see `room/`.
 //!
 //! It knows nothing of HTTP or Python.
 
@@ -38,7 +50,8 @@ pub use inherited::{Inherited, NotInherited, listener_from_fd};
 pub use landlock::Landlock;
 pub use plan::{Access, Confinement, Failure, Identity, Limit, Plan, Resource, Step, SystemCalls};
 pub use room::{
-    Ended, ROOM_MODE, RoomEvent, RoomHandover, RoomPlan, RoomSocket, View, enter_room, room_command,
+    Ended, ROOM_MODE, RoomEvent, RoomHandover, RoomPlan, RoomSocket, View, Wards, Whose, enter_room,
+    room_command,
 };
 pub use seccomp::has_seccomp;
 pub use spawn::{Handover, command, kill_group, send_with_descriptors};

@@ -49,7 +49,8 @@ pub struct Limit {
 pub enum Resource {
     /// One more than the highest descriptor.
     OpenFiles,
-    /// Bytes of a core file; 0 writes none.
+    /// Bytes of a core file. 0 writes none, but only 1 keeps the kernel from starting a program that the machine has set up to
+    /// take them (core(5); kernel: `fs/coredump.c`).
     CoreSize,
     /// Processes and threads of the same user, wherever they are.
     Processes,
@@ -81,6 +82,21 @@ pub struct Confinement {
     pub access: Option<Access>,
     /// System calls, by seccomp.
     pub system_calls: Option<SystemCalls>,
+}
+
+impl Confinement {
+    /// All of it, as an isolated application has it: these places to write to besides the private ones of its room.
+    #[must_use]
+    pub fn strict(writable: impl IntoIterator<Item = PathBuf>, no_tcp: bool) -> Self {
+        // What is in /dev is the room's own.
+        let private = ["/tmp", "/var/tmp", "/dev"].map(PathBuf::from);
+        let writable = private.into_iter().chain(writable).collect();
+        Confinement {
+            capabilities: true,
+            access: Some(Access { writable, no_tcp, scoped: true }),
+            system_calls: Some(SystemCalls::Enforce),
+        }
+    }
 }
 
 /// What remains open under landlock: reading and executing everywhere that permissions allow, and this.

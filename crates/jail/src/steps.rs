@@ -51,6 +51,12 @@ fn resource(resource: Resource) -> rustix::process::Resource {
     }
 }
 
+/// Whether namespaces can be made and joined as they are. Otherwise only together with a user namespace, in which a process
+/// has all capabilities over what belongs to that (user_namespaces(7)).
+pub(crate) fn may_administer() -> io::Result<bool> {
+    Ok(capabilities(None)?.effective.contains(CapabilitySet::SYS_ADMIN))
+}
+
 /// Empty the bounding and the ambient set, so that no file with capabilities and no set-user-id program gives any back.
 /// Without the right to do so there is nothing to give back either, once privileges cannot be gained.
 pub(crate) fn empty_bounding_set() -> io::Result<()> {

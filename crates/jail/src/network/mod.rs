@@ -367,6 +367,18 @@ impl Networks {
         }
     }
 
+    /// What `/etc/resolv.conf` shall be in applications, before they have a network: none of the host's own addresses.
+    ///
+    /// # Errors
+    /// When the kernel does not list the addresses.
+    pub fn resolvers(&self) -> Result<Resolvers, Error> {
+        let mut socket = Socket::open(None).map_err(refused("talk to rtnetlink"))?;
+        let addresses = link::addresses(&mut socket).map_err(refused("list the addresses"))?;
+        let own: Vec<Ipv4Addr> = addresses.iter().map(|address| address.own).collect();
+        // Where no resolver can be used, the application's own loopback refuses as fast as the host would.
+        Ok(resolver::for_app(&self.settings.resolvers, &own, Ipv4Addr::LOCALHOST))
+    }
+
     /// See that the rules are in force and still right: after changes of the host's routes, and now and then, since others
     /// can remove all rules (`nft flush ruleset`). Costs a few reads when nothing has changed.
     ///

@@ -14,7 +14,7 @@ use std::os::unix::net::UnixStream;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, UCred, recv, sendmsg};
-use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, getgid, getuid, setsid, waitid};
+use rustix::process::{Gid, Pid, Uid, WaitId, WaitIdOptions, WaitIdStatus, getgid, getuid, setsid, waitid};
 use rustix::thread::{CapabilitySet, UnshareFlags};
 
 use super::{Message, RoomPlan, loopback, view};
@@ -74,9 +74,17 @@ fn make(plan: &RoomPlan, descriptors: Vec<OwnedFd>, report: &UnixStream) -> Resu
     if plan.network {
         namespaces |= UnshareFlags::NEWNET;
     }
+    let alone = !steps::may_administer().map_err(failed(Step::Namespaces, ""))?;
+    if alone {
+        namespaces |= UnshareFlags::NEWUSER;
+    }
+    let (uid, gid) = (getuid(), getgid());
     // SAFETY: no memory, descriptor table or file system state is shared with anybody in this single-threaded process.
     unsafe { rustix::thread::unshare_unsafe(namespaces) }
         .map_err(|error| Failure::new(Step::Namespaces, &error.into(), ""))?;
+    if alone {
+        map_only(uid, gid).map_err(failed(Step::Namespaces, ""))?;
+    }
     crossing.cross().map_err(failed(Step::Namespaces, ""))?;
     setsid().map_err(|error| Failure::new(Step::Session, &error.into(), ""))?;
     rustix::system::sethostname(plan.host_name.as_bytes())
@@ -84,7 +92,10 @@ fn make(plan: &RoomPlan, descriptors: Vec<OwnedFd>, report: &UnixStream) -> Resu
     if plan.network {
         loopback::switch_on().map_err(failed(Step::Loopback, ""))?;
     }
-    view::make(&plan.view)?;
+    // Best effort, for want of a capability in some containers. Then the room outlives the end of its workers at their
+    // memory limit, also where the control group is killed as a whole (`memory.oom.group`).
+    let _ = std::fs::write("/proc/self/oom_score_adj", "-1000");
+    view::make(&plan.view, alone)?;
     steps::empty_bounding_set()
         .and_then(|()| steps::keep_capabilities(CapabilitySet::SYS_ADMIN))
         .map_err(failed(Step::Capabilities, ""))?;
@@ -95,6 +106,14 @@ fn make(plan: &RoomPlan, descriptors: Vec<OwnedFd>, report: &UnixStream) -> Resu
     send(&socket, &Message::Ready, rustix::process::getpid())
         .map_err(|error| Failure::new(Step::Room, &error, ""))?;
     Ok(socket)
+}
+
+/// In the new user namespace there is nobody but this user, under the same number.
+fn map_only(uid: Uid, gid: Gid) -> io::Result<()> {
+    // What whoever has no privileges must give up for a group.
+    std::fs::write("/proc/self/setgroups", "deny")?;
+    std::fs::write("/proc/self/uid_map", format!("{uid} {uid} 1", uid = uid.as_raw()))?;
+    std::fs::write("/proc/self/gid_map", format!("{gid} {gid} 1", gid = gid.as_raw()))
 }
 
 /// Until the host closes the socket: tell of each child that has ended, reap those that the host names.

@@ -23,6 +23,7 @@ mod holder;
 mod loopback;
 mod mounts;
 mod view;
+mod wards;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -38,6 +39,7 @@ use crate::adopt::{Adopted, birth_pair, receive_birth};
 use crate::spawn::{Handover, start_as};
 
 pub use holder::enter as enter_room;
+pub use wards::{Wards, Whose};
 
 /// First argument of this program as a room's holder.
 pub const ROOM_MODE: &str = "__room";

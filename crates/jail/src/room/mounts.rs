@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::CWD;
+use rustix::fs::{CWD, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_bind, mount_remount, move_mount,
@@ -51,7 +51,7 @@ pub(super) fn clear(path: &Path, itself: bool) -> Result<(), Failure> {
     for point in mount_points().map_err(at("/proc/self/mountinfo"))?.iter().rev() {
         if point.starts_with(path) && (itself || point != path) {
             match unmount(point, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
-                // It went with one that it was below.
+                // It went with one that it was below; or, in a user namespace, it can be covered only.
                 Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
                 Err(error) => return Err(at(point)(error)),
             }
@@ -134,7 +134,8 @@ pub(super) fn seal_everything() -> Result<(), Failure> {
         other => return other.map_err(at("/")),
     }
     for point in mount_points().map_err(at("/proc/self/mountinfo"))? {
-        match mount_remount(&point, MountFlags::BIND | MountFlags::RDONLY | TAME, c"") {
+        let flags = MountFlags::BIND | MountFlags::RDONLY | TAME | kept(&point);
+        match mount_remount(&point, flags, c"") {
             // Below something that was mounted over it later, where nobody gets.
             Ok(()) | Err(Errno::NOENT | Errno::NOTDIR | Errno::INVAL) => {}
             Err(error) => return Err(at(&point)(error)),
@@ -143,12 +144,20 @@ pub(super) fn seal_everything() -> Result<(), Failure> {
     Ok(())
 }
 
+/// What a remount in the old way would take away from what is mounted at the path.
+fn kept(path: &Path) -> MountFlags {
+    match rustix::fs::statvfs(path) {
+        Ok(now) if now.f_flag.contains(StatVfsMountFlags::NOEXEC) => MountFlags::NOEXEC,
+        _ => MountFlags::empty(),
+    }
+}
+
 /// Allow writing to what is mounted at the path, as far as its file system does.
 pub(super) fn unseal(path: &Path) -> Result<(), Failure> {
     let tree = path_only(path)?;
     match set_attributes(tree.as_fd(), 0, READ_ONLY) {
         Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
-            mount_remount(path, MountFlags::BIND | TAME, c"").map_err(at(path))
+            mount_remount(path, MountFlags::BIND | TAME | kept(path), c"").map_err(at(path))
         }
         other => other.map_err(at(path)),
     }

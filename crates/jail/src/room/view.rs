@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::io::Errno;
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, UnmountFlags, mount_bind_recursive, mount_change, mount_move,
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind_recursive, mount_change, mount_move,
     mount_remount, unmount,
 };
 
@@ -64,16 +64,19 @@ enum Change {
     Show { tree: OwnedFd, writable: bool },
 }
 
-/// Make it, from the mounts of a namespace that was just copied, as process 1 of a new PID namespace.
-pub(super) fn make(view: &View) -> Result<(), Failure> {
+/// Make it, from the mounts of a namespace that was just copied, as process 1 of a new PID namespace. `alone`: in a user
+/// namespace, where devices cannot be made, and what is mounted can be covered only.
+pub(super) fn make(view: &View, alone: bool) -> Result<(), Failure> {
     let resolver = resolver();
     enter_copy()?;
+    // Before they become without effect.
+    let devices = if alone { copy_devices()? } else { Vec::new() };
     seal_everything()?;
     // Before anything is covered.
     let changes = changes(view)?;
     // Names that are made below must be readable whatever the supervisor's mask is.
     rustix::process::umask(Mode::from_raw_mode(0o022));
-    system(view.temporary)?;
+    system(view.temporary, devices)?;
     for (path, mode) in PRIVATE {
         if Path::new(path).is_dir() {
             clear(Path::new(path), true)?;
@@ -129,17 +132,17 @@ fn changes(view: &View) -> Result<BTreeMap<PathBuf, Change>, Failure> {
 }
 
 fn existing(path: &Path) -> Result<Option<PathBuf>, Failure> {
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
     match fs::canonicalize(path) {
         Ok(path) => Ok(Some(path)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Ok(None)
-        }
+        // What a holder without privileges does not reach, no worker of the same user does.
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory | PermissionDenied) => Ok(None),
         Err(error) => Err(at(path)(error)),
     }
 }
 
 /// `/proc`, `/sys`, `/dev` and what is not for applications in them.
-fn system(temporary: u64) -> Result<(), Failure> {
+fn system(temporary: u64, devices: Vec<OwnedFd>) -> Result<(), Failure> {
     let (proc, sys, dev) = (Path::new("/proc"), Path::new("/sys"), Path::new("/dev"));
     let quiet = TAME | MountFlags::NOEXEC;
     // While there is a list of what is mounted.
@@ -148,17 +151,18 @@ fn system(temporary: u64) -> Result<(), Failure> {
     }
     mount_new(c"proc", proc, quiet | MountFlags::RDONLY, "hidepid=2")?;
     if sys.is_dir() {
-        mount_new(c"sysfs", sys, quiet | MountFlags::RDONLY, "")?;
+        show_system(sys, quiet)?;
     }
     mount_new(c"tmpfs", dev, MountFlags::NOSUID | MountFlags::NOEXEC, NAMES_ONLY)?;
-    let mask = rustix::process::umask(Mode::empty());
-    for (name, major, minor) in DEVICES {
-        let path = dev.join(name);
-        let number = rustix::fs::makedev(major, minor);
-        mknodat(CWD, &path, FileType::CharacterDevice, Mode::from_raw_mode(0o666), number)
-            .map_err(at(&path))?;
+    if devices.is_empty() {
+        make_devices(dev)?;
+    } else {
+        for ((name, ..), device) in DEVICES.iter().zip(devices) {
+            let path = dev.join(name);
+            fs::File::create(&path).map_err(at(&path))?;
+            attach(device, &path)?;
+        }
     }
-    rustix::process::umask(mask);
     for (name, target) in LINKS {
         std::os::unix::fs::symlink(target, dev.join(name)).map_err(at(dev.join(name)))?;
     }
@@ -176,6 +180,40 @@ fn system(temporary: u64) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// A sysfs of the room's network. Where that is the host's and the room has no power over it, what is there is read-only
+/// already, and the control groups are hidden.
+fn show_system(sys: &Path, quiet: MountFlags) -> Result<(), Failure> {
+    let flags = quiet | MountFlags::RDONLY;
+    match mount(c"sysfs", sys, c"sysfs", flags, c"") {
+        Err(Errno::PERM) => {
+            let groups = sys.join("fs/cgroup");
+            if groups.is_dir() { hide(&groups, MountFlags::RDONLY) } else { Ok(()) }
+        }
+        other => other.map_err(at(sys)),
+    }
+}
+
+fn make_devices(dev: &Path) -> Result<(), Failure> {
+    let mask = rustix::process::umask(Mode::empty());
+    for (name, major, minor) in DEVICES {
+        let path = dev.join(name);
+        let number = rustix::fs::makedev(major, minor);
+        let mode = Mode::from_raw_mode(0o666);
+        mknodat(CWD, &path, FileType::CharacterDevice, mode, number).map_err(at(&path))?;
+    }
+    rustix::process::umask(mask);
+    Ok(())
+}
+
+/// The host's devices, to be put where a device cannot be made.
+fn copy_devices() -> Result<Vec<OwnedFd>, Failure> {
+    let copy = |(name, ..): &(&str, u32, u32)| {
+        let path = Path::new("/dev").join(name);
+        copy_tree(&path).map_err(at(path))
+    };
+    DEVICES.iter().map(copy).collect()
 }
 
 /// Nothing is there any more. A directory can be entered, for what shows through below it.

@@ -52,9 +52,9 @@ use rustix::io::Errno;
 pub use copy::{Copied, Owners, copy_tree};
 pub use error::Error;
 use error::io as refused;
-pub use own::own_tree;
 use image::{PAUSE, Place};
 use loopdev::{BLOCK_SIZE, LoopDevice};
+pub use own::own_tree;
 use prepare::Preparation;
 
 /// The least `disk_space`, in bytes: below it the journal and inode tables leave too little.

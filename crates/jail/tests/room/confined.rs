@@ -87,8 +87,10 @@ status = dict(l.split(':\\t') for l in open('/proc/self/status').read().splitlin
 print({status[s].strip('0') for s in ('CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb')}, status['NoNewPrivs'], status['Seccomp'])
 ";
     let expected = "Operation not permitted\n".repeat(5)
-        + "Operation not permitted\n(61200, 61200, 61200) (61200, 61200, 61200) []\n{''} 1 2\n";
-    let text = run_plan(&room, &confined_plan(script));
+        + "Operation not permitted\n(61200, 61200, 61200) (61200, 61200, 61200) [61201]\n{''} 1 2\n";
+    let mut plan = confined_plan(script);
+    plan.identity.as_mut().unwrap().groups = vec![61_201];
+    let text = run_plan(&room, &plan);
     assert_eq!(text.replace("Permission denied", "Operation not permitted"), expected);
 }
 

@@ -116,6 +116,7 @@ os.execv('/bin/sleep', ['sleep', '600'])";
 }
 
 /// A host with one room and one worker, until it is killed. Never returns.
+#[expect(clippy::zombie_processes, reason = "it is killed, and its children with it")]
 pub(crate) fn be_a_host() -> ! {
     let mut out = std::io::stdout();
     writeln!(out, "{}", std::process::id()).unwrap();
@@ -123,7 +124,14 @@ pub(crate) fn be_a_host() -> ! {
     let script = "import os, time\nif os.fork() == 0: os.setsid(); time.sleep(600)\nprint('up', flush=True); time.sleep(600)";
     let mut worker = Process::start(&room, &plan(script)).unwrap();
     assert_eq!(worker.line(), "up");
-    writeln!(out, "{} {}", room.holder.pid(), worker.adopted.pid()).unwrap();
+    // And one outside, of another user: changing that loosens the tie to the parent.
+    let (mut command, handover) = jail::command().unwrap();
+    let child = command.spawn().unwrap();
+    drop(command);
+    let sleep = jail::Plan { program: "/bin/sleep".into(), arguments: vec!["600".to_owned()], ..plan("") };
+    let report = handover.send(&sleep, &[]).unwrap();
+    assert_eq!(crate::support::report_of(report), None);
+    writeln!(out, "{} {} {}", room.holder.pid(), worker.adopted.pid(), child.id()).unwrap();
     loop {
         std::thread::park();
     }
@@ -160,7 +168,7 @@ fn nothing_outlives_a_host_that_is_killed() {
     let mut lines = BufReader::new(host.stdout.take().unwrap()).lines();
     lines.next().unwrap().unwrap();
     let line = lines.next().unwrap().unwrap();
-    assert_eq!(marked(&mark).len(), 4, "the host, the holder, the worker and what the worker started");
+    assert_eq!(marked(&mark).len(), 5, "the host, the holder, two workers and what one of them started");
     let watched: Vec<OwnedFd> = line
         .split(' ')
         .map(|pid| pidfd_open(Pid::from_raw(pid.parse().unwrap()).unwrap(), PidfdFlags::empty()).unwrap())

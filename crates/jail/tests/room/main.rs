@@ -5,4 +5,5 @@
 mod confined;
 mod lifetime;
 mod support;
+mod unprivileged;
 mod view;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use jail::{Access, Adopted, Confinement, Failure, Identity, Plan, RoomEvent, RoomPlan, RoomSocket, View};
+use jail::{Adopted, Confinement, Failure, Identity, Plan, RoomEvent, RoomPlan, RoomSocket, View};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -22,6 +22,7 @@ static MODES: extern "C" fn() = {
             Some(mode) if mode == jail::MODE => std::process::exit(jail::enter()),
             Some(mode) if mode == jail::ROOM_MODE => std::process::exit(jail::enter_room()),
             Some(mode) if mode == HOST_MODE => crate::lifetime::be_a_host(),
+            Some(mode) if mode == ALONE_MODE => crate::unprivileged::be_alone(),
             _ => {}
         }
     }
@@ -30,6 +31,9 @@ static MODES: extern "C" fn() = {
 
 /// First argument of a host of its own, which can be killed.
 pub(crate) const HOST_MODE: &str = "__host";
+
+/// First argument of a host without privileges, which tries a room.
+pub(crate) const ALONE_MODE: &str = "__alone";
 
 /// For everything that takes milliseconds on a machine with nothing else to do.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -62,7 +66,8 @@ pub(crate) fn wait_readable(fd: impl AsFd) {
     }
 }
 
-fn failure(mut report: UnixStream) -> Option<Failure> {
+/// The step that failed, if one did.
+pub(crate) fn report_of(mut report: UnixStream) -> Option<Failure> {
     let mut text = Vec::new();
     report.read_to_end(&mut text).unwrap();
     (!text.is_empty()).then(|| serde_json::from_slice(&text).unwrap())
@@ -81,7 +86,7 @@ impl Room {
         let mut child = command.spawn().unwrap();
         drop(command);
         let (report, socket) = handover.send(plan).unwrap();
-        if let Some(failure) = failure(report) {
+        if let Some(failure) = report_of(report) {
             child.wait().unwrap();
             return Err(failure);
         }
@@ -180,11 +185,11 @@ impl Process {
         let (word, pid) = jail::receive_birth(&birth).unwrap();
         if word.is_empty() {
             child.wait().unwrap();
-            return Err(failure(report).unwrap());
+            return Err(report_of(report).unwrap());
         }
         let adopted = Adopted::new(pid.unwrap()).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(0));
-        match failure(report) {
+        match report_of(report) {
             Some(failure) => {
                 wait_readable(&adopted);
                 adopted.try_wait().unwrap().unwrap();
@@ -226,11 +231,5 @@ pub(crate) fn run_plan(room: &Room, plan: &Plan) -> String {
 
 /// Confinement as an isolated application has it, with these places to write to.
 pub(crate) fn confined(writable: &[&Path]) -> Confinement {
-    let mut places: Vec<PathBuf> = ["/tmp", "/var/tmp", "/dev"].map(PathBuf::from).into();
-    places.extend(writable.iter().map(|path| (*path).to_owned()));
-    Confinement {
-        capabilities: true,
-        access: Some(Access { writable: places, no_tcp: false, scoped: true }),
-        system_calls: Some(jail::SystemCalls::Enforce),
-    }
+    Confinement::strict(writable.iter().map(|path| (*path).to_owned()), false)
 }

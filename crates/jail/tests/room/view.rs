@@ -25,6 +25,43 @@ fn nobody_else_is_there() {
     assert_eq!(run(&room, &script), "Operation not permitted\nNo such process\n");
 }
 
+/// The host listens where every process of the machine could connect, and has shared memory that every process could attach.
+#[test]
+fn network_and_shared_memory_are_its_own() {
+    if !as_root() {
+        return;
+    }
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let name = format!("serpentry-test-{}", std::process::id());
+    let address =
+        <std::os::unix::net::SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(&name);
+    let _abstract = std::os::unix::net::UnixListener::bind_addr(&address.unwrap()).unwrap();
+    let key = i32::try_from(std::process::id()).unwrap();
+    // SAFETY: makes a segment, which is not attached, with a key of this test's process.
+    let segment = unsafe { libc::shmget(key, 4096, libc::IPC_CREAT | 0o666) };
+    assert!(segment >= 0);
+    let script = format!(
+        "import ctypes, errno, os, socket
+def attempt(family, address):
+    s = socket.socket(family); s.settimeout(5)
+    try: s.connect(address); print('connected')
+    except OSError as e: print(errno.errorcode[e.errno])
+attempt(socket.AF_INET, ('127.0.0.1', {port}))
+attempt(socket.AF_INET, ('192.0.2.1', 80))
+attempt(socket.AF_UNIX, '\\0{name}')
+print(sorted(name for _, name in socket.if_nameindex()))
+libc = ctypes.CDLL(None, use_errno=True)
+print(errno.errorcode[ctypes.get_errno()] if libc.shmget({key}, 4096, 0) < 0 else 'attached')
+server = socket.create_server(('127.0.0.1', 0)); attempt(socket.AF_INET, server.getsockname())",
+        port = tcp.local_addr().unwrap().port(),
+    );
+    let room = Room::usual();
+    let inside = run(&room, &script);
+    // SAFETY: removes the segment again.
+    unsafe { libc::shmctl(segment, libc::IPC_RMID, std::ptr::null_mut()) };
+    assert_eq!(inside, "ECONNREFUSED\nENETUNREACH\nECONNREFUSED\n['lo']\nENOENT\nconnected\n");
+}
+
 #[test]
 fn files_of_the_machine_are_read_only_or_not_there() {
     if !as_root() {
@@ -140,8 +177,12 @@ fn a_room_neither_gives_nor_takes_mounts() {
     let seen = holder(&shown);
     mount(c"none", ours.path(), c"tmpfs", MountFlags::empty(), c"size=64k").unwrap();
     assert_eq!(holder(&shown), seen, "what is mounted later does not appear");
-    // Nothing in a room can be written to, run as somebody else or used as a device, but the private places.
-    for line in holder(&room).lines() {
+    assert_sealed(&holder(&room));
+}
+
+/// Nothing in a room can be written to, run as somebody else or used as a device, but the private places.
+fn assert_sealed(mounts: &str) {
+    for line in mounts.lines() {
         let fields: Vec<&str> = line.split(' ').collect();
         let (place, options) = (fields[4], fields[5]);
         assert!(options.contains("nosuid"), "{line}");
@@ -150,4 +191,41 @@ fn a_room_neither_gives_nor_takes_mounts() {
         let private = ["/tmp", "/var/tmp", "/run", "/dev/shm", "/dev/pts"].contains(&place);
         assert_eq!(options.split(',').any(|option| option == "rw"), private, "{line}");
     }
+}
+
+/// On a kernel without `mount_setattr`, `close_range` and landlock: a filter says that it has none.
+#[test]
+fn an_older_kernel_gives_the_same_view() {
+    if !as_root() {
+        return;
+    }
+    let missing = [libc::SYS_mount_setattr, libc::SYS_close_range, libc::SYS_landlock_create_ruleset];
+    let statement =
+        |code: u32, k: u32| libc::sock_filter { code: u16::try_from(code).unwrap(), jt: 0, jf: 0, k };
+    let mut program = vec![statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0)];
+    for call in missing {
+        let code = u16::try_from(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K).unwrap();
+        program.push(libc::sock_filter { code, jt: 0, jf: 1, k: u32::try_from(call).unwrap() });
+        program.push(statement(libc::BPF_RET, libc::SECCOMP_RET_ERRNO | 38));
+    }
+    program.push(statement(libc::BPF_RET, libc::SECCOMP_RET_ALLOW));
+    let whole = libc::sock_fprog { len: u16::try_from(program.len()).unwrap(), filter: program.as_mut_ptr() };
+    // SAFETY: the program outlives the call. Of this process, only this thread and what it starts is concerned.
+    let result =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const whole) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    assert_eq!(jail::Landlock::here(), jail::Landlock::default());
+    let volume = tempfile::tempdir().unwrap();
+    fs::set_permissions(volume.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let mut made = room_plan();
+    made.view.hidden.push(volume.path().parent().unwrap().to_owned());
+    let room = Room::start(&made).unwrap();
+    assert_sealed(&fs::read_to_string(format!("/proc/{}/mountinfo", room.holder.pid())).unwrap());
+    made.view.writable.push(volume.path().to_owned());
+    let room = Room::start(&made).unwrap();
+    let mut plan = plan("import sys; open(sys.argv[1] + '/x', 'w'); print('written')");
+    plan.arguments.push(volume.path().display().to_string());
+    plan.confinement = Some(crate::support::confined(&[]));
+    assert_eq!(crate::support::run_plan(&room, &plan), "written\n");
+    assert!(volume.path().join("x").exists());
 }

@@ -3,11 +3,13 @@
 //! Everything here may block; only the keeper's thread calls it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jail::cgroup::{self, Constraint, Group, Hierarchies, Outcome, Tree, Usage};
 use jail::machine::Roots;
+use jail::network::{self, Bandwidth, Connection, Networks};
 
 use super::data::Data;
 use super::ledger::{Ledger, Machine, Share};
@@ -65,6 +67,8 @@ pub(crate) struct Prepared {
     pub(super) data: Option<PathBuf>,
     /// A room is to be made for it.
     pub(super) has_room: bool,
+    /// What the room's /etc/resolv.conf shall be, if not the host's.
+    pub(super) resolv_conf: Option<String>,
     pub(super) unmet: Vec<Unmet>,
 }
 
@@ -77,6 +81,8 @@ struct Held {
     group: Option<Group>,
     disks: Vec<PathBuf>,
     identity: Option<jail::Identity>,
+    /// Its network with a way out.
+    connection: Option<Connection>,
     /// Its data is in a volume, which is to be closed.
     in_volume: bool,
 }
@@ -88,6 +94,8 @@ pub(super) struct Estate {
     ledger: Ledger,
     /// `None`: this host has no state directory.
     data: Option<Data>,
+    /// Made when the first application wants a network of its own with a way out.
+    networks: Option<Networks>,
     held: BTreeMap<Token, Held>,
     last: u64,
     /// Applications whose missing limits were told: once is enough.
@@ -109,6 +117,7 @@ impl Estate {
         let estate = Estate {
             ledger: Ledger::new(Machine { cores, memory }),
             data: settings.state.clone().map(Data::new),
+            networks: None,
             settings,
             tree,
             held: BTreeMap::new(),
@@ -139,6 +148,7 @@ impl Estate {
                 group: None,
                 disks: Vec::new(),
                 identity: None,
+                connection: None,
                 in_volume: false,
             },
         );
@@ -201,6 +211,7 @@ impl Estate {
                 first.constraint, first.why, first.remedy
             ));
         }
+        let resolv_conf = self.resolvers(wants)?;
         self.tell(wants, &unmet);
         Ok(Prepared {
             token,
@@ -211,6 +222,7 @@ impl Estate {
             environment,
             data,
             has_room: wants.is_isolated() && rustix::process::geteuid().is_root(),
+            resolv_conf,
             unmet,
         })
     }
@@ -249,6 +261,49 @@ impl Estate {
             .ok_or_else(|| "all users without a name are taken".to_owned())
     }
 
+    /// Where an application with a way out of its own asks for names.
+    fn resolvers(&mut self, wants: &Wants) -> Result<Option<String>, String> {
+        if !wants.has_way_out() {
+            return Ok(None);
+        }
+        let resolvers = self.networks()?.resolvers().map_err(|error| error.to_string())?;
+        for note in &resolvers.notes {
+            say::warning(format_args!("{}: {note}", wants.app));
+        }
+        Ok(Some(resolvers.text))
+    }
+
+    fn networks(&mut self) -> Result<&Networks, String> {
+        if self.networks.is_none() {
+            let settings = network::Settings::new(&self.settings.name);
+            let made = Networks::new(settings).map_err(|error| format!("egress = \"nat\": {error}"))?;
+            self.networks = Some(made);
+        }
+        self.networks.as_ref().ok_or_else(|| "egress = \"nat\": no networks".to_owned())
+    }
+
+    /// Give a place whose room is made its way out. `namespace`: the room's network.
+    ///
+    /// # Errors
+    /// Why that is not possible.
+    pub(super) fn connect(&mut self, token: Token, wants: &Wants, namespace: &OwnedFd) -> Result<(), String> {
+        let bandwidth = Bandwidth { to_app: wants.limits.bandwidth_in, from_app: wants.limits.bandwidth_out };
+        let made = self.networks()?.connect(&wants.app, namespace, bandwidth);
+        let connection = made.map_err(|error| format!("egress = \"nat\": {error}"))?;
+        match self.held.get_mut(&token) {
+            Some(held) => held.connection = Some(connection),
+            None => self.disconnect(&wants.app, &connection),
+        }
+        Ok(())
+    }
+
+    fn disconnect(&self, app: &str, connection: &Connection) {
+        let Some(Err(error)) = self.networks.as_ref().map(|networks| networks.disconnect(connection)) else {
+            return;
+        };
+        say::warning(format_args!("{app}: its network is not taken away: {error}"));
+    }
+
     /// Other limits for a place.
     pub(super) fn adjust(&mut self, token: Token, wants: &Wants) {
         let Some(held) = self.held.get(&token) else { return };
@@ -261,6 +316,9 @@ impl Estate {
     pub(super) fn release(&mut self, token: Token) {
         let Some(held) = self.held.remove(&token) else { return };
         self.close_data(&held);
+        if let Some(connection) = &held.connection {
+            self.disconnect(&held.app, connection);
+        }
         if self.held.values().any(|other| other.path == held.path) {
             return;
         }
@@ -334,6 +392,11 @@ impl Estate {
         }
         if let Some(data) = &mut self.data {
             data.close_all();
+        }
+        if let Some(Err(error)) = self.networks.take().map(Networks::close) {
+            say::warning(format_args!(
+                "networks of applications are left, the next start removes them: {error}"
+            ));
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::mpsc;
@@ -38,6 +39,13 @@ enum Job {
     Prepare {
         wants: Box<Wants>,
         reply: oneshot::Sender<Result<Prepared, String>>,
+    },
+    /// A way out for a place whose room is made.
+    Connect {
+        token: Token,
+        wants: Box<Wants>,
+        namespace: OwnedFd,
+        reply: oneshot::Sender<Result<(), String>>,
     },
     /// Other limits for a place.
     Adjust {
@@ -102,6 +110,21 @@ impl Keeper {
         answer.await.unwrap_or_else(|_| Err("the host is stopping".to_owned()))
     }
 
+    /// Give the network of a room its way out.
+    ///
+    /// # Errors
+    /// Why that is not possible: a sentence.
+    pub(super) async fn connect(
+        &self,
+        token: Token,
+        wants: &Wants,
+        namespace: OwnedFd,
+    ) -> Result<(), String> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Job::Connect { token, wants: Box::new(wants.clone()), namespace, reply });
+        answer.await.unwrap_or_else(|_| Err("the host is stopping".to_owned()))
+    }
+
     pub(super) fn adjust(&self, token: Token, wants: &Wants) {
         self.send(Job::Adjust { token, wants: Box::new(wants.clone()) });
     }
@@ -141,6 +164,9 @@ fn carry_out(estate: &mut Estate, job: Job) {
             if let Err(Ok(prepared)) = reply.send(estate.prepare(&wants)) {
                 estate.release(prepared.token);
             }
+        }
+        Job::Connect { token, wants, namespace, reply } => {
+            let _ = reply.send(estate.connect(token, &wants, &namespace));
         }
         Job::Adjust { token, wants } => estate.adjust(token, &wants),
         Job::Release { token } => estate.release(token),

@@ -144,10 +144,15 @@ impl Place {
             cgroups: self.prepared.cgroups.clone(),
             host_name: wants.app.clone(),
             network: wants.has_network(),
-            view: wants.view(data, &self.keeper.neighbours(&wants.app)),
+            view: wants.view(data, &self.keeper.neighbours(&wants.app), self.prepared.resolv_conf.clone()),
         };
-        let made = Room::start(&plan).await;
-        made.map_err(|error| format!("cannot make its room: {error:#}"))
+        let problem = |error: anyhow::Error| format!("cannot make its room: {error:#}");
+        let room = Room::start(&plan).await.map_err(problem)?;
+        if wants.has_way_out() {
+            let namespace = jail::network::namespace_of(room.pid()).map_err(|error| problem(error.into()))?;
+            self.keeper.connect(self.prepared.token, wants, namespace).await?;
+        }
+        Ok(room)
     }
 }
 

@@ -141,7 +141,12 @@ impl Wants {
     }
 
     /// What it sees of the file system. `others` belongs to its neighbours and the host.
-    pub(crate) fn view(&self, data: Option<&Path>, others: &[PathBuf]) -> jail::View {
+    pub(crate) fn view(
+        &self,
+        data: Option<&Path>,
+        others: &[PathBuf],
+        resolv_conf: Option<String>,
+    ) -> jail::View {
         let homes = ["/root", "/home", "/media", "/mnt"].map(PathBuf::from);
         let mut visible = self.visible.clone();
         visible.push(self.directory.clone());
@@ -150,8 +155,13 @@ impl Wants {
             visible,
             writable: data.map(Path::to_owned).into_iter().collect(),
             temporary: self.limits.memory.map_or(TEMPORARY, |memory| (memory / 2).min(TEMPORARY)),
-            resolv_conf: None,
+            resolv_conf,
         }
+    }
+
+    /// Whether its own network leads outside.
+    pub(crate) fn has_way_out(&self) -> bool {
+        self.is_isolated() && self.limits.egress == Egress::Nat
     }
 
     /// Whether it has a network of its own.
