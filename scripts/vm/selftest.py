@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The virtual machine's harness fails when it should: a failing, hanging, killed, messy or lying step, a panic, a missed
-deadline, our own death, missing tools. `make test-v2` runs it after the tests that depend on the harness.
+deadline, our own death, missing tools. Part of `make test-v2`.
 
     python3 scripts/vm/selftest.py [NAME...]
 """
@@ -127,11 +127,14 @@ def test_a_missing_result_is_a_failure() -> None:
 
 def emulator_of(pid: int) -> int:
     """The pid of the child that is QEMU; 0 if there is none yet."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return next((int(one) for one in children if b"-initrd" in Path(f"/proc/{one}/cmdline").read_bytes()), 0)
-    except OSError:
-        return 0
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+            if parent == str(pid) and b"-initrd" in (process / "cmdline").read_bytes():
+                return int(process.name)
+        except OSError:
+            continue  # ended meanwhile
+    return 0
 
 
 def wait(condition, complaint: str):  # noqa: ANN001, ANN201 - any condition, its value
