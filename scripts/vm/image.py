@@ -166,7 +166,7 @@ def libraries(archive: Archive, programs: list[Path]) -> None:
 def needed() -> Path:
     """Say what is missing before anything is done; returns busybox."""
     places = f"/usr/sbin:/sbin:/usr/bin:/bin:{os.environ.get('PATH', '')}"
-    for tool, package in (("mke2fs", "e2fsprogs"), ("ldd", "libc-bin"), ("ip", "iproute2"), ("unshare", "util-linux")):
+    for tool, package in (("mke2fs", "e2fsprogs"), ("ldd", "libc-bin"), ("tc", "iproute2"), ("unshare", "util-linux")):
         if shutil.which(tool, path=places) is None:
             raise Unavailable(f"{tool} is missing; install {package}")
     found = shutil.which("busybox", path=places)

@@ -60,7 +60,9 @@ def qemu() -> str:
     return found
 
 
-def command(kernel: Kernel, accelerator: str, size: Size, serial: Iterable[str], more: Iterable[str], words: str = "") -> list[str]:
+def command(
+    kernel: Kernel, accelerator: str, size: Size, serial: Iterable[str], more: Iterable[str], words: str = ""
+) -> list[str]:
     """QEMU's command line. `serial` are the serial ports, `words` are put on the kernel's command line."""
     # The host is not a guest's enemy here: without mitigations emulation is faster.
     kernel_words = (
@@ -132,7 +134,8 @@ def run(kernel: Kernel, accel: str, size: Size, directory: Path, files: list[str
         # Ours alone, by its process; a machine that has turned itself off has ended already.
         child.kill()
         child.wait()
-    outcome = judge(read_report(report), console.read_text(errors="replace"), f"{seconds:.0f} s" if late else "", child.returncode)
+    deadline = f"{seconds:.0f} s" if late else ""
+    outcome = judge(read_report(report), console.read_text(errors="replace"), deadline, child.returncode)
     outcome.seconds = time.monotonic() - began
     return outcome
 
