@@ -17,6 +17,7 @@ test: build ## everything
 
 test-v2: build ## what depends on cgroup v2, in a virtual machine that has nothing else
 	$(PYTHON) scripts/vm test
+	$(PYTHON) scripts/vm/selftest.py
 
 vm-shell: build ## a shell in that machine; Ctrl-A X ends it
 	$(PYTHON) scripts/vm shell

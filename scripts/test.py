@@ -58,6 +58,7 @@ def steps() -> list[tuple[str, list[str]]]:
     machine = subprocess.run([sys.executable, "scripts/vm", "check"], cwd=ROOT, capture_output=True, text=True)
     if machine.returncode == 0:
         found.append(("pure cgroup v2 (virtual machine)", [sys.executable, "scripts/vm", "test"]))
+        found.append(("virtual machine's own tests", [sys.executable, "scripts/vm/selftest.py"]))
     else:
         print(f"not run: pure cgroup v2 ({machine.stderr.strip().removeprefix('vm: ')})")
     short = ["--seconds", "15", "--reloads", "6"]

@@ -50,6 +50,7 @@ def act(options: argparse.Namespace) -> int:
     """Get the parts together, boot, say how it went."""
     began = time.monotonic()
     machine.qemu()
+    image.needed()
     CACHE.mkdir(parents=True, exist_ok=True)
     kernel = fetch(CACHE, options.kernel)
     if options.do == "check":
@@ -62,6 +63,7 @@ def act(options: argparse.Namespace) -> int:
     accel, why = (options.accel, "asked for") if options.accel else machine.accelerator(kernel, CACHE)
     size = machine.Size(options.cpus, options.memory, options.disk)
     directory = CACHE / f"run-{os.getpid()}"
+    forget_the_dead()
     try:
         archive = image.build(kernel, program, tests, options.add, steps)
         files = machine.write_files(directory, archive, size)
@@ -81,6 +83,13 @@ def act(options: argparse.Namespace) -> int:
         print(f"  {'ok    ' if step['status'] == 0 else 'FAILED'} {step['seconds']:6.1f} s  {step['step']} ({step['status']})")
     print(f"vm: status {outcome.status} after {outcome.seconds:.1f} s")
     return outcome.status
+
+
+def forget_the_dead() -> None:
+    """Remove the files of runs that were killed."""
+    for directory in CACHE.glob("run-*"):
+        if not Path("/proc", directory.name.removeprefix("run-")).exists():
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def listed(options: argparse.Namespace, tests: list[Path], program: Path) -> list[dict[str, object]]:
@@ -134,8 +143,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=STEP_SECONDS, help="for each step")
     parser.add_argument("--deadline", type=float, default=MACHINE_SECONDS, metavar="SECONDS", help="for the machine")
     parser.add_argument("--append", default="", metavar="WORDS", help="for the kernel's command line")
-    parser.add_argument("command", nargs="*", help="run: what to run inside, after --")
-    options = parser.parse_args()
+    parser.epilog = "run: what to run inside stands after --"
+    # Split here: argparse would take the command's own options for ours.
+    words = sys.argv[1:]
+    mark = words.index("--") if "--" in words else len(words)
+    options = parser.parse_args(words[:mark])
+    options.command = words[mark + 1 :]
     options.add = [path.absolute() for path in options.add]
     if options.do == "test" and not options.package:
         options.package = ["jail"]

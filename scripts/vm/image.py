@@ -163,22 +163,27 @@ def libraries(archive: Archive, programs: list[Path]) -> None:
         archive.file("/etc/ld.so.cache", Path("/etc/ld.so.cache"))
 
 
+def needed() -> Path:
+    """Say what is missing before anything is done; returns busybox."""
+    places = f"/usr/sbin:/sbin:/usr/bin:/bin:{os.environ.get('PATH', '')}"
+    for tool, package in (("mke2fs", "e2fsprogs"), ("ldd", "libc-bin"), ("tc", "iproute2"), ("unshare", "util-linux")):
+        if shutil.which(tool, path=places) is None:
+            raise Unavailable(f"{tool} is missing; install {package}")
+    found = shutil.which("busybox", path=places)
+    # One that names a loader is not the static one.
+    if found is None or b"/ld-linux" in Path(found).read_bytes()[:4096]:
+        raise Unavailable("a statically linked busybox is missing; install busybox-static")
+    return Path(found)
+
+
 def busybox(archive: Archive) -> None:
     """A statically linked busybox and a link for each of its programs that is not there already."""
-    found = shutil.which("busybox", path=f"/bin:/usr/bin:{os.environ.get('PATH', '')}")
-    if found is None:
-        raise Unavailable("busybox is missing; install busybox-static")
-    if is_dynamic(Path(found)):
-        raise Unavailable("busybox is not statically linked; install busybox-static")
-    archive.file("/usr/bin/busybox", Path(found), 0o755)
-    listed = subprocess.run([found, "--list-full"], capture_output=True, text=True, check=True).stdout.split()
+    found = needed()
+    archive.file("/usr/bin/busybox", found, 0o755)
+    listed = subprocess.run([str(found), "--list-full"], capture_output=True, text=True, check=True).stdout.split()
     for path in listed:
         name = path.rsplit("/", 1)[-1]
         if name in ("busybox", "init", "python3") or any(f"/usr/{place}/{name}" in archive for place in ("bin", "sbin")):
             continue
         archive.link(f"/{path}" if path.startswith(("usr/", "bin/", "sbin/")) else f"/usr/bin/{name}", "/usr/bin/busybox")
 
-
-def is_dynamic(program: Path) -> bool:
-    """True if the program names a loader."""
-    return b"/ld-linux" in program.read_bytes()[:4096]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import lzma
+import platform
 import re
 import shutil
 import subprocess
@@ -64,6 +65,8 @@ class Kernel:
 
 def fetch(cache: Path, wanted: str = "") -> Kernel:
     """The newest cloud kernel that apt knows whose version starts with `wanted`, from the cache if its checksum is right."""
+    if platform.machine() != "x86_64":
+        raise Unavailable(f"this machine is {platform.machine()}, and the virtual machine runs programs for x86_64")
     for tool in ("apt-get", "apt-cache", "dpkg-deb"):
         if shutil.which(tool) is None:
             raise Unavailable(f"{tool} is missing, and the kernel comes from a Debian package")

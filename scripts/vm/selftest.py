@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The virtual machine's harness fails when it should: a failing, hanging, killed, messy or lying step, a panic, a missed
-deadline, our own death, missing tools. `make test-v2` runs it after the tests that depend on the harness.
+deadline, our own death, missing tools. Part of `make test-v2`.
 
     python3 scripts/vm/selftest.py [NAME...]
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -90,13 +89,17 @@ def test_a_machine_that_hangs_is_cut_off() -> None:
 def test_the_emulator_dies_with_us() -> None:
     """Also when we are killed, and can do nothing about it any more."""
     run = [sys.executable, str(image.ROOT / "scripts/vm"), "run", "--program", "/bin/true", "--", "sleep", "600"]
-    child = subprocess.Popen(run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        pid = wait(lambda: emulator_of(child.pid), "QEMU was not started")
-    finally:
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-    wait(lambda: not Path(f"/proc/{pid}").exists(), "QEMU outlived us")
+    with tempfile.TemporaryFile() as output:
+        child = subprocess.Popen(run, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            # Until the machine is silent: one that prints would end by itself, when nobody reads it any more.
+            wait(lambda: b"-- command: sleep 600" in os.pread(output.fileno(), 1 << 20, 0), "the step was not started")
+            pid = emulator_of(child.pid)
+        finally:
+            child.kill()
+            child.wait()
+    assert pid, "QEMU is not our child"
+    wait(lambda: not Path(f"/proc/{pid}").exists(), "QEMU outlived us", seconds=20.0)
 
 
 def test_what_is_missing_is_said_in_one_sentence() -> None:
@@ -109,7 +112,8 @@ def test_what_is_missing_is_said_in_one_sentence() -> None:
 
 
 def test_the_newest_kernel_is_that_of_the_highest_version() -> None:
-    names = ["linux-image-6.1.0-56-cloud-amd64", "linux-image-6.12.117+deb12-cloud-amd64", "linux-image-6.12.99+deb12-cloud-amd64"]
+    versions = ("6.1.0-56", "6.12.117+deb12", "6.12.99+deb12")
+    names = [f"linux-image-{version}-cloud-amd64" for version in versions]
     others = ["linux-image-cloud-amd64", "linux-image-6.99.1-amd64", "linux-image-6.12.999-cloud-amd64-unsigned"]
     assert kernel.newest(names + others, "") == names[1]
     assert kernel.newest(names + others, "6.1.") == names[0]
@@ -127,15 +131,18 @@ def test_a_missing_result_is_a_failure() -> None:
 
 def emulator_of(pid: int) -> int:
     """The pid of the child that is QEMU; 0 if there is none yet."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return next((int(one) for one in children if b"-initrd" in Path(f"/proc/{one}/cmdline").read_bytes()), 0)
-    except OSError:
-        return 0
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+            if parent == str(pid) and b"-initrd" in (process / "cmdline").read_bytes():
+                return int(process.name)
+        except OSError:
+            continue  # ended meanwhile
+    return 0
 
 
-def wait(condition, complaint: str):  # noqa: ANN001, ANN201 - any condition, its value
-    deadline = time.monotonic() + PATIENT
+def wait(condition, complaint: str, seconds: float = PATIENT):  # noqa: ANN001, ANN201 - any condition, its value
+    deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, complaint
         time.sleep(0.05)

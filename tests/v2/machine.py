@@ -21,7 +21,10 @@ CONTROLLERS = {"cpuset", "cpu", "io", "memory", "pids"}
 SYS_LANDLOCK_CREATE_RULESET = 444
 LANDLOCK_CREATE_RULESET_VERSION = 1
 # What files at the least the interface of a cgroup with every controller has.
-FILES = ("cpu.max", "cpu.weight", "cpuset.cpus", "io.max", "memory.max", "memory.oom.group", "pids.max", "cgroup.kill", "cpu.pressure")
+FILES = (
+    *("cpu.max", "cpu.weight", "cpuset.cpus", "io.max", "memory.max", "memory.oom.group", "pids.max"),
+    *("cgroup.kill", "cpu.pressure"),
+)
 
 
 def pure_v2() -> str:
@@ -109,7 +112,7 @@ def overlay() -> str:
     with tempfile.TemporaryDirectory(dir="/disk") as folder:
         for name in ("lower", "upper", "work", "merged"):
             Path(folder, name).mkdir()
-        options = ",".join(f"{key}={folder}/{name}" for key, name in (("lowerdir", "lower"), ("upperdir", "upper"), ("workdir", "work")))
+        options = f"lowerdir={folder}/lower,upperdir={folder}/upper,workdir={folder}/work"
         run("mount", "-t", "overlay", "-o", options, "overlay", f"{folder}/merged")
         run("umount", f"{folder}/merged")
     return "mounted"
@@ -160,7 +163,8 @@ class cgroup:  # noqa: N801 - used like a function
 def inside(group: Path, code: str, *arguments: str) -> int:
     """Exit status of a Python program in the cgroup."""
     enter = "import os, sys\nopen(sys.argv.pop(1), 'w').write('0')\n"
-    return subprocess.run([sys.executable, "-S", "-c", enter + code, str(group / "cgroup.procs"), *arguments], timeout=60).returncode
+    command = [sys.executable, "-S", "-c", enter + code, str(group / "cgroup.procs"), *arguments]
+    return subprocess.run(command, timeout=60).returncode
 
 
 def run(*command: str) -> str:
