@@ -78,7 +78,7 @@ def hoarder(stage: Stage) -> list[Finding]:
     ]
 
 
-@case("queue: more requests than may wait", models=BOTH, limits=ROUTER)
+@case("queue: more requests than may wait", models=BOTH, limits={"queue": 2})
 def queue(stage: Stage) -> list[Finding]:
     """One hangs in the only worker, two wait, the others are refused at once."""
     statuses: list[tuple[int, float]] = []

@@ -47,7 +47,7 @@ case("CPU by 8 processes, half a core", models=BOTH, needs=("cpu",), limits=HALF
 )
 case("CPU by 8 threads, half a core", models=BOTH, needs=("cpu",), limits=HALF, repeat=True)(burner("threads", 8, 0.5))
 if (os.cpu_count() or 1) > 1:
-    case("CPU by 8 processes, one core", needs=("cpuset",), limits=WHOLE, repeat=True)(burner("processes", 8, 1))
+    case("CPU by 8 processes, one core", needs=("cores",), limits=WHOLE, repeat=True)(burner("processes", 8, 1))
 
 
 def share(stage: Stage, own: int, victims: int, expected: float) -> Finding:
@@ -85,7 +85,7 @@ def weights(stage: Stage) -> Finding:
     return share(stage, 8, 8, 0.25)
 
 
-@case("leave the pinned core", needs=("cpuset",), limits=WHOLE)
+@case("leave the pinned core", needs=("cores",), limits=WHOLE)
 def leave_core(stage: Stage) -> Finding:
     if (os.cpu_count() or 1) < 2:
         return Finding("", False, False, absent="this machine has one core")
@@ -94,7 +94,7 @@ def leave_core(stage: Stage) -> Finding:
     return Finding(f"ran on cores {cores}", through=len(cores) > 1, held=len(cores) == 1)
 
 
-@case("a higher priority than others", needs=("user",))
+@case("a higher priority than others", needs=("capabilities",))
 def raise_priority(stage: Stage) -> Finding:
     return denied(stage.attack("raise-priority"))
 
@@ -167,8 +167,8 @@ def tmpfs(where: str) -> Callable[[Stage], list[Finding]]:
     return run
 
 
-case("memory: files in /dev/shm", needs=("memory", "mounts"), limits=MEMORY)(tmpfs("/dev/shm"))
-case("memory: files in /tmp", needs=("memory", "mounts"), limits=MEMORY)(tmpfs("/tmp"))
+case("memory: files in /dev/shm", needs=("memory", "mount_namespace"), limits=MEMORY)(tmpfs("/dev/shm"))
+case("memory: files in /tmp", needs=("memory", "mount_namespace"), limits=MEMORY)(tmpfs("/tmp"))
 
 
 def cached(name: str) -> Callable[[Stage], list[Finding]]:
@@ -190,7 +190,7 @@ case("memory: page cache", models=BOTH, needs=("memory",), limits=MEMORY)(cached
 case("memory: a mapped file", models=BOTH, needs=("memory",), limits=MEMORY)(cached("memory-mapped-file"))
 
 
-@case("memory: locked", needs=("user",), limits=MEMORY)
+@case("memory: locked", needs=("capabilities",), limits=MEMORY)
 def locked(stage: Stage) -> Finding:
     return denied(stage.attack("memory-locked"), "EPERM", "ENOMEM", "ENOSYS")
 
@@ -280,7 +280,7 @@ def open_files(stage: Stage) -> list[Finding]:
     ]
 
 
-@case("raise its own limit of open files", needs=("open_files", "user"), limits=PROCESSES, control=lambda: multiply.raise_limits({}))
+@case("raise its own limit of open files", needs=("open_files", "capabilities"), limits=PROCESSES, control=lambda: multiply.raise_limits({}))
 def raise_limits(stage: Stage) -> Finding:
     return denied(stage.attack("raise-limits"))
 
