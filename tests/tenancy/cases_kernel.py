@@ -227,7 +227,7 @@ def private_tmp(stage: Stage) -> Finding:
     return leak("seen outside", seen)
 
 
-@case("listen on an abstract Unix socket of the machine", needs=("network",))
+@case("listen on an abstract Unix socket of the machine", needs=("network_namespace",))
 def abstract_socket(stage: Stage) -> Finding:
     name = f"tenancy-{stage.secret}"
     with socket.socket(socket.AF_UNIX) as listener:
