@@ -183,7 +183,9 @@ def read_data(stage: Stage) -> list[Finding]:
 def read_state(stage: Stage) -> list[Finding]:
     hidden = ("ENOENT", "EACCES", "EPERM", "ENOSYS")
     return [
-        denied(stage.attack("list-directory", path=stage.state), *hidden, what="list the state directory"),
+        # The way to its own data directory may lead through it; what the host keeps there must not be seen.
+        denied(stage.attack("list-directory", path=stage.state, of="control.sock"), what="list the state directory"),
+        denied(stage.attack("list-directory", path=stage.state / "logs"), what="list the logs"),
         denied(stage.attack("read-file", path=stage.file, secret=stage.secret), *hidden, what="read serpentry.toml"),
         denied(
             stage.attack("talk-to-unix-socket", path=stage.state / "control.sock"), *hidden, what="the control socket"

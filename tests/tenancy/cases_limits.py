@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import groups
@@ -248,8 +249,8 @@ def thread_bomb(stage: Stage) -> list[Finding]:
 
 @case("processes: grandchildren that nobody waits for", models=BOTH, needs=("processes",), limits=PROCESSES)
 def orphan_bomb(stage: Stage) -> list[Finding]:
-    """What is left of a stopped worker's descendants: nothing, once the worker is replaced."""
-    stage.attack("orphan-bomb", count=BOMB, hold=3 if stage.model == "unlimited" else 30)
+    """They count, and nothing of them is left when the application is stopped."""
+    stage.attack("orphan-bomb", count=BOMB, hold=3 if stage.model == "unlimited" else 60)
     worker = stage.worker()
     inside = groups.task_count(worker)
     found = [at_most("tasks", inside, TASKS)] if inside is not None else []
@@ -257,13 +258,19 @@ def orphan_bomb(stage: Stage) -> list[Finding]:
         # Nobody ends them here, which is what the limited models must do better.
         stage.host.wait(lambda: len(stage.host.processes()) < 10, "they end by themselves", 15)
         return found
-    stage.host.run("restart", "attacker", seconds=60)
-    fresh = stage.worker()
+    group = groups.limited(worker, "pids", "pids.max", "pids.max")
+    stage.host.do("stop", "attacker")
     deadline = time.monotonic() + 10
-    while (groups.task_count(fresh) or 0) > 12 and time.monotonic() < deadline:
+    while (left := tasks_below(group)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    count = groups.task_count(fresh)
-    return [*found, always(f"orphans ended with their worker ({count} tasks are left)", count is not None and count <= 12)]
+    stage.host.do("start", "attacker")
+    found.append(always(f"nothing is left of a stopped application ({left} tasks are)", left == 0))
+    return [*found, always("served again", stage.serves_again())]
+
+
+def tasks_below(group: Path | None) -> int:
+    """Tasks in a group and all below it; a group that is gone has none."""
+    return (groups.number(group / "pids.current") or 0) if group is not None else 0
 
 
 @case("open files", models=BOTH, needs=("open_files",), limits=PROCESSES)
