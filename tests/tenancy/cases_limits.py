@@ -106,30 +106,17 @@ def raise_priority(stage: Stage) -> Finding:
 def killed(stage: Stage, hog: Callable[[], dict[str, Any]]) -> list[Finding]:
     """A hog that must be killed at the limit; the application is back, and never had more than the limit."""
     before = stage.worker()
-    peaks: list[tuple[int, int]] = []
-    stop = threading.Event()
-
-    def look() -> None:
-        while not stop.wait(0.005):
-            if found := groups.memory_peak(before):
-                peaks.append(found)
-
-    looking = threading.Thread(target=look)
-    looking.start()
-    try:
-        answer = hog()
-    finally:
-        stop.set()
-        looking.join()
+    # The group is the application's: it is there before and after the worker that is killed.
+    group = groups.limited(before, "memory", "memory.limit_in_bytes", "memory.max")
+    answer = hog()
     found = [event(f"killed when it wanted {HOG_MIB} MiB (answered {answer['status']})", answer["status"] == 502)]
-    if peaks:
-        peak = max(peak for peak, _ in peaks)
-        limits = {limit for _, limit in peaks}
+    if group is not None and (usage := groups.memory_of(group)):
+        peak, limit = usage
         found.append(at_most("most memory at any time", peak / MIB, MEMORY_MIB, "MiB"))
         if stage.model != "unlimited":
-            found.append(always(f"the group's limit is {sorted(limits)}", limits == {MEMORY_MIB * MIB}))
-    elif stage.model != "unlimited":
-        found.append(always("the worker is in a group with a memory limit", False))
+            found.append(always(f"the group's limit is {limit / MIB:g} MiB", limit == MEMORY_MIB * MIB))
+    else:
+        found.append(always("the worker is in a group with a memory limit", stage.model == "unlimited"))
     started = time.monotonic()
     back = stage.serves_again()
     found.append(always(f"back in service after {time.monotonic() - started:.2f} s", back))
@@ -140,10 +127,6 @@ def killed(stage: Stage, hog: Callable[[], dict[str, Any]]) -> list[Finding]:
     return found
 
 
-HOGS: dict[str, tuple[str, dict[str, Any]]] = {
-    "anonymous memory": ("memory-anonymous", {}),
-    "files in /dev/shm": ("memory-tmpfs", {"where": "/dev/shm"}),
-}
 MEMORY: dict[str, Any] = {"memory": f"{MEMORY_MIB}MiB", "disk_space": "512MiB"}
 
 
