@@ -19,10 +19,10 @@ class Doctor:
     notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def ask(cls, program: Path) -> Doctor:
-        """Run it."""
+    def ask(cls, program: Path, before: tuple[str, ...]) -> Doctor:
+        """Run it where hosts are run: `before` goes in front of the command."""
         done = subprocess.run(
-            [str(program), "doctor", "--json"],
+            [*before, str(program), "doctor", "--json"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

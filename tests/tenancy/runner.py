@@ -68,12 +68,13 @@ def run_all(options: Options) -> int:
     results: list[tuple[str, str, Result]] = []
     left: list[str] = []
     before = Snapshot.take()
-    doctor = Doctor.ask(options.program)
-    for line in doctor.notes:
-        print(line)
+    doctor = Doctor()
     try:
         with maybe_yard(options) as yard:
             prefix = yard.command() if yard else ()
+            doctor = Doctor.ask(options.program, prefix)
+            for line in doctor.notes:
+                print(line)
             for model in models:
                 wanted = [case for case in chosen if options.prove or model in case.models]
                 for group in grouped(wanted, model):

@@ -8,7 +8,6 @@ are bounded by their own time). Both cgroup versions; what is in it is killed an
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 import signal
@@ -75,16 +74,13 @@ class Yard:
         """
         there = set((parent / "cgroup.controllers").read_text().split())
         missing = sorted(there - set((parent / "cgroup.subtree_control").read_text().split()))
+        # Only groups below the root have a type.
+        if missing and (parent / "cgroup.type").exists() and groups.read(parent / "cgroup.procs"):
+            self.waiting = parent / f"{self.name}-tests"
+            self.waiting.mkdir()
+            move(parent, self.waiting)
         for name in missing:
-            try:
-                (parent / "cgroup.subtree_control").write_text(f"+{name}")
-            except OSError as error:
-                if error.errno != errno.EBUSY or self.waiting is not None:
-                    raise
-                self.waiting = parent / f"{self.name}-tests"
-                self.waiting.mkdir()
-                move(parent, self.waiting)
-                (parent / "cgroup.subtree_control").write_text(f"+{name}")
+            (parent / "cgroup.subtree_control").write_text(f"+{name}")
             if self.waiting is not None:
                 self.enabled.append(name)
 
