@@ -35,7 +35,7 @@ def refused(stage: Stage, limits: dict[str, Any], *words: str) -> list[Finding]:
     ]
 
 
-@case("admission: more cores than there are", unprovable=NOT_A_LIMIT, needs=("cpuset",))
+@case("admission: more cores than there are", unprovable=NOT_A_LIMIT, needs=("cores",))
 def cores(stage: Stage) -> list[Finding]:
     return refused(stage, {"cpu": (os.cpu_count() or 1) + 1}, "greedy", "cpu", "attacker")
 

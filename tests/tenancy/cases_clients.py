@@ -78,7 +78,7 @@ def hoarder(stage: Stage) -> list[Finding]:
     ]
 
 
-@case("queue: more requests than may wait", models=BOTH, limits=ROUTER)
+@case("queue: more requests than may wait", models=BOTH, limits={"queue": 2})
 def queue(stage: Stage) -> list[Finding]:
     """One hangs in the only worker, two wait, the others are refused at once."""
     statuses: list[tuple[int, float]] = []
@@ -247,7 +247,7 @@ register_spoilers()
 @case("log lines without end", models=BOTH, limits=ROUTER, unprovable="dropping lines is not a limit of the model")
 def chatter(stage: Stage) -> list[Finding]:
     answer = stage.attack("chatter", seconds=2)
-    size = sum(path.stat().st_size for path in stage.state.rglob("*") if path.is_file() and "attacker" in str(path))
+    size = sum(path.stat().st_size for path in (stage.state / "logs").rglob("*attacker*") if path.is_file())
     return [
         always(f"answered ({answer['status']}, {answer.get('bytes', 0) / MIB:.0f} MiB written)", answer["status"] == 200),
         always(f"its logs stay within what is kept ({size / MIB:.0f} MiB)", size < 70 * MIB),

@@ -29,7 +29,7 @@ PROBES = {
     "io_uring": ("io_uring_setup", ("seccomp",), ()),
     "x32_call": ("a system call by its x32 number", ("seccomp",), ()),
     "i386_call": ("a system call by int 0x80", ("seccomp",), ("SIGSEGV",)),
-    "become_root": ("setuid(0)", ("user",), ("EINVAL",)),
+    "become_root": ("setuid(0)", ("user_ids",), ("EINVAL",)),
     "keyring": ("keyctl", ("seccomp",), ()),
     "bpf": ("bpf", ("seccomp",), ()),
     "perf": ("perf_event_open", ("seccomp",), ()),
@@ -41,9 +41,9 @@ PROBES = {
     "load_module": ("init_module", ("seccomp",), ()),
     "set_host_name": ("sethostname", ("seccomp",), ()),
     "chroot": ("chroot", ("seccomp",), ()),
-    "write_sysrq": ("write to /proc/sysrq-trigger", ("mounts",), ("EROFS",)),
-    "write_sysctl": ("write to /proc/sys", ("mounts",), ("EROFS",)),
-    "write_oom_score": ("protect itself from the OOM killer", ("user",), ("EROFS",)),
+    "write_sysrq": ("write to /proc/sysrq-trigger", ("mount_namespace",), ("EROFS",)),
+    "write_sysctl": ("write to /proc/sys", ("mount_namespace",), ("EROFS",)),
+    "write_oom_score": ("protect itself from the OOM killer", ("user_ids",), ("EROFS",)),
 }
 
 
@@ -62,14 +62,14 @@ def register_probes() -> None:
 register_probes()
 
 
-@case("leave its cgroup", needs=("user",))
+@case("leave its cgroup", needs=("capabilities",))
 def leave_cgroup(stage: Stage) -> Finding:
     answer = stage.attack("leave-cgroup")
     took = [path for path, it in answer.get("mounts", {}).items() if it["got"]]
     return Finding(f"taken by: {', '.join(took) or 'none'}", through=bool(took), held=not took)
 
 
-@case("raise the limits of its cgroup", needs=("user",))
+@case("raise the limits of its cgroup", needs=("capabilities",))
 def raise_cgroup_limits(stage: Stage) -> Finding:
     answer = stage.attack("raise-cgroup-limits")
     took = [path for path, it in answer.get("files", {}).items() if it["got"]]
@@ -84,12 +84,12 @@ def others(stage: Stage) -> str:
     return ",".join(map(str, (stage.host.pid, stage.worker("victim"), stage.worker("neighbour"))))
 
 
-@case("see processes of others", needs=("namespaces",))
+@case("see processes of others", needs=("pid_namespace",))
 def see_processes(stage: Stage) -> Finding:
     return denied(stage.attack("see-processes", others=others(stage), mark=""))
 
 
-@case("read the environment of others", needs=("namespaces",))
+@case("read the environment of others", needs=("pid_namespace",))
 def read_environment(stage: Stage) -> list[Finding]:
     return [
         denied(
@@ -99,7 +99,7 @@ def read_environment(stage: Stage) -> list[Finding]:
     ]
 
 
-@case("privileges that are left", needs=("seccomp", "user"))
+@case("privileges that are left", needs=("seccomp", "user_ids", "capabilities"))
 def privileges(stage: Stage) -> list[Finding]:
     """No capability, no way to get one by executing a file, a filter, a user that is not root's."""
     told = stage.attack("privileges")
@@ -121,7 +121,7 @@ def descriptors(stage: Stage) -> Finding:
     return always(f"only pipes, sockets, /dev/null and its own libraries ({strange or 'yes'})", not strange)
 
 
-@case("the machine's root by /proc", needs=("namespaces",))
+@case("the machine's root by /proc", needs=("pid_namespace",))
 def proc_root(stage: Stage) -> list[Finding]:
     found = []
     # That of process 1 is closed to root as well on some machines; inside, it is the application's own.
@@ -131,7 +131,7 @@ def proc_root(stage: Stage) -> list[Finding]:
     return found
 
 
-@case("read the memory of others", needs=("namespaces",))
+@case("read the memory of others", needs=("pid_namespace",))
 def read_memory(stage: Stage) -> list[Finding]:
     missing = ("ENOENT", "ESRCH")
     target = stage.worker("victim")
@@ -141,7 +141,7 @@ def read_memory(stage: Stage) -> list[Finding]:
     ]
 
 
-@case("signal processes of others", needs=("namespaces",))
+@case("signal processes of others", needs=("pid_namespace",))
 def send_signal(stage: Stage) -> list[Finding]:
     """Signal 0 to everybody; a real SIGKILL to the victim, which must live on."""
     found = [denied(stage.attack("sweep-signals", others=others(stage)), what="signal 0 to every pid")]
@@ -154,7 +154,7 @@ def send_signal(stage: Stage) -> list[Finding]:
     return [*found, denied(answer, "ESRCH", "EPERM", what="to the host")]
 
 
-@case("trace processes of others", needs=("namespaces", "seccomp"))
+@case("trace processes of others", needs=("pid_namespace", "seccomp"))
 def trace(stage: Stage) -> list[Finding]:
     return [
         denied(stage.attack("trace", target=stage.worker("victim")), *REFUSED, "ESRCH", what="the victim"),
@@ -165,7 +165,7 @@ def trace(stage: Stage) -> list[Finding]:
 # ---- files of others ----
 
 
-@case("read another application's data", needs=("volume",))
+@case("read another application's data", needs=("disk_space", "mount_namespace"))
 def read_data(stage: Stage) -> list[Finding]:
     kept = stage.attack("keep-secret", app="victim", secret=stage.secret)
     if kept["status"] != 200:
@@ -183,7 +183,9 @@ def read_data(stage: Stage) -> list[Finding]:
 def read_state(stage: Stage) -> list[Finding]:
     hidden = ("ENOENT", "EACCES", "EPERM", "ENOSYS")
     return [
-        denied(stage.attack("list-directory", path=stage.state), *hidden, what="list the state directory"),
+        # The way to its own data directory may lead through it; what the host keeps there must not be seen.
+        denied(stage.attack("list-directory", path=stage.state, of="control.sock"), what="list the state directory"),
+        denied(stage.attack("list-directory", path=stage.state / "logs"), what="list the logs"),
         denied(stage.attack("read-file", path=stage.file, secret=stage.secret), *hidden, what="read serpentry.toml"),
         denied(
             stage.attack("talk-to-unix-socket", path=stage.state / "control.sock"), *hidden, what="the control socket"
@@ -191,19 +193,19 @@ def read_state(stage: Stage) -> list[Finding]:
     ]
 
 
-@case("read files that only root may read", needs=("user",))
+@case("read files that only root may read", needs=("capabilities",))
 def read_shadow(stage: Stage) -> Finding:
     if not os.path.exists("/etc/shadow"):
         return Finding("", False, False, absent="there is no /etc/shadow")
     return denied(stage.attack("read-file", path="/etc/shadow"), "EACCES", "ENOENT", "EPERM")
 
 
-@case("make device nodes", needs=("user",), control=lambda: probe_files.devices({"where": "/var/tmp"}))
+@case("make device nodes", needs=("capabilities",), control=lambda: probe_files.devices({"where": "/var/tmp"}))
 def make_devices(stage: Stage) -> Finding:
     return denied(stage.attack("devices"))
 
 
-@case("write outside its own directory", needs=("mounts",))
+@case("write outside its own directory", needs=("mount_namespace",))
 def write_everywhere(stage: Stage) -> list[Finding]:
     places = [str(stage.folder), str(stage.state), "/etc", "/usr", "/var/tmp", "/run", os.path.expanduser("~root")]
     places = [place for place in places if os.path.isdir(place)]
@@ -215,7 +217,7 @@ def write_everywhere(stage: Stage) -> list[Finding]:
     return [*found, denied(inside, what="the application's own directory")]
 
 
-@case("plant files in the machine's /tmp", needs=("mounts",))
+@case("plant files in the machine's /tmp", needs=("mount_namespace",))
 def private_tmp(stage: Stage) -> Finding:
     """A private /tmp takes the file, and nobody else sees it."""
     before = set(os.listdir("/tmp"))
@@ -227,7 +229,7 @@ def private_tmp(stage: Stage) -> Finding:
     return leak("seen outside", seen)
 
 
-@case("listen on an abstract Unix socket of the machine", needs=("network",))
+@case("listen on an abstract Unix socket of the machine", needs=("network_namespace",))
 def abstract_socket(stage: Stage) -> Finding:
     name = f"tenancy-{stage.secret}"
     with socket.socket(socket.AF_UNIX) as listener:
@@ -236,7 +238,7 @@ def abstract_socket(stage: Stage) -> Finding:
         return denied(stage.attack("talk-to-unix-socket", path="@" + name), "ECONNREFUSED", "EPERM", "EACCES")
 
 
-@case("swap symbolic links under the host's feet", needs=("volume",), unprovable="without limits the host does nothing in there")
+@case("swap symbolic links under the host's feet", needs=("disk_space", "mount_namespace"), unprovable="without limits the host does nothing in there")
 def swap_links(stage: Stage) -> list[Finding]:
     """The attacker swaps entries of its data directory for links outward while the host works in there.
 

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import groups
@@ -47,7 +48,7 @@ case("CPU by 8 processes, half a core", models=BOTH, needs=("cpu",), limits=HALF
 )
 case("CPU by 8 threads, half a core", models=BOTH, needs=("cpu",), limits=HALF, repeat=True)(burner("threads", 8, 0.5))
 if (os.cpu_count() or 1) > 1:
-    case("CPU by 8 processes, one core", needs=("cpuset",), limits=WHOLE, repeat=True)(burner("processes", 8, 1))
+    case("CPU by 8 processes, one core", needs=("cores",), limits=WHOLE, repeat=True)(burner("processes", 8, 1))
 
 
 def share(stage: Stage, own: int, victims: int, expected: float) -> Finding:
@@ -85,7 +86,7 @@ def weights(stage: Stage) -> Finding:
     return share(stage, 8, 8, 0.25)
 
 
-@case("leave the pinned core", needs=("cpuset",), limits=WHOLE)
+@case("leave the pinned core", needs=("cores",), limits=WHOLE)
 def leave_core(stage: Stage) -> Finding:
     if (os.cpu_count() or 1) < 2:
         return Finding("", False, False, absent="this machine has one core")
@@ -94,7 +95,7 @@ def leave_core(stage: Stage) -> Finding:
     return Finding(f"ran on cores {cores}", through=len(cores) > 1, held=len(cores) == 1)
 
 
-@case("a higher priority than others", needs=("user",))
+@case("a higher priority than others", needs=("capabilities",))
 def raise_priority(stage: Stage) -> Finding:
     return denied(stage.attack("raise-priority"))
 
@@ -105,30 +106,17 @@ def raise_priority(stage: Stage) -> Finding:
 def killed(stage: Stage, hog: Callable[[], dict[str, Any]]) -> list[Finding]:
     """A hog that must be killed at the limit; the application is back, and never had more than the limit."""
     before = stage.worker()
-    peaks: list[tuple[int, int]] = []
-    stop = threading.Event()
-
-    def look() -> None:
-        while not stop.wait(0.005):
-            if found := groups.memory_peak(before):
-                peaks.append(found)
-
-    looking = threading.Thread(target=look)
-    looking.start()
-    try:
-        answer = hog()
-    finally:
-        stop.set()
-        looking.join()
+    # The group is the application's: it is there before and after the worker that is killed.
+    group = groups.limited(before, "memory", "memory.limit_in_bytes", "memory.max")
+    answer = hog()
     found = [event(f"killed when it wanted {HOG_MIB} MiB (answered {answer['status']})", answer["status"] == 502)]
-    if peaks:
-        peak = max(peak for peak, _ in peaks)
-        limits = {limit for _, limit in peaks}
+    if group is not None and (usage := groups.memory_of(group)):
+        peak, limit = usage
         found.append(at_most("most memory at any time", peak / MIB, MEMORY_MIB, "MiB"))
         if stage.model != "unlimited":
-            found.append(always(f"the group's limit is {sorted(limits)}", limits == {MEMORY_MIB * MIB}))
-    elif stage.model != "unlimited":
-        found.append(always("the worker is in a group with a memory limit", False))
+            found.append(always(f"the group's limit is {limit / MIB:g} MiB", limit == MEMORY_MIB * MIB))
+    else:
+        found.append(always("the worker is in a group with a memory limit", stage.model == "unlimited"))
     started = time.monotonic()
     back = stage.serves_again()
     found.append(always(f"back in service after {time.monotonic() - started:.2f} s", back))
@@ -139,10 +127,6 @@ def killed(stage: Stage, hog: Callable[[], dict[str, Any]]) -> list[Finding]:
     return found
 
 
-HOGS: dict[str, tuple[str, dict[str, Any]]] = {
-    "anonymous memory": ("memory-anonymous", {}),
-    "files in /dev/shm": ("memory-tmpfs", {"where": "/dev/shm"}),
-}
 MEMORY: dict[str, Any] = {"memory": f"{MEMORY_MIB}MiB", "disk_space": "512MiB"}
 
 
@@ -167,8 +151,8 @@ def tmpfs(where: str) -> Callable[[Stage], list[Finding]]:
     return run
 
 
-case("memory: files in /dev/shm", needs=("memory", "mounts"), limits=MEMORY)(tmpfs("/dev/shm"))
-case("memory: files in /tmp", needs=("memory", "mounts"), limits=MEMORY)(tmpfs("/tmp"))
+case("memory: files in /dev/shm", needs=("memory", "mount_namespace"), limits=MEMORY)(tmpfs("/dev/shm"))
+case("memory: files in /tmp", needs=("memory", "mount_namespace"), limits=MEMORY)(tmpfs("/tmp"))
 
 
 def cached(name: str) -> Callable[[Stage], list[Finding]]:
@@ -190,7 +174,7 @@ case("memory: page cache", models=BOTH, needs=("memory",), limits=MEMORY)(cached
 case("memory: a mapped file", models=BOTH, needs=("memory",), limits=MEMORY)(cached("memory-mapped-file"))
 
 
-@case("memory: locked", needs=("user",), limits=MEMORY)
+@case("memory: locked", needs=("capabilities",), limits=MEMORY)
 def locked(stage: Stage) -> Finding:
     return denied(stage.attack("memory-locked"), "EPERM", "ENOMEM", "ENOSYS")
 
@@ -248,8 +232,8 @@ def thread_bomb(stage: Stage) -> list[Finding]:
 
 @case("processes: grandchildren that nobody waits for", models=BOTH, needs=("processes",), limits=PROCESSES)
 def orphan_bomb(stage: Stage) -> list[Finding]:
-    """What is left of a stopped worker's descendants: nothing, once the worker is replaced."""
-    stage.attack("orphan-bomb", count=BOMB, hold=3 if stage.model == "unlimited" else 30)
+    """They count, and nothing of them is left when the application is stopped."""
+    stage.attack("orphan-bomb", count=BOMB, hold=3 if stage.model == "unlimited" else 60)
     worker = stage.worker()
     inside = groups.task_count(worker)
     found = [at_most("tasks", inside, TASKS)] if inside is not None else []
@@ -257,13 +241,19 @@ def orphan_bomb(stage: Stage) -> list[Finding]:
         # Nobody ends them here, which is what the limited models must do better.
         stage.host.wait(lambda: len(stage.host.processes()) < 10, "they end by themselves", 15)
         return found
-    stage.host.run("restart", "attacker", seconds=60)
-    fresh = stage.worker()
+    group = groups.limited(worker, "pids", "pids.max", "pids.max")
+    stage.host.do("stop", "attacker")
     deadline = time.monotonic() + 10
-    while (groups.task_count(fresh) or 0) > 12 and time.monotonic() < deadline:
+    while (left := tasks_below(group)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    count = groups.task_count(fresh)
-    return [*found, always(f"orphans ended with their worker ({count} tasks are left)", count is not None and count <= 12)]
+    stage.host.do("start", "attacker")
+    found.append(always(f"nothing is left of a stopped application ({left} tasks are)", left == 0))
+    return [*found, always("served again", stage.serves_again())]
+
+
+def tasks_below(group: Path | None) -> int:
+    """Tasks in a group and all below it; a group that is gone has none."""
+    return (groups.number(group / "pids.current") or 0) if group is not None else 0
 
 
 @case("open files", models=BOTH, needs=("open_files",), limits=PROCESSES)
@@ -280,7 +270,7 @@ def open_files(stage: Stage) -> list[Finding]:
     ]
 
 
-@case("raise its own limit of open files", needs=("open_files", "user"), limits=PROCESSES, control=lambda: multiply.raise_limits({}))
+@case("raise its own limit of open files", needs=("open_files", "capabilities"), limits=PROCESSES, control=lambda: multiply.raise_limits({}))
 def raise_limits(stage: Stage) -> Finding:
     return denied(stage.attack("raise-limits"))
 

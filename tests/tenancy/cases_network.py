@@ -34,7 +34,7 @@ def own_address() -> str | None:
         return str(probe.getsockname()[0])
 
 
-@case("listen on another port", needs=("egress",))
+@case("listen on another port", needs=("network_namespace",))
 def listen(stage: Stage) -> Finding:
     """It may open a port in a network of its own; nobody comes past the router through it."""
     port = free_port()
@@ -42,7 +42,7 @@ def listen(stage: Stage) -> Finding:
     return leak("a client came past the router", reachable("127.0.0.1", port))
 
 
-@case("connect to the host and to other applications", needs=("egress",), limits={"egress": "none"})
+@case("connect to the host and to other applications", needs=("egress_none",), limits={"egress": "none"})
 def connect(stage: Stage) -> list[Finding]:
     found = []
     with socket.socket() as service:
@@ -61,7 +61,7 @@ def connect(stage: Stage) -> list[Finding]:
     return found
 
 
-@case("a datagram to a service of the machine", needs=("egress",), limits={"egress": "none"})
+@case("a datagram to a service of the machine", needs=("egress_none",), limits={"egress": "none"})
 def datagram(stage: Stage) -> Finding:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service:
         service.bind(("127.0.0.1", 0))
@@ -74,14 +74,14 @@ def datagram(stage: Stage) -> Finding:
     return leak("arrived", arrived)
 
 
-@case("a route to the outside", needs=("egress",), limits={"egress": "none"})
+@case("a route to the outside", needs=("egress_none",), limits={"egress": "none"})
 def route_out(stage: Stage) -> Finding:
     if own_address() is None:
         return Finding("", False, False, absent="this machine has no route to the outside itself")
     return denied(stage.attack("route-out", address="192.0.2.1"), *REFUSED)
 
 
-@case("egress: nat", needs=("egress",), limits={"egress": "nat"}, unprovable="it is about what is allowed")
+@case("egress: nat", needs=("egress_nat",), limits={"egress": "nat"}, unprovable="it is about what is allowed")
 def nat(stage: Stage) -> list[Finding]:
     """The outside is reached in the machine's name; the machine and its applications are not."""
     answer = stage.attack("connect", address=OUTSIDE, port=PORT, read=1)
@@ -96,7 +96,7 @@ def nat(stage: Stage) -> list[Finding]:
     return found
 
 
-@case("egress: host", needs=("egress",), limits={"egress": "host"}, unprovable="it is about what is allowed")
+@case("egress: host", needs=("egress_host",), limits={"egress": "host"}, unprovable="it is about what is allowed")
 def host_network(stage: Stage) -> Finding:
     answer = stage.attack("connect", address=OUTSIDE, port=PORT, read=1)
     return always(f"reaches the outside ({answer.get('errno') or answer.get('value')})", answer.get("value") == INSIDE)
@@ -111,7 +111,7 @@ def reachable(address: str, port: int) -> bool:
         return False
 
 
-@case("see the machine's interfaces", needs=("egress",), limits={"egress": "none"})
+@case("see the machine's interfaces", needs=("egress_none",), limits={"egress": "none"})
 def interfaces(stage: Stage) -> Finding:
     answer = stage.attack("interfaces")
     if len(socket.if_nameindex()) < 2:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-STATES = ("enforced", "partly", "impossible")
+LEVELS = ("enforced", "partly", "impossible")
 
 
 @dataclass
@@ -19,10 +19,10 @@ class Doctor:
     notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def ask(cls, program: Path) -> Doctor:
-        """Run it."""
+    def ask(cls, program: Path, before: tuple[str, ...]) -> Doctor:
+        """Run it where hosts are run: `before` goes in front of the command."""
         done = subprocess.run(
-            [str(program), "doctor", "--json"],
+            [*before, str(program), "doctor", "--json"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -32,19 +32,27 @@ class Doctor:
         if done.returncode == 2:
             return cls(notes=["this program has no `doctor`: nothing is skipped"])
         told = json.loads(done.stdout)
-        entries = told if isinstance(told, list) else told["constraints"]
+        entries = told if isinstance(told, list) else told["findings"]
         found = cls({entry["constraint"]: entry for entry in entries})
         for entry in entries:
-            if entry["state"] not in STATES:
-                found.notes.append(f"doctor: unknown state in {entry}")
-            elif entry["state"] != "enforced":
-                found.notes.append(f"doctor: {entry['constraint']} is {entry['state']}: {entry['why']}")
+            level = level_of(entry)
+            if level not in LEVELS:
+                found.notes.append(f"doctor: unknown level in {entry}")
+            elif level != "enforced":
+                found.notes.append(f"doctor: {entry['constraint']} is {level}: {entry['why']}")
         return found
 
     def impossible(self, needs: tuple[str, ...]) -> str:
-        """Why a case with these needs cannot be held here; empty if it can, or if it is not said."""
+        """Why a case with these needs cannot be held here; empty if it can. KeyError for what it does not know."""
+        if not self.entries:
+            return ""
         for need in needs:
-            entry = self.entries.get(need)
-            if entry is not None and entry["state"] == "impossible":
+            entry = self.entries[need]
+            if level_of(entry) == "impossible":
                 return f"{need}: {entry['why']} ({entry.get('remedy') or 'no remedy'})"
         return ""
+
+
+def level_of(entry: dict[str, Any]) -> str:
+    """How far the constraint holds."""
+    return str(entry.get("level") or entry.get("state"))

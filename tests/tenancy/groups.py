@@ -86,8 +86,11 @@ def number(path: Path) -> int | None:
 def memory_peak(pid: int) -> tuple[int, int] | None:
     """Bytes that the process's limited memory group had at most, and its limit; None without one."""
     group = limited(pid, "memory", "memory.limit_in_bytes", "memory.max")
-    if group is None:
-        return None
+    return memory_of(group) if group is not None else None
+
+
+def memory_of(group: Path) -> tuple[int, int] | None:
+    """Bytes that a memory group had at most, and its limit; None if it has no limit or is gone."""
     first = version("memory") == 1
     peak = number(group / ("memory.max_usage_in_bytes" if first else "memory.peak"))
     limit = number(group / ("memory.limit_in_bytes" if first else "memory.max"))

@@ -68,12 +68,13 @@ def run_all(options: Options) -> int:
     results: list[tuple[str, str, Result]] = []
     left: list[str] = []
     before = Snapshot.take()
-    doctor = Doctor.ask(options.program)
-    for line in doctor.notes:
-        print(line)
+    doctor = Doctor()
     try:
         with maybe_yard(options) as yard:
             prefix = yard.command() if yard else ()
+            doctor = Doctor.ask(options.program, prefix)
+            for line in doctor.notes:
+                print(line)
             for model in models:
                 wanted = [case for case in chosen if options.prove or model in case.models]
                 for group in grouped(wanted, model):
@@ -219,7 +220,7 @@ def once(case: Case, stage: Stage, prove: bool) -> Result:
         return Result("FAILED", [f"{type(error).__name__}: {error}", *tail.splitlines()])
     findings = found if isinstance(found, list) else [found]
     lines = [("" if judge(it, prove) else "NOT SO: ") + it.text for it in findings if not it.absent]
-    lines += [f"not here: {it.absent}" for it in findings if it.absent]
+    lines += [f"{it.text}: {it.absent}" for it in findings if it.absent]
     good = all(judge(it, prove) for it in findings)
     if not prove:
         lines += [f"NOT SO: {text}" for text in watch.failures[:5]]
@@ -228,7 +229,8 @@ def once(case: Case, stage: Stage, prove: bool) -> Result:
     if prove and not good and case.control is not None and not (control := case.control())["got"]:
         why = control.get("errno") or control.get("signal") or "it fails"
         return Result("skipped", [f"skipped: this machine refuses it to root as well: {why}"])
-    told = [it for it in findings if not it.absent and (it.provable or not prove)]
+    # Refused is refused, also where an unlimited application could not have had it either.
+    told = [it for it in findings if (it.provable or not prove) and (not it.absent or (it.held and not prove))]
     if good and not told:
         return Result("skipped", ["skipped: " + "; ".join(it.absent or it.text for it in findings)])
     return Result("ok" if good else "FAILED", lines)

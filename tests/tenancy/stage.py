@@ -101,6 +101,10 @@ class Stage:
             wrong = {app["name"]: app["state"] for app in self.host.status()["apps"] if app["state"] != "serving"}
             if wrong:
                 raise self.host.error(f"not serving after the start: {wrong}")
+            # Where clients connect. Looked up once: it is read from all that the host has printed.
+            address = self.host.address
+            assert isinstance(address, tuple)
+            self.address: tuple[str, int] = address
         except BaseException:
             self.host.kill()
             raise
@@ -113,13 +117,6 @@ class Stage:
             data.mkdir(exist_ok=True)
             variables["TENANCY_DATA"] = str(data)
         return variables
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Where clients connect."""
-        address = self.host.address
-        assert isinstance(address, tuple)
-        return address
 
     def worker(self, app: str = "attacker") -> int:
         """The pid of the application's first serving worker; waits for one."""
@@ -231,7 +228,10 @@ class Watch:
     def _neighbour(self) -> None:
         started = time.monotonic()
         status, body, _ = self.stage.request("/neighbour/", timeout=NEIGHBOUR_SECONDS)
-        self.seconds.append(time.monotonic() - started)
+        took = time.monotonic() - started
+        self.seconds.append(took)
+        if took > NEIGHBOUR_SECONDS:
+            self.failures.append(f"the neighbour took {took:.1f} s")
         if status != 200 or json.loads(body)["name"] != "neighbour":
             self.failures.append(f"the neighbour answered {status}: {body[:200]!r}")
 

@@ -33,6 +33,9 @@ class Yard:
     def __init__(self, *, limits: bool) -> None:
         self.name = f"tenancy-{secrets.token_hex(4)}"
         self.paths: list[Path] = []
+        # Where our own processes are meanwhile, and what was switched on for that.
+        self.waiting: Path | None = None
+        self.enabled: list[str] = []
         try:
             for controller, point in groups.mounts().items():
                 if not controller.startswith("name="):
@@ -64,14 +67,22 @@ class Yard:
                 (path / name).write_text((parent / name).read_text())
 
     def _enable(self, parent: Path) -> None:
-        """Controllers of version 2 for the children; never taken back, since others may rely on them by then."""
+        """Controllers of version 2 for the children.
+
+        A group that is not the root gives controllers to children only if it has no processes itself ("no internal
+        processes", Documentation/admin-guide/cgroup-v2.rst): then ours wait in a group beside the yard.
+        """
         there = set((parent / "cgroup.controllers").read_text().split())
-        on = set((parent / "cgroup.subtree_control").read_text().split())
-        for name in sorted(there - on):
-            try:
-                (parent / "cgroup.subtree_control").write_text(f"+{name}")
-            except OSError:
-                pass  # A group with processes of its own below the root: what needs it will say so.
+        missing = sorted(there - set((parent / "cgroup.subtree_control").read_text().split()))
+        # Only groups below the root have a type.
+        if missing and (parent / "cgroup.type").exists() and groups.read(parent / "cgroup.procs"):
+            self.waiting = parent / f"{self.name}-tests"
+            self.waiting.mkdir()
+            move(parent, self.waiting)
+        for name in missing:
+            (parent / "cgroup.subtree_control").write_text(f"+{name}")
+            if self.waiting is not None:
+                self.enabled.append(name)
 
     def _write(self, controller: str, names: dict[int, str], value: int, *, required: bool) -> None:
         version = groups.version(controller)
@@ -113,6 +124,13 @@ class Yard:
                             raise
             time.sleep(0.02)
         self.paths.clear()
+        if self.waiting is not None:
+            parent = self.waiting.parent
+            for name in reversed(self.enabled):
+                (parent / "cgroup.subtree_control").write_text(f"-{name}")
+            move(self.waiting, parent)
+            self.waiting.rmdir()
+            self.waiting = None
 
     @staticmethod
     def _empty(folder: Path) -> None:
@@ -121,3 +139,12 @@ class Yard:
                 os.kill(int(pid), signal.SIGKILL)
             except ProcessLookupError:
                 pass
+
+
+def move(source: Path, target: Path) -> None:
+    """All processes of one group to another."""
+    for pid in (groups.read(source / "cgroup.procs") or "").split():
+        try:
+            (target / "cgroup.procs").write_text(pid)
+        except ProcessLookupError:
+            pass

@@ -23,7 +23,8 @@ def attempt(function, *arguments):
     try:
         value = function(*arguments)
     except Absent as reason:
-        return {"got": False, "absent": str(reason)}
+        told = {"errno": errno.errorcode[reason.__cause__.errno]} if isinstance(reason.__cause__, OSError) else {}
+        return {"got": False, "absent": str(reason), **told}
     except OSError as error:
         name = errno.errorcode.get(error.errno or 0, type(error).__name__)
         return {"got": False, "errno": name, "error": str(error)}
