@@ -160,14 +160,15 @@ fn a_room_neither_gives_nor_takes_mounts() {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
     mount_change("/", MountPropagationFlags::SHARED | MountPropagationFlags::REC).unwrap();
     let ours = tempfile::tempdir().unwrap();
-    let other = ours.path().join("volume of another");
-    fs::create_dir(&other).unwrap();
+    let closed = ours.path().join("closed");
+    let other = closed.join("volume of another");
+    fs::create_dir_all(&other).unwrap();
     mount(c"none", &other, c"tmpfs", MountFlags::empty(), c"size=64k").unwrap();
     let before = list("thread-self");
     assert!(before.contains("volume\\040of\\040another"), "{before}");
     let visible = View { visible: vec![ours.path().to_owned()], ..room_plan().view };
     let shown = Room::start(&RoomPlan { view: visible, ..room_plan() }).unwrap();
-    let hiding = View { hidden: vec![ours.path().to_owned()], ..room_plan().view };
+    let hiding = View { visible: vec![ours.path().to_owned()], hidden: vec![closed], ..room_plan().view };
     let room = Room::start(&RoomPlan { view: hiding, ..room_plan() }).unwrap();
     assert_eq!(list("thread-self"), before, "nothing came back");
     let holder = |room: &Room| list(&room.holder.pid().to_string());
