@@ -86,7 +86,6 @@ fn make(plan: &RoomPlan, descriptors: Vec<OwnedFd>, report: &UnixStream) -> Resu
         map_only(uid, gid).map_err(failed(Step::Namespaces, ""))?;
     }
     crossing.cross().map_err(failed(Step::Namespaces, ""))?;
-    setsid().map_err(|error| Failure::new(Step::Session, &error.into(), ""))?;
     rustix::system::sethostname(plan.host_name.as_bytes())
         .map_err(|error| Failure::new(Step::HostName, &error.into(), &plan.host_name))?;
     if plan.network {
@@ -96,6 +95,7 @@ fn make(plan: &RoomPlan, descriptors: Vec<OwnedFd>, report: &UnixStream) -> Resu
     // memory limit, also where the control group is killed as a whole (`memory.oom.group`).
     let _ = std::fs::write("/proc/self/oom_score_adj", "-1000");
     view::make(&plan.view, alone)?;
+    setsid().map_err(|error| Failure::new(Step::Session, &error.into(), ""))?;
     steps::empty_bounding_set()
         .and_then(|()| steps::keep_capabilities(CapabilitySet::SYS_ADMIN))
         .map_err(failed(Step::Capabilities, ""))?;

@@ -59,7 +59,7 @@ pub struct RoomPlan {
 
 /// What of the file system is to be seen, and how. Paths are as outside; links in them are followed. Everything is read-only
 /// and without set-user-id and devices, but for what is said here and private empty /tmp, /var/tmp, /run and /dev/shm.
-/// The longer path wins where one is below another.
+/// The longer path wins where one is below another; of the same path said twice, the latter here.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
     /// Files and directories that are empty in the room. What does not exist is skipped.
@@ -67,7 +67,7 @@ pub struct View {
     /// To be seen although hidden directories or private ones are above: their own permissions count, not those of what
     /// is above. What does not exist is skipped.
     pub visible: Vec<PathBuf>,
-    /// To be seen, and not read-only. They must exist.
+    /// To be seen, and not read-only, but for what is mounted below. They must exist.
     pub writable: Vec<PathBuf>,
     /// Bytes in each of the private directories. They count as memory of the application.
     pub temporary: u64,

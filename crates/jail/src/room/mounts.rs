@@ -105,7 +105,7 @@ const READ_ONLY: u64 = 1;
 /// `MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV`
 const NO_SUID_NO_DEVICES: u64 = 2 | 4;
 
-fn set_attributes(tree: BorrowedFd<'_>, set: u64, clear: u64) -> io::Result<()> {
+fn set_attributes(tree: BorrowedFd<'_>, further: libc::c_int, set: u64, clear: u64) -> io::Result<()> {
     let attributes = Attributes { set, clear, propagation: 0, user_namespace: 0 };
     // SAFETY: the path is a C string and the structure has the size that is given; both outlive the call.
     let result = unsafe {
@@ -113,7 +113,7 @@ fn set_attributes(tree: BorrowedFd<'_>, set: u64, clear: u64) -> io::Result<()> 
             libc::SYS_mount_setattr,
             tree.as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+            libc::AT_EMPTY_PATH | further,
             &raw const attributes,
             size_of::<Attributes>(),
         )
@@ -129,7 +129,7 @@ fn path_only(path: &Path) -> Result<OwnedFd, Failure> {
 /// Make all that is mounted read-only, for this namespace, and set-user-id bits and devices without effect.
 pub(super) fn seal_everything() -> Result<(), Failure> {
     let root = path_only(Path::new("/"))?;
-    match set_attributes(root.as_fd(), READ_ONLY | NO_SUID_NO_DEVICES, 0) {
+    match set_attributes(root.as_fd(), libc::AT_RECURSIVE, READ_ONLY | NO_SUID_NO_DEVICES, 0) {
         Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {}
         other => return other.map_err(at("/")),
     }
@@ -152,10 +152,10 @@ fn kept(path: &Path) -> MountFlags {
     }
 }
 
-/// Allow writing to what is mounted at the path, as far as its file system does.
+/// Allow writing to what is mounted at the path, as far as its file system does; not to what is mounted below.
 pub(super) fn unseal(path: &Path) -> Result<(), Failure> {
     let tree = path_only(path)?;
-    match set_attributes(tree.as_fd(), 0, READ_ONLY) {
+    match set_attributes(tree.as_fd(), 0, 0, READ_ONLY) {
         Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
             mount_remount(path, MountFlags::BIND | TAME | kept(path), c"").map_err(at(path))
         }

@@ -73,7 +73,7 @@ pub(super) fn make(view: &View, alone: bool) -> Result<(), Failure> {
     let devices = if alone { copy_devices()? } else { Vec::new() };
     seal_everything()?;
     // Before anything is covered.
-    let changes = changes(view)?;
+    let changes = changes(view, alone)?;
     // Names that are made below must be readable whatever the supervisor's mask is.
     rustix::process::umask(Mode::from_raw_mode(0o022));
     system(view.temporary, devices)?;
@@ -110,15 +110,15 @@ fn enter_copy() -> Result<(), Failure> {
 }
 
 /// What is to be done where, shorter paths first.
-fn changes(view: &View) -> Result<BTreeMap<PathBuf, Change>, Failure> {
+fn changes(view: &View, alone: bool) -> Result<BTreeMap<PathBuf, Change>, Failure> {
     let mut changes = BTreeMap::new();
     for path in &view.hidden {
-        if let Some(path) = existing(path)? {
+        if let Some(path) = existing(path, alone)? {
             changes.insert(path, Change::Hide);
         }
     }
     for path in &view.visible {
-        if let Some(path) = existing(path)? {
+        if let Some(path) = existing(path, alone)? {
             let tree = copy_tree(&path).map_err(at(&path))?;
             changes.insert(path, Change::Show { tree, writable: false });
         }
@@ -131,12 +131,13 @@ fn changes(view: &View) -> Result<BTreeMap<PathBuf, Change>, Failure> {
     Ok(changes)
 }
 
-fn existing(path: &Path) -> Result<Option<PathBuf>, Failure> {
+fn existing(path: &Path, alone: bool) -> Result<Option<PathBuf>, Failure> {
     use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
     match fs::canonicalize(path) {
         Ok(path) => Ok(Some(path)),
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(None),
         // What a holder without privileges does not reach, no worker of the same user does.
-        Err(error) if matches!(error.kind(), NotFound | NotADirectory | PermissionDenied) => Ok(None),
+        Err(error) if alone && error.kind() == PermissionDenied => Ok(None),
         Err(error) => Err(at(path)(error)),
     }
 }

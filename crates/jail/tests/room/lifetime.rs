@@ -143,6 +143,18 @@ fn host(mark: &str) -> std::process::Child {
     command.arg(HOST_MODE).env("SERPENTRY_TEST_MARK", mark).stdout(Stdio::piped()).spawn().unwrap()
 }
 
+/// Ends what a test that fails would leave behind.
+struct Marked(String);
+
+impl Drop for Marked {
+    fn drop(&mut self) {
+        for pid in marked(&self.0) {
+            let pid = pid.parse().ok().and_then(Pid::from_raw);
+            pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
+        }
+    }
+}
+
 /// Processes with the mark that are not zombies.
 fn marked(mark: &str) -> Vec<String> {
     let own = std::process::id().to_string();
@@ -164,6 +176,7 @@ fn nothing_outlives_a_host_that_is_killed() {
     }
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     let mark = format!("{}-ready", std::process::id());
+    let _end = Marked(mark.clone());
     let mut host = host(&mark);
     let mut lines = BufReader::new(host.stdout.take().unwrap()).lines();
     lines.next().unwrap().unwrap();
@@ -192,6 +205,7 @@ fn nothing_outlives_a_host_that_is_killed_on_its_way() {
     }
     for step in 0..30 {
         let mark = format!("{}-{step}", std::process::id());
+        let _end = Marked(mark.clone());
         let mut host = host(&mark);
         BufReader::new(host.stdout.take().unwrap()).lines().next().unwrap().unwrap();
         // Not waiting for anything: each round hits another moment.
