@@ -10,7 +10,7 @@ use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::context::TestContext;
-use crate::program::to_pid;
+use crate::program::{Program, to_pid};
 
 /// For everything that must happen sooner or later.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -219,10 +219,13 @@ fn what_a_worker_prints_is_there_at_once() {
     let mut command = ctx.serve_command(&["printing:app"]);
     // Whoever runs the tests may have asked for it.
     command.env_remove("PYTHONUNBUFFERED");
-    let mut program = Reading::start(command);
+    let program = Program::start(command);
     // It goes on serving: nothing but the end of the line brings it here.
-    assert_eq!(program.line(), "imported");
-    program.signal(Signal::TERM);
-    assert_eq!(program.line(), "not yet");
-    assert_eq!(program.exit(), Some(0));
+    program.stdout_lines(1);
+    assert!(program.is_running());
+    // Before that it would be killed, not stopped.
+    program.ready();
+    assert_eq!(program.stop(), Some(0));
+    let transcript = program.transcript();
+    assert!(transcript.starts_with("exit 0\nimported\nnot yet"), "{transcript}");
 }

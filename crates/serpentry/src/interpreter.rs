@@ -14,9 +14,9 @@ use serde_json::Value;
 /// A CPython that can run our extension.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Interpreter {
-    /// What is run. Where a script was given that finds a Python (pyenv's shims), the Python that it found.
+    /// What is run. Where one of pyenv's shims was given, the Python that it found.
     pub(crate) path: PathBuf,
-    /// A script was given.
+    /// A shim was given.
     shim: bool,
     /// The y of 3.y.
     pub(crate) minor: u32,
@@ -29,6 +29,9 @@ const PROBE_TIME: Duration = Duration::from_secs(10);
 
 /// Between two looks whether it is still there.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// Bytes that a shim has at most.
+const SHIM_SIZE: u64 = 4096;
 
 /// Bytes of its answer that are read.
 const ANSWER_SIZE: u64 = 4096;
@@ -72,7 +75,7 @@ pub(crate) fn ask(path: PathBuf) -> anyhow::Result<Interpreter> {
     if (major, minor) < (3, 10) {
         bail!("{} is Python {major}.{minor}; 3.10 or newer is needed", path.display());
     }
-    let shim = is_script(&path) && executable.is_absolute();
+    let shim = is_shim(&path) && executable.is_absolute();
     let path = if shim { executable } else { path };
     Ok(Interpreter { path, shim, minor, base })
 }
@@ -158,10 +161,12 @@ impl Interpreter {
     }
 }
 
-/// Whether a program is a text that another program reads (execve(2), "Interpreter scripts").
-fn is_script(path: &Path) -> bool {
-    let mut start = [0; 2];
-    std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == *b"#!"
+/// Whether a program is one of pyenv's shims: a script that looks for the Python that is meant, at every start and with the
+/// help of files that an isolated application does not see. Other scripts may do more, and are left in place.
+fn is_shim(path: &Path) -> bool {
+    let mut start = String::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(SHIM_SIZE).read_to_string(&mut start));
+    read.is_ok() && start.starts_with("#!") && start.contains("export PYENV_ROOT=")
 }
 
 /// What an interpreter says of itself.

@@ -129,7 +129,7 @@ pub(crate) fn of_app(
 /// What a worker reads besides the application's directory: the interpreter's installation, a virtual environment, our
 /// extension.
 fn visible(interpreter: &Interpreter, extension: &Extension) -> Vec<PathBuf> {
-    let mut visible = vec![extension.folder().to_owned()];
+    let mut visible = vec![extension.folder().to_owned(), interpreter.path.clone()];
     visible.extend(Some(&interpreter.base).filter(|base| base.parent().is_some()).cloned());
     let environment = interpreter.path.parent().and_then(Path::parent);
     visible.extend(environment.filter(|path| path.join("pyvenv.cfg").exists()).map(Path::to_owned));
