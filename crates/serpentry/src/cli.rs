@@ -74,6 +74,15 @@ pub(crate) enum Concurrency {
     Async,
 }
 
+/// How an application shares the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Tenancy {
+    /// With all others.
+    Shared,
+    /// Its own cores, memory and view of the machine.
+    Isolated,
+}
+
 /// Whether an ASGI application has startup and shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Lifespan {
@@ -119,6 +128,18 @@ pub(crate) struct ServeArguments {
     /// How a worker runs requests
     #[arg(long, value_enum, default_value_t = Concurrency::Auto)]
     pub(crate) concurrency: Concurrency,
+
+    /// How the application shares the machine; isolated needs root
+    #[arg(long, value_enum, default_value_t = Tenancy::Shared)]
+    pub(crate) tenancy: Tenancy,
+
+    /// Cores it may use: whole ones are its own if it is isolated, a fraction is a quota [default: no limit; 1 if isolated]
+    #[arg(long, value_name = "CORES", value_parser = units::cores)]
+    pub(crate) cpu: Option<f64>,
+
+    /// Memory of all workers together; a worker is killed at the limit [default: no limit; 512MiB if isolated]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    pub(crate) memory: Option<u64>,
 
     /// Kind of application
     #[arg(long, value_enum, default_value_t = Interface::Auto)]

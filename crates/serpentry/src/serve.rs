@@ -18,7 +18,7 @@ use crate::extension::Extension;
 use crate::host::spec::{self, Spec};
 use crate::host::{Host, Options, change};
 use crate::process::Output;
-use crate::tenancy::{Keeper, Pool, Settings};
+use crate::tenancy::{Keeper, Pool, Settings, UNNAMED};
 use crate::{interpreter, listening, say};
 
 /// Room for a request head on the wire to the worker.
@@ -47,8 +47,8 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
 
     let app = application(arguments, &directory)?;
     let keeper = Keeper::start(Settings {
-        // Several can run at a time; what a killed one left is cleared away by nobody but a successor with its number.
-        name: format!("serve-{}", std::process::id()),
+        // Several can run at a time.
+        name: format!("{UNNAMED}{}", std::process::id()),
         state: None,
         machine: crate::host::machine(),
         pool: Pool::default(),
@@ -132,7 +132,9 @@ fn open_log(target: &Path, format: cli::LogFormat) -> anyhow::Result<AccessLog> 
 fn application(arguments: &ServeArguments, directory: &Path) -> anyhow::Result<config::App> {
     let environment =
         config::Environment { directory: directory.to_owned(), ..config::Environment::default() };
-    let empty = format!("[apps.{NAME}]\napp = \"module\"\n");
+    // The defaults of some limits depend on the tenancy.
+    let tenancy = named::<config::Tenancy>(&arguments.tenancy)?;
+    let empty = format!("[apps.{NAME}]\napp = \"module\"\ntenancy = \"{tenancy}\"\n");
     let resolved = config::load(empty.as_bytes(), "the command line", &environment);
     let Some(mut app) = resolved.ok().and_then(|mut resolved| resolved.plan.apps.pop()) else {
         bail!("an empty configuration is refused; this is a defect of serpentry");
@@ -153,6 +155,8 @@ fn application(arguments: &ServeArguments, directory: &Path) -> anyhow::Result<c
     app.start_timeout = arguments.start_timeout;
     app.graceful_timeout = arguments.graceful_timeout;
     let limits = &mut app.limits;
+    limits.cpu = arguments.cpu.or(limits.cpu);
+    limits.memory = arguments.memory.or(limits.memory);
     limits.connections = arguments.connections;
     limits.queue = arguments.queue;
     limits.queue_timeout = arguments.queue_timeout;

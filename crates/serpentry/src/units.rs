@@ -41,6 +41,15 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
     if bytes <= 9e15 { Ok(bytes as u64) } else { Err(error()) }
 }
 
+/// "2" or "0.5".
+///
+/// # Errors
+/// A sentence that says what is accepted.
+pub(crate) fn cores(text: &str) -> Result<f64, String> {
+    let cores = text.parse().ok().filter(|cores| (0.01..=4096.0).contains(cores));
+    cores.ok_or_else(|| format!("{text:?} is not a number of cores, for example 1 or 0.5"))
+}
+
 fn split(text: &str) -> Option<(f64, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let number = text[..end].parse().ok()?;

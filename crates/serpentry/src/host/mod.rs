@@ -120,7 +120,7 @@ enum Reminder {
     Detach(Number),
     /// An application that is to end should have no more requests by now.
     EndApp(router::App),
-    /// Look at the memory of workers.
+    /// Look at the memory of workers, and whether applications are still kept apart.
     Memory,
     /// Tell the service manager that we live.
     Watchdog,
@@ -367,6 +367,7 @@ impl Host {
             Reminder::Memory => {
                 self.remind(MEMORY_PERIOD, Reminder::Memory);
                 self.recycle().await;
+                self.options.keeper.refresh();
             }
             Reminder::Watchdog => self.feed_watchdog().await,
             Reminder::StopNow => {

@@ -115,7 +115,7 @@ impl Data {
         match own_tree(&path, owner, self.volumes.contains_key(app)) {
             Ok(0) => {}
             Ok(count) => {
-                say::debug(format_args!("{app}: {count} of its files were given to user {}", owner.0))
+                say::debug(format_args!("{app}: {count} of its files were given to user {}", owner.0));
             }
             Err(error) => say::warning(format_args!("{app}: some of its files are not its user's: {error}")),
         }

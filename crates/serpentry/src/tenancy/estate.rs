@@ -2,7 +2,7 @@
 //!
 //! Everything here may block; only the keeper's thread calls it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,6 +15,9 @@ use super::data::Data;
 use super::ledger::{Ledger, Machine, Share};
 use super::wants::{Unmet, Wants};
 use crate::say;
+
+/// What the names of hosts without a state directory begin with; their pid follows.
+pub(crate) const UNNAMED: &str = "serve-";
 
 /// How long what is left in a group may take to die, and the group to become empty.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -107,7 +110,10 @@ impl Estate {
     pub(super) fn take(settings: Settings) -> Self {
         let tree = Hierarchies::find(&Roots::default())
             .map_err(|error| format!("cannot read the mounted file systems: {error}"))
-            .and_then(|found| Tree::create(&found, &settings.name).map_err(|error| error.to_string()));
+            .and_then(|found| {
+                clear_dead(&found);
+                Tree::create(&found, &settings.name).map_err(|error| error.to_string())
+            });
         if let Err(why) = &tree {
             say::warning(format_args!(
                 "no control groups, so no limits of processor, memory and processes: {why}"
@@ -381,6 +387,13 @@ impl Estate {
         self.held.values().filter_map(|held| Some((held.app.clone(), held.group.as_ref()?.usage()))).collect()
     }
 
+    /// Others may have changed the rules between applications and the network (`nft flush ruleset`).
+    pub(super) fn refresh(&self) {
+        if let Some(Err(error)) = self.networks.as_ref().map(Networks::refresh) {
+            say::warning(format_args!("the rules of applications' networks are not in force: {error}"));
+        }
+    }
+
     /// Give everything back, at the end.
     pub(super) fn sweep(&mut self) {
         self.held.clear();
@@ -410,6 +423,24 @@ impl Estate {
                 wants.app, it.constraint, it.why
             ));
         }
+    }
+}
+
+/// Groups of hosts without a state directory are named by their pid, so no successor of the same name clears them away when
+/// one was killed: the next host does.
+fn clear_dead(found: &Hierarchies) {
+    let bases = found.list.iter().map(|hierarchy| &hierarchy.base);
+    let names = bases.flat_map(|base| std::fs::read_dir(base).into_iter().flatten().flatten());
+    let dead: BTreeSet<String> = names
+        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_prefix("serpentry-")?.to_owned()))
+        .filter(|name| {
+            let pid = name.strip_prefix(UNNAMED).filter(|pid| pid.parse::<u32>().is_ok());
+            pid.is_some_and(|pid| !std::path::Path::new("/proc").join(pid).exists())
+        })
+        .collect();
+    for name in dead {
+        // One that cannot be cleared away is in nobody's way.
+        let _ = Tree::create(found, &name).and_then(Tree::remove);
     }
 }
 

@@ -8,14 +8,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::mpsc;
 
 use anyhow::Context as _;
 use jail::cgroup::Usage;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::estate::{Estate, Pool, Prepared, Settings, Token};
 use super::wants::Wants;
+use crate::say;
+
+/// Jobs that may wait: a few for each of the most applications of one host.
+const MOST_WAITING: usize = 65_536;
 
 /// Where jobs are sent. Ends the thread when the last one is dropped.
 #[derive(Debug, Clone)]
@@ -34,7 +37,6 @@ pub(crate) struct Grounds {
     pub(crate) apps: BTreeMap<String, PathBuf>,
 }
 
-/// Bounded by what there is to do: one for each place, one for each question.
 enum Job {
     Prepare {
         wants: Box<Wants>,
@@ -61,6 +63,8 @@ enum Job {
     Usage {
         reply: oneshot::Sender<HashMap<String, Usage>>,
     },
+    /// See whether others have changed what keeps applications apart.
+    Refresh,
     /// Give everything back.
     Sweep {
         reply: oneshot::Sender<()>,
@@ -74,12 +78,12 @@ impl Keeper {
     /// # Errors
     /// When no thread can be created.
     pub(crate) fn start(settings: Settings) -> anyhow::Result<Keeper> {
-        let (jobs, waiting) = mpsc::channel();
+        let (jobs, mut waiting) = mpsc::channel(MOST_WAITING);
         let mut estate = Estate::take(settings);
         std::thread::Builder::new()
             .name("tenancy".to_owned())
             .spawn(move || {
-                while let Ok(job) = waiting.recv() {
+                while let Some(job) = waiting.blocking_recv() {
                     carry_out(&mut estate, job);
                 }
             })
@@ -137,6 +141,10 @@ impl Keeper {
         self.send(Job::Pool(pool));
     }
 
+    pub(crate) fn refresh(&self) {
+        self.send(Job::Refresh);
+    }
+
     /// What applications use, by name. Those without a place are not there.
     pub(crate) fn usage(&self) -> oneshot::Receiver<HashMap<String, Usage>> {
         let (reply, answer) = oneshot::channel();
@@ -152,8 +160,12 @@ impl Keeper {
     }
 
     fn send(&self, job: Job) {
-        // The thread ends only with the program, or by a defect: then who waits for an answer is told by its end.
-        let _ = self.jobs.send(job);
+        // The thread ends only with the program, or by a defect. Who waits for an answer is told by its end.
+        if self.jobs.try_send(job).is_err() {
+            say::error(format_args!(
+                "the thread that keeps applications apart takes no more orders; what one holds may be given back only at the end"
+            ));
+        }
     }
 }
 
@@ -171,6 +183,7 @@ fn carry_out(estate: &mut Estate, job: Job) {
         Job::Adjust { token, wants } => estate.adjust(token, &wants),
         Job::Release { token } => estate.release(token),
         Job::Pool(pool) => estate.set_pool(pool),
+        Job::Refresh => estate.refresh(),
         Job::Usage { reply } => drop(reply.send(estate.usage())),
         Job::Sweep { reply } => {
             estate.sweep();

@@ -24,7 +24,7 @@ mod room;
 mod tenant;
 mod wants;
 
-pub(crate) use estate::{Pool, Settings};
+pub(crate) use estate::{Pool, Settings, UNNAMED};
 pub(crate) use keeper::{Grounds, Keeper};
 pub(crate) use tenant::{Place, Tenant};
 pub(crate) use wants::{Unmet, Wants};
