@@ -52,7 +52,9 @@ def run(program: Path, folder: Path, python: str, repetitions: int, seconds: flo
                     blocks.append(block)
                     shown = " ".join(f"p{percent} {block[f'p{percent}']:.2f}" for percent in PERCENTS)
                     words = f"{model:8} {'noisy' if noisy else 'quiet'}: {shown} ms, {block['failed']} failed"
-                    print(f"  {repetition + 1}/{repetitions} {words}, late p99 {block['late_p99']:.2f}", file=sys.stderr)
+                    print(
+                        f"  {repetition + 1}/{repetitions} {words}, late p99 {block['late_p99']:.2f}", file=sys.stderr
+                    )
                 host.stop(40)
             finally:
                 host.kill()
