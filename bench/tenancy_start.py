@@ -82,7 +82,9 @@ def repeat(program: Path, folder: Path, python: str, count: int, bundle: Bundle)
                 samples["crun"].append(bundle.timed())
             except OSError as error:
                 problems = [f"crun cannot be measured here: {error}"]
-        print(f"  {number}/{count} {({k: round(v[-1] * 1000, 1) for k, v in samples.items() if v})} ms", file=sys.stderr)
+        print(
+            f"  {number}/{count} { ({k: round(v[-1] * 1000, 1) for k, v in samples.items() if v}) } ms", file=sys.stderr
+        )
     extra = [isolated - shared for isolated, shared in zip(samples["isolated"], samples["shared"])]
     container = [crun - true for crun, true in zip(samples["crun"], samples["true"])]
     return {

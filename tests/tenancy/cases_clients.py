@@ -249,8 +249,8 @@ def chatter(stage: Stage) -> list[Finding]:
     answer = stage.attack("chatter", seconds=2)
     size = sum(path.stat().st_size for path in (stage.state / "logs").rglob("*attacker*") if path.is_file())
     return [
-        always(f"answered ({answer['status']}, {answer.get('bytes', 0) / MIB:.0f} MiB written)", answer["status"] == 200),
+        always(
+            f"answered ({answer['status']}, {answer.get('bytes', 0) / MIB:.0f} MiB written)", answer["status"] == 200
+        ),
         always(f"its logs stay within what is kept ({size / MIB:.0f} MiB)", size < 70 * MIB),
     ]
-
-

@@ -149,7 +149,9 @@ def send_signal(stage: Stage) -> list[Finding]:
         target = stage.worker(app)
         answer = stage.attack("send-signal", target=target, number=9 if app == "victim" else 0)
         found.append(denied(answer, "ESRCH", "EPERM", what=f"to the {app}"))
-        found.append(always(f"the {app}'s worker is the same", stage.model == "unlimited" or stage.worker(app) == target))
+        found.append(
+            always(f"the {app}'s worker is the same", stage.model == "unlimited" or stage.worker(app) == target)
+        )
     answer = stage.attack("send-signal", target=stage.host.pid, number=0)
     return [*found, denied(answer, "ESRCH", "EPERM", what="to the host")]
 
@@ -238,7 +240,11 @@ def abstract_socket(stage: Stage) -> Finding:
         return denied(stage.attack("talk-to-unix-socket", path="@" + name), "ECONNREFUSED", "EPERM", "EACCES")
 
 
-@case("swap symbolic links under the host's feet", needs=("disk_space", "mount_namespace"), unprovable="without limits the host does nothing in there")
+@case(
+    "swap symbolic links under the host's feet",
+    needs=("disk_space", "mount_namespace"),
+    unprovable="without limits the host does nothing in there",
+)
 def swap_links(stage: Stage) -> list[Finding]:
     """The attacker swaps entries of its data directory for links outward while the host works in there.
 

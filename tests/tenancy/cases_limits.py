@@ -270,7 +270,12 @@ def open_files(stage: Stage) -> list[Finding]:
     ]
 
 
-@case("raise its own limit of open files", needs=("open_files", "capabilities"), limits=PROCESSES, control=lambda: multiply.raise_limits({}))
+@case(
+    "raise its own limit of open files",
+    needs=("open_files", "capabilities"),
+    limits=PROCESSES,
+    control=lambda: multiply.raise_limits({}),
+)
 def raise_limits(stage: Stage) -> Finding:
     return denied(stage.attack("raise-limits"))
 
@@ -299,9 +304,7 @@ def inodes(stage: Stage) -> Finding:
     return denied(stage.attack("fill-inodes", count=70_000), "ENOSPC", "EDQUOT")
 
 
-def metered(
-    attack: str, key: str, what: str, limit: float, unit: str, scale: float, kib: int, cap: str
-) -> None:
+def metered(attack: str, key: str, what: str, limit: float, unit: str, scale: float, kib: int, cap: str) -> None:
     """Register a case of a disk rate."""
 
     def run(stage: Stage) -> Finding:

@@ -129,7 +129,9 @@ IN_OUT: dict[str, Any] = {"bandwidth_in": "4MiB/s", "bandwidth_out": "4MiB/s"}
 LARGE: dict[str, Any] = {"body_size": "1GiB", "request_timeout": "60s"}
 
 
-@case("bandwidth out: as fast as it can", models=BOTH, needs=("bandwidth_out",), limits=IN_OUT, allowed=LARGE, repeat=True)
+@case(
+    "bandwidth out: as fast as it can", models=BOTH, needs=("bandwidth_out",), limits=IN_OUT, allowed=LARGE, repeat=True
+)
 def bandwidth_out(stage: Stage) -> Finding:
     """Bytes that a client gets per second, once the bucket's first filling is gone."""
     count = 0
@@ -149,7 +151,15 @@ def bandwidth_out(stage: Stage) -> Finding:
     return rate("received", count / max(last - first, 0.001), BANDWIDTH, "MiB/s", MIB)
 
 
-@case("bandwidth out: many connections", models=BOTH, needs=("bandwidth_out",), limits=IN_OUT, allowed=LARGE, settings={"workers": 4}, repeat=True)
+@case(
+    "bandwidth out: many connections",
+    models=BOTH,
+    needs=("bandwidth_out",),
+    limits=IN_OUT,
+    allowed=LARGE,
+    settings={"workers": 4},
+    repeat=True,
+)
 def bandwidth_out_many(stage: Stage) -> Finding:
     """The limit is the application's, not the connection's."""
     counts = [0] * 4

@@ -19,10 +19,11 @@ class Doctor:
     notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def ask(cls, program: Path, before: tuple[str, ...]) -> Doctor:
-        """Run it where hosts are run: `before` goes in front of the command."""
+    def ask(cls, program: Path, folder: Path, before: tuple[str, ...]) -> Doctor:
+        """Run it where hosts are run: `before` goes in front of the command, `folder` is on the disk they use."""
         done = subprocess.run(
             [*before, str(program), "doctor", "--json"],
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -44,7 +44,9 @@ class Round:
 class Killer:
     """Starts hosts and kills them; yields a round after each."""
 
-    def __init__(self, program: Path, folder: Path, python: str, prefix: tuple[str, ...], *, alone: bool, seed: int = 1) -> None:
+    def __init__(
+        self, program: Path, folder: Path, python: str, prefix: tuple[str, ...], *, alone: bool, seed: int = 1
+    ) -> None:
         self.program, self.folder, self.alone = program, folder, alone
         self.random, self.prefix = random.Random(seed), prefix
         folder.mkdir(parents=True)

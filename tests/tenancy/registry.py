@@ -14,7 +14,7 @@ from typing import Any
 from findings import Finding
 from stage import Stage
 
-Run = Callable[[Stage], "Finding | list[Finding]"]
+Run = Callable[[Stage], Finding | list[Finding]]
 BOTH = ("isolated", "shared")
 ISOLATED = ("isolated",)
 

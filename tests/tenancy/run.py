@@ -70,7 +70,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", choices=("isolated", "shared"), help="only this one")
     parser.add_argument("-k", action="append", default=[], metavar="TEXT", help="only cases whose name has this text")
     parser.add_argument("--list", action="store_true", help="print the cases and run nothing")
-    parser.add_argument("--killed", type=int, default=6, metavar="N", help="hosts to kill at random moments (default 6)")
+    parser.add_argument(
+        "--killed", type=int, default=6, metavar="N", help="hosts to kill at random moments (default 6)"
+    )
     parser.add_argument("--steps", action="store_true", help="also kill the start step by step (needs strace; minutes)")
     parser.add_argument("--alone", action="store_true", help="nobody else uses this machine: any leftover counts")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found, for docs/tenancy-measured.md")

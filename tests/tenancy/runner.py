@@ -72,7 +72,7 @@ def run_all(options: Options) -> int:
     try:
         with maybe_yard(options) as yard:
             prefix = yard.command() if yard else ()
-            doctor = Doctor.ask(options.program, prefix)
+            doctor = Doctor.ask(options.program.resolve(), options.folder, prefix)
             for line in doctor.notes:
                 print(line)
             for model in models:

@@ -70,7 +70,12 @@ def thread_bomb(arguments):
     stop.set()
     for thread in started:
         thread.join()
-    return {"got": not error, "errno": "EAGAIN" if error else "", "threads": len(started), "tasks": before + len(started)}
+    return {
+        "got": not error,
+        "errno": "EAGAIN" if error else "",
+        "threads": len(started),
+        "tasks": before + len(started),
+    }
 
 
 def tasks_with_us():

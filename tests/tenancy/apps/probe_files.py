@@ -47,7 +47,9 @@ def find_secret(arguments):
 def list_directory(arguments):
     """Got: `of` is in it, or anything if that is not given."""
     answer = attempt(os.listdir, arguments["path"])
-    answer["got"] = answer["got"] and (arguments["of"] in answer["value"] if "of" in arguments else bool(answer["value"]))
+    answer["got"] = answer["got"] and (
+        arguments["of"] in answer["value"] if "of" in arguments else bool(answer["value"])
+    )
     return answer
 
 
