@@ -38,8 +38,12 @@ const TAKEOVER: Duration = Duration::from_secs(10);
 /// How long the last process may take to leave when a tree is removed.
 const LEAVING: Duration = Duration::from_secs(5);
 
-/// Attempts at locking a directory that another host is removing at the same time.
-const LOCK_ATTEMPTS: usize = 10;
+/// How long a lock may be held before its holder counts as alive. A killed host's lock can outlive it for a moment: in a process
+/// that it had just forked and that has not come to exec, where the lock ends. And one that is being removed can be locked too.
+const LOCKING: Duration = Duration::from_secs(2);
+
+/// Between two attempts at that.
+const PAUSE: Duration = Duration::from_millis(5);
 
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
@@ -278,41 +282,42 @@ fn branch(
         return Ok(Err(obstacle.clone()));
     }
     let dir = base.join(own);
-    for _ in 0..LOCK_ATTEMPTS {
+    let deadline = Instant::now() + LOCKING;
+    let lock = loop {
         match std::fs::create_dir(&dir) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Ok(Err(file::not_made(&dir, &error)));
             }
             _ => {}
         }
-        let Ok(lock) = open(&dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) else {
-            continue;
-        };
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Err(TreeError::InUse(dir));
+        match lock(&dir) {
+            Some(lock) => break lock,
+            None if Instant::now() >= deadline => return Err(TreeError::InUse(dir)),
+            None => std::thread::sleep(PAUSE),
         }
-        // Whoever held it before may have removed it in between: then the lock is on nothing.
-        let same = rustix::fs::fstat(&lock).is_ok_and(|locked| {
-            std::fs::metadata(&dir)
-                .is_ok_and(|there| there.ino() == locked.st_ino && there.dev() == locked.st_dev)
-        });
-        if same {
-            let branch = Branch {
-                version: hierarchy.version,
-                controllers: match hierarchy.version {
-                    Version::V1 => hierarchy.controllers.clone(),
-                    // A host before us may have been in a group of its own here.
-                    Version::V2 => available(base),
-                },
-                base: base.to_path_buf(),
-                origin: if hierarchy.base.starts_with(&dir) { base } else { &hierarchy.base }.to_path_buf(),
-                dir,
-                kept: Vec::new(),
-            };
-            return Ok(Ok((branch, lock)));
-        }
-    }
-    Err(TreeError::InUse(dir))
+    };
+    let branch = Branch {
+        version: hierarchy.version,
+        controllers: match hierarchy.version {
+            Version::V1 => hierarchy.controllers.clone(),
+            // A host before us may have been in a group of its own here.
+            Version::V2 => available(base),
+        },
+        base: base.to_path_buf(),
+        origin: if hierarchy.base.starts_with(&dir) { base } else { &hierarchy.base }.to_path_buf(),
+        dir,
+        kept: Vec::new(),
+    };
+    Ok(Ok((branch, lock)))
+}
+
+/// `None` if somebody holds it, or has removed the directory.
+fn lock(dir: &Path) -> Option<OwnedFd> {
+    let lock = open(dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).ok()?;
+    // Whoever held it before may have removed it in between: then the lock is on nothing.
+    let (locked, there) = (rustix::fs::fstat(&lock).ok()?, std::fs::metadata(dir).ok()?);
+    (there.ino() == locked.st_ino && there.dev() == locked.st_dev).then_some(lock)
 }
 
 /// Kill and remove the applications' groups. Not `host`: a dead host is not in it, and whatever came along into it (the other

@@ -208,6 +208,24 @@ mod tests {
         }
     }
 
+    /// Seeds and findings of the fuzz target `machine_tables`.
+    #[test]
+    fn the_corpus_is_read() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/machine_tables");
+        let mut groups = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+            let _ = (crate::cgroup::list(&text), crate::cgroup::parse_pressure(&text));
+            let (mounts, memberships) = (mounts(&text), memberships(&text));
+            groups += mounts
+                .iter()
+                .flat_map(|mount| memberships.iter().map(|membership| below(&mount.root, &membership.path)))
+                .flatten()
+                .count();
+        }
+        assert!(groups > 50, "{groups}: the corpus is not there");
+    }
+
     proptest! {
         #[test]
         fn nothing_makes_it_panic(text in "(?s).{0,200}") {

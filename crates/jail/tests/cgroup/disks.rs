@@ -58,7 +58,8 @@ fn rate(group: &Group, script: &str, work: f64, rate: f64) {
     let times: Vec<f64> = text.lines().next().unwrap().split(' ').map(|time| time.parse().unwrap()).collect();
     let measured = work / (times[1] - times[0]);
     println!("{rate} allowed, {measured:.2} measured: {script}");
-    assert!((rate * 0.9..=rate * 1.05).contains(&measured), "{measured} instead of {rate}");
+    // It is a ceiling. Below it there is also what starting `dd` takes, on a machine that does other things.
+    assert!((rate * 0.5..=rate * 1.05).contains(&measured), "{measured} instead of {rate}");
 }
 
 fn run(group: &Group, script: &str) -> String {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use jail::cgroup::{Controller, Hierarchies, Limits, Tree, TreeError};
 use jail::machine::Roots;
 
+use crate::host;
 use crate::sandbox::{PATIENCE, Process, Sandbox, wait_for};
 
 fn create(name: &str) -> Result<Tree, TreeError> {
@@ -57,8 +58,22 @@ fn names_that_climb_are_refused() {
     assert_eq!(sandbox.tree().group("shared/tasks").unwrap().processes(), Vec::<u32>::new());
 }
 
-/// A host in miniature that does all it can, again and again, until it is killed.
+/// The host of `host.rs`, in a process of its own.
 struct Host(Child);
+
+impl Host {
+    /// Returns when it begins.
+    fn start(name: &str) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "host::a_round_of_a_host_leaves_nothing_behind", "--nocapture"]);
+        command.env(host::NAME, name).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut started = Host(command.spawn().unwrap());
+        let lines = BufReader::new(started.0.stdout.take().unwrap()).lines();
+        // The harness may have words of its own before it, on the same line.
+        assert!(lines.map_while(Result::ok).any(|line| line.contains(host::BEGIN)), "it did not begin");
+        started
+    }
+}
 
 impl Drop for Host {
     fn drop(&mut self) {
@@ -75,14 +90,9 @@ fn a_host_killed_at_any_step_leaves_nothing_in_the_way() {
         return;
     }
     let name = format!("{}-killed", sandbox.name);
-    let example = example();
     // About two rounds of what it does, a step at a time.
     for step in 0..60_u64 {
-        let command = Command::new(&example).arg(&name).stdout(Stdio::piped()).stdin(Stdio::null()).spawn();
-        let mut host = Host(command.unwrap());
-        let mut line = String::new();
-        BufReader::new(host.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "begin\n");
+        let host = Host::start(&name);
         let until = Instant::now() + Duration::from_micros(700 * step);
         while Instant::now() < until {
             std::hint::spin_loop();
@@ -92,14 +102,6 @@ fn a_host_killed_at_any_step_leaves_nothing_in_the_way() {
     let tree = create(&name).unwrap();
     tree.group("shared/a").unwrap();
     tree.remove().unwrap();
-    let left: Vec<PathBuf> = sandbox.siblings(&name);
+    let left: Vec<PathBuf> = sandbox.left(&name);
     assert_eq!(left, Vec::<PathBuf>::new());
-}
-
-/// Beside the tests in the build's directory.
-fn example() -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    let path = tests.parent().unwrap().parent().unwrap().join("examples/groups");
-    assert!(path.exists(), "{} is not built: cargo build -p jail --examples", path.display());
-    path
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod disks;
+mod host;
 mod leftovers;
 mod limits;
 mod processes;

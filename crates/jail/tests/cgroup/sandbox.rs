@@ -50,12 +50,12 @@ impl Sandbox {
         self.tree = Some(tree);
     }
 
-    /// Directories of the tree of this name that are left anywhere.
-    pub(crate) fn siblings(&self, name: &str) -> Vec<PathBuf> {
+    /// Directories that a host of this name, which this process started or was, left: below this one's group or those above.
+    pub(crate) fn left(&self, name: &str) -> Vec<PathBuf> {
         let own = format!("serpentry-{name}");
         let here = self.tree().host().entries();
-        let bases = here.iter().filter_map(|entry| entry.ancestors().nth(3)).map(|base| base.join(&own));
-        bases.filter(|dir| dir.exists()).collect()
+        let above = here.iter().flat_map(|entry| entry.ancestors().skip(1).take(3));
+        above.map(|dir| dir.join(&own)).filter(|dir| dir.exists()).collect()
     }
 
     pub(crate) fn tree(&self) -> &Tree {
