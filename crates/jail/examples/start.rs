@@ -101,7 +101,7 @@ fn start_room() -> (Adopted, RoomSocket) {
         parent: std::process::id(),
         host_name: "app".to_owned(),
         network: true,
-        view: View { hidden: vec!["/root".into()], temporary: 64 << 20, ..View::default() },
+        view: View { hidden: vec!["/var/log".into()], temporary: 64 << 20, ..View::default() },
         ..RoomPlan::default()
     };
     let (mut command, handover) = jail::room_command().unwrap();

@@ -129,7 +129,7 @@ fn a_room_needs_no_privileges_where_user_namespaces_are_allowed() {
     let output = command.output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     if text.starts_with("Namespaces ") {
-        println!("skipped: no user namespaces for users here: {text}");
+        eprintln!("skipped: no user namespaces for users here: {text}");
         return;
     }
     let found = format!(
@@ -177,7 +177,7 @@ fn a_worker_joins_its_control_groups_before_it_starts() {
         }
     }
     if groups.0.is_empty() {
-        println!("skipped: no control groups can be made here");
+        eprintln!("skipped: no control groups can be made here");
         return;
     }
     let mut plan = outside("/bin/cat", &["/proc/self/cgroup"]);
