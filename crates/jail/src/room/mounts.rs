@@ -51,8 +51,8 @@ pub(super) fn clear(path: &Path, itself: bool) -> Result<(), Failure> {
     for point in mount_points().map_err(at("/proc/self/mountinfo"))?.iter().rev() {
         if point.starts_with(path) && (itself || point != path) {
             match unmount(point, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
-                // It went with one that it was below; or, in a user namespace, it can be covered only.
-                Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
+                // It went with one that it was below; or, in a user namespace, it can be covered only, and may be out of reach.
+                Ok(()) | Err(Errno::INVAL | Errno::NOENT | Errno::ACCESS) => {}
                 Err(error) => return Err(at(point)(error)),
             }
         }

@@ -31,8 +31,16 @@ fn main() {
         ..Plan::default()
     };
     let roomy = Plan { room: true, ..plain.clone() };
+    let somebody = Identity { uid: 61_200, gid: 61_200, groups: Vec::new() };
+    let mut view = View { hidden: vec!["/var/log".into()], temporary: 64 << 20, ..View::default() };
+    // As a host does it with an interpreter in somebody's home.
+    if let Some(barrier) = jail::identity::barrier(&plain.program, &somebody).unwrap() {
+        view.hidden.push(barrier);
+        let real = plain.program.canonicalize().unwrap();
+        view.visible.push(real.ancestors().nth(2).unwrap().to_owned());
+    }
     let confined = Plan {
-        identity: Some(Identity { uid: 61_200, gid: 61_200, groups: Vec::new() }),
+        identity: Some(somebody),
         confinement: Some(Confinement {
             capabilities: true,
             access: Some(Access {
@@ -48,7 +56,7 @@ fn main() {
     for _ in 0..ROUNDS {
         outside.push(start_outside(&plain));
         let began = Instant::now();
-        let (holder, _socket) = start_room();
+        let (holder, _socket) = start_room(&view);
         rooms.push(began.elapsed());
         inside.push(start_inside(&holder, &roomy));
         closed.push(start_inside(&holder, &confined));
@@ -61,7 +69,7 @@ fn main() {
         let (low, high) = (ms(times[0]), ms(times[ROUNDS - 1]));
         println!("{what:20} {:6.2} ms ({low:.2} to {high:.2})", ms(times[ROUNDS / 2]));
     }
-    let (holder, _socket) = start_room();
+    let (holder, _socket) = start_room(&view);
     let smaps = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", holder.pid())).unwrap();
     let line = |name: &str| smaps.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
     println!("a room's holder: {}, {}", line("Rss"), line("Private_Dirty"));
@@ -96,12 +104,12 @@ fn start_inside(holder: &Adopted, plan: &Plan) -> Duration {
     took
 }
 
-fn start_room() -> (Adopted, RoomSocket) {
+fn start_room(view: &View) -> (Adopted, RoomSocket) {
     let plan = RoomPlan {
         parent: std::process::id(),
         host_name: "app".to_owned(),
         network: true,
-        view: View { hidden: vec!["/root".into()], temporary: 64 << 20, ..View::default() },
+        view: view.clone(),
         ..RoomPlan::default()
     };
     let (mut command, handover) = jail::room_command().unwrap();

@@ -45,7 +45,7 @@ pub(crate) const USER: u32 = 61_200;
 pub(crate) fn as_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        println!("skipped: rooms need the superuser");
+        eprintln!("skipped: rooms need the superuser");
     }
     root
 }
