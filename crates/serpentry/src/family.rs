@@ -79,11 +79,6 @@ impl Adopting {
     }
 }
 
-/// Whether a child that nobody knows may be one that is just being adopted.
-pub(crate) fn is_adopting() -> bool {
-    FAMILY.with(|family| family.adopting.get() > 0)
-}
-
 impl Drop for Adopting {
     fn drop(&mut self) {
         FAMILY.with(|family| {

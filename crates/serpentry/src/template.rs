@@ -33,7 +33,7 @@ use crate::family::{self, Adopting, Handle};
 use crate::logs::{Captured, Source};
 use crate::process::{self, Fate, Kin, Launched, Started, Template};
 use crate::say;
-use crate::tenancy::Place;
+use crate::tenancy::{Place, Room};
 
 /// Workers that may wait for one template; the supervisor never wants more at a time.
 const MOST_WAITING: usize = 4096;
@@ -363,6 +363,7 @@ impl Alive {
         let Order { worker, asked, data, control, descriptors, source } = order;
         // From here until the new child is known, it must not be taken for somebody's orphan.
         let _adopting = Adopting::begin();
+        let expected = self.place.room().map(Room::expect);
         let (birth, theirs) = jail::birth_pair().context("cannot create a birth socket")?;
         // Any socket of the family, whatever its type, can be watched as a stream; it is not read as one.
         let birth = tokio::net::UnixStream::from_std(UnixStream::from(birth)).context("a birth socket")?;
@@ -381,8 +382,8 @@ impl Alive {
             (Some((_, reason)), _) => bail!("{}", String::from_utf8_lossy(reason)),
         };
         let process = Handle::new(pid).with_context(|| format!("process {pid} is a worker already"))?;
-        let kin = match self.place.room() {
-            Some(room) => Kin::InRoom(room.watch(process.clone())),
+        let kin = match expected {
+            Some(expected) => Kin::InRoom(expected.born(process.clone())),
             None => {
                 let adopted =
                     jail::Adopted::new(pid).with_context(|| format!("process {pid} is not our child"))?;

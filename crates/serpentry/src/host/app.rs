@@ -252,6 +252,13 @@ impl HostedApp {
         }
     }
 
+    /// What it holds of the machine is not needed any more.
+    pub(crate) fn leave_places(&self) {
+        for spec in self.specs() {
+            spec.template.tenant.leave();
+        }
+    }
+
     fn failed(&mut self, reason: &str) -> Failure {
         let failure = Failure { reason: reason.to_owned(), traceback: std::mem::take(&mut self.traceback) };
         self.last_failure = Some((std::time::SystemTime::now(), failure.clone()));

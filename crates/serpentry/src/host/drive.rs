@@ -193,6 +193,7 @@ impl Host {
                 self.tell_about(id, Level::Error, &text);
             }
             None => {
+                app.leave_places();
                 app.fulfil(Wish::Stopped, &Ok(()));
                 if end != End::None && !self.stopping {
                     self.tell_about(id, Level::Info, "stopped");

@@ -26,5 +26,6 @@ mod wants;
 
 pub(crate) use estate::{Pool, Settings, UNNAMED};
 pub(crate) use keeper::{Grounds, Keeper};
+pub(crate) use room::Room;
 pub(crate) use tenant::{Place, Tenant};
 pub(crate) use wants::{Unmet, Wants};

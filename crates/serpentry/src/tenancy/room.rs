@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use jail::{Ended, RoomEvent, RoomPlan, RoomSocket};
+use jail::{Ended, RoomEvent, RoomPlan, RoomSocket, Wards, Whose};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
@@ -37,8 +37,7 @@ struct Shared {
     gone: Cell<bool>,
     /// Processes whose end somebody waits for.
     watched: RefCell<HashMap<u32, Watched>>,
-    /// Ends that came while processes were being adopted: the end of one can be heard before its birth.
-    early: RefCell<Vec<Ended>>,
+    wards: RefCell<Wards>,
 }
 
 #[derive(Debug)]
@@ -103,43 +102,71 @@ impl Room {
         !self.shared.gone.get()
     }
 
-    /// Be told of the end of a process that fell to the room's holder; `process` is told first. Nothing comes when the room
-    /// itself ends, and all that is in it.
-    pub(crate) fn watch(&self, process: Handle) -> oneshot::Receiver<supervisor::ExitStatus> {
-        let (ended, receiver) = oneshot::channel();
-        let pid = process.pid();
-        self.shared.watched.borrow_mut().insert(pid, Watched { process, ended });
-        let early = self.shared.early.borrow_mut().extract_if(.., |early| early.pid == pid).next();
-        if let Some(early) = early {
-            // If that fails the room is gone, which is noticed elsewhere.
-            let _ = self.shared.hear(early, self.socket.get_ref());
+    /// A template in the room is about to be told to fork: what ends from now on may be that fork.
+    pub(crate) fn expect(&self) -> Expected {
+        self.shared.wards.borrow_mut().expect();
+        Expected { shared: Rc::clone(&self.shared), socket: Rc::clone(&self.socket), is_born: false }
+    }
+}
+
+/// A fork that was ordered and has not shown itself.
+pub(crate) struct Expected {
+    shared: Rc<Shared>,
+    socket: Rc<AsyncFd<RoomSocket>>,
+    is_born: bool,
+}
+
+impl Expected {
+    /// It has shown itself. Be told of its end; `process` is told first. Nothing comes when the room itself ends, and all that
+    /// is in it.
+    pub(crate) fn born(mut self, process: Handle) -> oneshot::Receiver<supervisor::ExitStatus> {
+        self.is_born = true;
+        let (told, receiver) = oneshot::channel();
+        let (ended, orphans) = self.shared.wards.borrow_mut().born(process.pid());
+        self.shared.watched.borrow_mut().insert(process.pid(), Watched { process, ended: told });
+        if let Some(ended) = ended {
+            self.shared.tell(ended);
         }
+        self.reap(ended.into_iter().chain(orphans));
         receiver
+    }
+
+    fn reap(&self, ended: impl IntoIterator<Item = Ended>) {
+        for ended in ended {
+            // If that fails the room is gone, which is noticed where its socket is read.
+            let _ = self.socket.get_ref().reap(ended);
+        }
+    }
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        if !self.is_born {
+            let orphans = self.shared.wards.borrow_mut().not_born();
+            self.reap(orphans);
+        }
     }
 }
 
 impl Shared {
-    /// A process has ended: tell who waits for it, and have it reaped. While others are being adopted it may be one of them.
+    /// A process has ended: tell who waits for it, and have it reaped unless it is not known yet whose it is.
     fn hear(&self, ended: Ended, socket: &RoomSocket) -> io::Result<()> {
-        let watched = self.watched.borrow_mut().remove(&ended.pid);
-        match watched {
-            Some(Watched { process, ended: told }) => {
-                process.reaped();
-                // Whoever waited may have gone.
-                let _ = told.send(status(ended));
-            }
-            None if family::is_adopting() => {
-                self.early.borrow_mut().push(ended);
-                return Ok(());
-            }
-            None => {}
+        let whose = self.wards.borrow_mut().ended(ended);
+        match whose {
+            Whose::Unknown => return Ok(()),
+            Whose::Ward => self.tell(ended),
+            Whose::Orphan => {}
         }
-        socket.reap(ended)?;
-        if !family::is_adopting() {
-            let early = std::mem::take(&mut *self.early.borrow_mut());
-            early.into_iter().try_for_each(|ended| socket.reap(ended))?;
-        }
-        Ok(())
+        socket.reap(ended)
+    }
+
+    fn tell(&self, ended: Ended) {
+        let Some(Watched { process, ended: told }) = self.watched.borrow_mut().remove(&ended.pid) else {
+            return;
+        };
+        process.reaped();
+        // Whoever waited may have gone.
+        let _ = told.send(status(ended));
     }
 }
 

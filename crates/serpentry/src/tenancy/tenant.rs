@@ -91,6 +91,15 @@ impl Tenant {
         Ok(place)
     }
 
+    /// The application is stopped: what it holds is free for others as soon as its last worker is gone, and what its workers
+    /// left behind ends.
+    pub(crate) fn leave(&self) {
+        // Somebody who makes the place at this moment needs it.
+        if let Ok(mut kept) = self.place.try_lock() {
+            kept.set(None);
+        }
+    }
+
     /// Other limits, for the workers there are and for those to come.
     pub(crate) fn adjust(&self, wants: Wants) {
         if let Some(place) = self.ready().filter(|_| *self.wants.borrow() != wants) {
@@ -144,7 +153,12 @@ impl Place {
             cgroups: self.prepared.cgroups.clone(),
             host_name: wants.app.clone(),
             network: wants.has_network(),
-            view: wants.view(data, &self.keeper.neighbours(&wants.app), self.prepared.resolv_conf.clone()),
+            view: wants.view(
+                self.identity(),
+                data,
+                &self.keeper.neighbours(&wants.app),
+                self.prepared.resolv_conf.clone(),
+            ),
         };
         let problem = |error: anyhow::Error| format!("cannot make its room: {error:#}");
         let room = Room::start(&plan).await.map_err(problem)?;

@@ -14,8 +14,9 @@ const ISOLATED_WEIGHT: u32 = 10_000;
 /// Bytes in each private directory such as /tmp; less where the application's memory is less than twice that.
 const TEMPORARY: u64 = 256 << 20;
 
-/// Bytes of a core file: none. It would have the memory of all visitors in it, and its size counts for no limit.
-const CORE_SIZE: u64 = 0;
+/// Bytes of a core file: none. It would have the memory of all visitors in it, and its size counts for no limit. With 0 the
+/// machine's own handler of cores would still be started, with 1 it is not (core(5)).
+const CORE_SIZE: u64 = 1;
 
 /// Everything about an application that decides about its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -126,23 +127,14 @@ impl Wants {
         if !self.is_isolated() {
             return None;
         }
-        let devices = ["/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/pts", "/dev/ptmx"];
-        let private = ["/tmp", "/var/tmp", "/dev/shm", "/run"];
-        let writable = private.into_iter().chain(devices).map(PathBuf::from);
-        Some(jail::Confinement {
-            capabilities: true,
-            access: Some(jail::Access {
-                writable: writable.chain(data.map(Path::to_owned)).collect(),
-                no_tcp: false,
-                scoped: true,
-            }),
-            system_calls: Some(jail::SystemCalls::Enforce),
-        })
+        let data = data.map(Path::to_owned);
+        Some(jail::Confinement::strict(["/run".into()].into_iter().chain(data), false))
     }
 
     /// What it sees of the file system. `others` belongs to its neighbours and the host.
     pub(crate) fn view(
         &self,
+        identity: Option<&jail::Identity>,
         data: Option<&Path>,
         others: &[PathBuf],
         resolv_conf: Option<String>,
@@ -150,9 +142,11 @@ impl Wants {
         let homes = ["/root", "/home", "/media", "/mnt"].map(PathBuf::from);
         let mut visible = self.visible.clone();
         visible.push(self.directory.clone());
+        // Directories of others that its user may not pass are passed by hiding what else is in them.
+        let barriers = visible.iter().filter_map(|path| jail::identity::barrier(path, identity?).ok()?);
         jail::View {
-            hidden: homes.into_iter().chain(others.iter().cloned()).collect(),
-            visible,
+            hidden: homes.into_iter().chain(others.iter().cloned()).chain(barriers).collect(),
+            visible: visible.clone(),
             writable: data.map(Path::to_owned).into_iter().collect(),
             temporary: self.limits.memory.map_or(TEMPORARY, |memory| (memory / 2).min(TEMPORARY)),
             resolv_conf,
