@@ -28,7 +28,7 @@ from typing import NoReturn
 import toml_text
 from demo_client import Client, WrongAnswer
 from demo_visits import visit_feed, visit_shop, visit_site
-from hosting import Host, HostError, clean_environment, kill_marked, marked, memory_mib
+from hosting import Host, HostError, clean_environment, kill_marked, marked, memory_mib, unmount_below
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "target" / "demo"
@@ -45,8 +45,9 @@ class Example:
 
     name: str
     framework: str
-    visit: Callable[[Client], None]
+    visit: Callable[[Client, int], None]
     prepare: list[str] = field(default_factory=list)
+    visits: int = 0
 
     @property
     def folder(self) -> Path:
@@ -125,18 +126,15 @@ def exit_on_signal(number: int, _frame: object) -> NoReturn:
 
 
 def variables(password: str = "") -> dict[str, str]:
-    """The environment of the host, and through it of the applications: where their data is."""
-    data = TARGET / "data"
-    data.mkdir(parents=True, exist_ok=True)
-    own = {"SHOP_DB": str(data / "shop.sqlite3"), "SITE_DATA": str(data / "site")}
-    return clean_environment() | own | ({"SITE_DEMO_PASSWORD": password} if password else {})
+    """The environment of the host, and through it of the applications."""
+    return clean_environment() | ({"SITE_DEMO_PASSWORD": password} if password else {})
 
 
 def serve(serpentry: Path) -> NoReturn:
     """Become `serpentry host` of the examples' own file; its changes take effect when it is saved."""
     environment = variables()
     for example in examples(""):
-        prepare(example, environment, show=True)
+        prepare(example, environment, FILE.parent / ".serpentry", show=True)
     for path in ("shop/", "site/", "feed/docs"):
         print(f"http://127.0.0.1:8000/{path}")
     command = [str(serpentry), "host", str(FILE), "--watch"]
@@ -145,13 +143,12 @@ def serve(serpentry: Path) -> NoReturn:
 
 def demonstrate(serpentry: Path, started: list[Host]) -> None:
     """Everything in order; the host is added to `started`, so that the caller can end it."""
-    shutil.rmtree(TARGET / "data", ignore_errors=True)
     password = secrets.token_urlsafe(12)
     environment = variables(password)
     all_examples = examples(password)
-    for example in all_examples:
-        prepare(example, environment)
     file, state = copy_file()
+    for example in all_examples:
+        prepare(example, environment, state)
     print(f"\n$ serpentry host {file.relative_to(ROOT)}    # examples/serpentry.toml, on a free port")
     host = Host(serpentry, file, state, environment=environment)
     started.append(host)
@@ -161,6 +158,7 @@ def demonstrate(serpentry: Path, started: list[Host]) -> None:
     for example in all_examples:
         clients.append(visit(host, example))
     show(host, "status")
+    move(host, all_examples, clients)
     reload(host, clients[0])
     show(host, "logs", "-n", "8", "shop")
     workers = [pid for app in host.status()["apps"] for pid in host.serving_pids(app["name"])]
@@ -175,16 +173,21 @@ def demonstrate(serpentry: Path, started: list[Host]) -> None:
     )
 
 
-def prepare(example: Example, environment: dict[str, str], show: bool = False) -> None:
-    """Make the virtual environment and the database, as far as they are not there."""
+def prepare(example: Example, environment: dict[str, str], state: Path, show: bool = False) -> None:
+    """Make the virtual environment and the database, as far as they are not there. The database is where the host will
+    give the application a directory of its own: once that is a volume, it is there already."""
     make_environment(example)
+    data = state / "data" / example.name
+    volume = state / "volumes" / f"{example.name}.img"
+    environment = environment | {"SERPENTRY_DATA": str(data)}
     link = example.folder / ".venv"
     if link.is_symlink():
         link.unlink()
     elif link.exists():
         raise DemoError(f"{link} is not what this program has made: move it away")
     link.symlink_to(os.path.relpath(example.environment, example.folder))
-    if example.prepare:
+    if example.prepare and not volume.exists():
+        data.mkdir(parents=True, exist_ok=True)
         output = run_step(
             f"{example.name}: {' '.join(example.prepare)}",
             [str(example.python), *example.prepare],
@@ -248,11 +251,15 @@ def run_step(title: str, command: list[str], example: Example, environment: dict
 def copy_file() -> tuple[Path, Path]:
     """A copy of the examples' file for this run, and its state directory: a free port, the folders where they are."""
     folder = TARGET / "run"
+    unmount_below(folder)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     text = replace_once(FILE.read_text(), "127.0.0.1:8000\"]", "127.0.0.1:0\"]")
     for name in ("shop", "site", "feed"):
         text = replace_once(text, f'directory = "{name}"', f'directory = "{ROOT / "examples" / name}"')
+    if os.cpu_count() == 1:
+        # The only core can be nobody's own: a part of its time can.
+        text = replace_once(text, "[defaults.limits]\n", "[defaults.limits]\ncpu = 0.5\n")
     file = folder / "serpentry.toml"
     file.write_text(text)
     return file, folder / ".serpentry"
@@ -273,10 +280,20 @@ def visit(host: Host, example: Example) -> Client:
     print(f"\n{example.name} ({example.framework}) at http://{address}:{port}/{example.name}")
     client = Client(address, port, prefix=f"/{example.name}")
     try:
-        example.visit(client)
+        example.visits += 1
+        example.visit(client, example.visits)
     except WrongAnswer as error:
         raise DemoError(str(host.error(f"{example.name}: wrong answer: {error}"))) from error
     return client
+
+
+def move(host: Host, all_examples: list[Example], clients: list[Client]) -> None:
+    """Each application for a while in the other tenancy, with what it has written, and back."""
+    for example in all_examples:
+        show(host, "move", example.name, "isolated")
+        clients.append(visit(host, example))
+        show(host, "status", example.name)
+        show(host, "move", example.name, "shared")
 
 
 def reload(host: Host, shop: Client) -> None:

@@ -23,7 +23,8 @@ def create_app(database_path: str | None = None) -> Flask:
     The environment's SHOP_NAME is what the shop is called.
     """
     app = Flask(__name__, instance_relative_config=True)
-    path = Path(database_path or os.environ.get("SHOP_DB") or Path(app.instance_path, "shop.sqlite3"))
+    data = os.environ.get("SERPENTRY_DATA") or app.instance_path
+    path = Path(database_path or os.environ.get("SHOP_DB") or Path(data, "shop.sqlite3"))
     path.parent.mkdir(parents=True, exist_ok=True)
     app.config.update(
         DATABASE=str(path),

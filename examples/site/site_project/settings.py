@@ -13,7 +13,7 @@ from pathlib import Path
 from site_project.secret_key import load_or_create
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-DATA_DIR = Path(os.environ.get("SITE_DATA") or BASE_DIR / "data")
+DATA_DIR = Path(os.environ.get("SITE_DATA") or os.environ.get("SERPENTRY_DATA") or BASE_DIR / "data")
 DATA_DIR.mkdir(parents=True, exist_ok=True)
 
 SECRET_KEY = os.environ.get("SITE_SECRET_KEY") or load_or_create(DATA_DIR / "secret_key")

@@ -75,6 +75,21 @@ pub(crate) struct Prepared {
     pub(super) unmet: Vec<Unmet>,
 }
 
+/// Why a place cannot be had.
+#[derive(Debug)]
+pub(super) struct Denied {
+    /// A sentence.
+    pub(super) reason: String,
+    /// Another application is about to give back what it holds: it is worth asking again.
+    pub(super) soon: bool,
+}
+
+impl From<String> for Denied {
+    fn from(reason: String) -> Self {
+        Denied { reason, soon: false }
+    }
+}
+
 /// A place that somebody holds.
 #[derive(Debug)]
 struct Held {
@@ -140,7 +155,7 @@ impl Estate {
 
     /// # Errors
     /// Why the place cannot be had.
-    pub(super) fn prepare(&mut self, wants: &Wants) -> Result<Prepared, String> {
+    pub(super) fn prepare(&mut self, wants: &Wants) -> Result<Prepared, Denied> {
         self.last += 1;
         let token = Token(self.last);
         let path = wants.group();
@@ -162,16 +177,29 @@ impl Estate {
         if prepared.is_err() {
             self.release(token);
         }
-        prepared
+        Ok(prepared?)
     }
 
-    fn admit(&mut self, wants: &Wants) -> Result<Option<Share>, String> {
+    fn admit(&mut self, wants: &Wants) -> Result<Option<Share>, Denied> {
         if !wants.is_isolated() {
             return Ok(None);
         }
-        let share = self.ledger.claim(&wants.app, wants.wish()).map_err(|refusal| refusal.to_string())?;
+        let share = self
+            .ledger
+            .claim(&wants.app, wants.wish())
+            .map_err(|refusal| Denied { reason: refusal.to_string(), soon: self.somebody_leaves() })?;
         self.balance();
         Ok(Some(share))
+    }
+
+    /// An application has moved away from where it is isolated, and its last workers there are about to end.
+    fn somebody_leaves(&self) -> bool {
+        let isolated = |held: &Held| held.path.starts_with(ISOLATED);
+        let moved = |(token, old): (&Token, &Held)| {
+            isolated(old)
+                && self.held.iter().any(|(later, new)| later > token && new.app == old.app && !isolated(new))
+        };
+        self.held.iter().any(moved)
     }
 
     fn furnish(&mut self, token: Token, wants: &Wants, share: Option<&Share>) -> Result<Prepared, String> {

@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use jail::cgroup::Usage;
 use tokio::sync::{mpsc, oneshot};
 
-use super::estate::{Estate, Pool, Prepared, Settings, Token};
+use super::estate::{Denied, Estate, Pool, Prepared, Settings, Token};
 use super::wants::Wants;
 use crate::say;
 
@@ -40,7 +40,7 @@ pub(crate) struct Grounds {
 enum Job {
     Prepare {
         wants: Box<Wants>,
-        reply: oneshot::Sender<Result<Prepared, String>>,
+        reply: oneshot::Sender<Result<Prepared, Denied>>,
     },
     /// A way out for a place whose room is made.
     Connect {
@@ -107,11 +107,11 @@ impl Keeper {
     /// A place as wanted.
     ///
     /// # Errors
-    /// Why it cannot be had: a sentence.
-    pub(super) async fn prepare(&self, wants: &Wants) -> Result<Prepared, String> {
+    /// Why it cannot be had.
+    pub(super) async fn prepare(&self, wants: &Wants) -> Result<Prepared, Denied> {
         let (reply, answer) = oneshot::channel();
         self.send(Job::Prepare { wants: Box::new(wants.clone()), reply });
-        answer.await.unwrap_or_else(|_| Err("the host is stopping".to_owned()))
+        answer.await.unwrap_or_else(|_| Err("the host is stopping".to_owned().into()))
     }
 
     /// Give the network of a room its way out.

@@ -3,11 +3,16 @@
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
 
 use super::estate::Prepared;
 use super::keeper::Keeper;
 use super::room::Room;
 use super::wants::{Unmet, Wants};
+
+/// How long an application waits for another that is about to give back its share, and between two questions.
+const PATIENCE: Duration = Duration::from_secs(15);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// An application in one tenancy. Its place is made when the first worker needs it.
 #[derive(Debug)]
@@ -80,7 +85,13 @@ impl Tenant {
         // Before another is made in its stead.
         kept.set(None);
         let wants = self.wants.borrow().clone();
-        let prepared = self.keeper.prepare(&wants).await?;
+        let asked = Instant::now();
+        let prepared = loop {
+            match self.keeper.prepare(&wants).await {
+                Err(denied) if denied.soon && asked.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
+                answer => break answer.map_err(|denied| denied.reason)?,
+            }
+        };
         // From here on it is given back, also when something below fails.
         let mut place = Place { keeper: self.keeper.clone(), prepared, room: None };
         if place.prepared.has_room {
