@@ -15,6 +15,7 @@
 //!
 //! What is random is the run; so nothing here averages percentiles, and nothing tests again until it is significant.
 
+pub mod quantile;
 pub mod rank_sum;
 pub mod signed_rank;
 pub(crate) mod special;
