@@ -16,9 +16,14 @@
 //! What is random is the run; so nothing here averages percentiles, and nothing tests again until it is significant.
 
 pub mod quantile;
+pub mod queueing;
 pub mod rank_sum;
+pub mod shift;
 pub mod signed_rank;
-pub(crate) mod special;
+mod special;
+pub mod steady;
+pub mod trend;
+pub mod usl;
 pub mod verdict;
 
 use serde::Serialize;

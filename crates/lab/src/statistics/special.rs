@@ -3,7 +3,7 @@
 use std::f64::consts::{PI, SQRT_2};
 
 /// P(Z > z) of the standard normal distribution.
-pub(crate) fn normal_upper(z: f64) -> f64 {
+pub(super) fn normal_upper(z: f64) -> f64 {
     0.5 * erfc(z / SQRT_2)
 }
 
@@ -29,7 +29,7 @@ fn erfc(x: f64) -> f64 {
 }
 
 /// The z with P(Z <= z) = p: bisection, since speed does not matter here. Infinite at 0 and 1.
-pub(crate) fn normal_quantile(p: f64) -> f64 {
+pub(super) fn normal_quantile(p: f64) -> f64 {
     if p <= 0.0 {
         return f64::NEG_INFINITY;
     }
@@ -49,7 +49,7 @@ pub(crate) fn normal_quantile(p: f64) -> f64 {
 }
 
 /// ln of the gamma function for x > 0 (Lanczos, g = 7, n = 9).
-pub(crate) fn ln_gamma(x: f64) -> f64 {
+pub(super) fn ln_gamma(x: f64) -> f64 {
     const COEFFICIENTS: [f64; 8] = [
         676.520_368_121_885_1,
         -1_259.139_216_722_402_8,
@@ -70,7 +70,7 @@ pub(crate) fn ln_gamma(x: f64) -> f64 {
 }
 
 /// Regularised incomplete beta function I_x(a, b), by its continued fraction (Numerical Recipes, section 6.4).
-pub(crate) fn incomplete_beta(a: f64, b: f64, x: f64) -> f64 {
+pub(super) fn incomplete_beta(a: f64, b: f64, x: f64) -> f64 {
     if x <= 0.0 {
         return 0.0;
     }
@@ -110,6 +110,21 @@ fn beta_fraction(a: f64, b: f64, x: f64) -> f64 {
     result
 }
 
+/// The t with P(|T| <= t) = level of Student's distribution.
+pub(super) fn student_two_sided(level: f64, degrees: f64) -> f64 {
+    let beyond = |t: f64| incomplete_beta(degrees / 2.0, 0.5, degrees / (degrees + t * t));
+    let (mut low, mut high) = (0.0, 1e6);
+    for _ in 0..100 {
+        let middle = f64::midpoint(low, high);
+        if beyond(middle) > 1.0 - level {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    f64::midpoint(low, high)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +144,7 @@ mod tests {
         close(ln_gamma(0.5), 0.572_364_942_924_700_1);
         close(ln_gamma(10.0), 12.801_827_480_081_469);
         close(incomplete_beta(2.0, 3.0, 0.4), 0.5248);
+        close(student_two_sided(0.95, 3.0), 3.182_446_305_284_263);
         close(incomplete_beta(50.5, 50.5, 0.5), 0.5);
         close(incomplete_beta(5.5, 95.5, 0.1), 0.962_137_610_207_670_9);
     }
