@@ -31,6 +31,11 @@ pub(crate) fn run(arguments: &LoadArguments) -> anyhow::Result<ExitCode> {
     raise_descriptor_limit();
     let plan = plan::make(arguments)?;
     let (tally, summary) = attend(&plan, arguments.warm_up)?;
+    if arguments.realtime && !summary.realtime {
+        say::warning(format_args!(
+            "--realtime was refused: it needs root or CAP_SYS_NICE; the generator ran as any other"
+        ));
+    }
     let figures = Figures::of(arguments, &plan, &tally, &summary);
     print(&if arguments.json { show::json(&figures)? } else { show::text(&figures, &tally) })?;
     match &figures.because {

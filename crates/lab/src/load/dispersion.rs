@@ -1,6 +1,8 @@
 //! How bursty arrivals were, measured and not quoted: the squared coefficient of variation of the gaps, and the index of
 //! dispersion of the counts in windows of one second. Both are 1 for a Poisson process and 0 for even spacing.
 
+/// Complete seconds without which the counts say nothing about their variance.
+const FEWEST_WINDOWS: f64 = 10.0;
 const WINDOW: u64 = 1_000_000_000;
 
 /// Sums over ascending arrival times, in nanoseconds.
@@ -67,10 +69,10 @@ impl Dispersion {
         variance / (mean * mean)
     }
 
-    /// Variance over mean of the counts in complete seconds; NaN when there is none.
+    /// Variance over mean of the counts in complete seconds; NaN when there are fewer than ten.
     #[must_use]
     pub fn index_of_dispersion(&self) -> f64 {
         let (mean, variance) = self.windows.of();
-        variance / mean
+        if self.windows.count < FEWEST_WINDOWS { f64::NAN } else { variance / mean }
     }
 }

@@ -16,6 +16,7 @@ use rustix::time::{
 };
 
 use super::connection::{Connection, Exchange, Phase, Step};
+use super::realtime::Realtime;
 use super::slots::{Slots, Token};
 use super::{Arrivals, LoadPlan, Outcome, Pace, Record, Recorder, ScheduleError};
 use crate::Random;
@@ -112,6 +113,8 @@ pub struct Summary {
     pub received: u64,
     /// Most requests under way at a time.
     pub peak: usize,
+    /// Whether it ran with real-time priority.
+    pub realtime: bool,
     /// Whether [`Watch::stop`] ended it.
     pub stopped: bool,
 }
@@ -122,7 +125,9 @@ pub struct Summary {
 /// The plan makes no sense, or the kernel refuses what the loop is made of. What happens to single requests is in the
 /// records.
 pub fn run<R: Recorder>(plan: &LoadPlan, recorder: &mut R, watch: &Watch) -> Result<Summary, LoadError> {
+    let realtime = if plan.realtime { Realtime::ask() } else { None };
     let mut engine = Engine::new(plan, recorder, watch)?;
+    engine.summary.realtime = realtime.is_some();
     let cpu = thread_cpu();
     let result = engine.drive();
     engine.abandon();
@@ -229,6 +234,7 @@ impl<'a, R: Recorder> Engine<'a, R> {
                 resent: 0,
                 received: 0,
                 peak: 0,
+                realtime: false,
                 stopped: false,
             },
         })

@@ -24,6 +24,7 @@ mod engine;
 pub mod gate;
 pub mod mix;
 mod plan;
+mod realtime;
 pub mod record;
 pub mod response;
 mod schedule;

@@ -17,6 +17,8 @@ pub struct LoadPlan {
     pub limits: Limits,
     /// Arrivals and the choice of requests come from it.
     pub seed: u64,
+    /// Run before all other threads of the machine, if that is allowed.
+    pub realtime: bool,
     /// Copied into the raw records.
     pub arm: u8,
     pub block: u16,

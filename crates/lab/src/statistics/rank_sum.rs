@@ -50,15 +50,20 @@ pub fn shift(a: &[f64], b: &[f64], level: f64) -> Result<Shift, StatisticsError>
         }
         finite(what, set)?;
     }
-    let exact = a.len() + b.len() <= EXACT;
     let differences = sorted(&a.iter().flat_map(|x| b.iter().map(move |y| y - x)).collect::<Vec<_>>());
     Ok(Shift {
         estimate: median_of_sorted(&differences),
         interval: interval(a.len(), b.len(), &differences, alpha),
-        p: if exact { exact_p(a, b) } else { approximate_p(a, b) },
-        exact,
+        p: p_value(a, b),
+        exact: a.len() + b.len() <= EXACT,
         dominance: dominance(a, b),
     })
+}
+
+/// Two-sided p-value alone, for finite values.
+#[must_use]
+pub fn p_value(a: &[f64], b: &[f64]) -> f64 {
+    if a.len() + b.len() <= EXACT { exact_p(a, b) } else { approximate_p(a, b) }
 }
 
 /// Works on any number of values, also infinite ones (failed requests), but not NaN.

@@ -266,12 +266,12 @@ mod tests {
 
     #[test]
     fn the_band_covers_and_is_wider_than_requests_alone_would_make_it() {
-        let options = Options { quantiles: vec![0.5], replicates: 120, ..Options::default() };
+        let options = Options { quantiles: vec![0.5], replicates: 80, ..Options::default() };
         let mut random = Random::new(8);
         let runs = 120;
         let covered = (0..runs).filter(|&seed| {
             // Blocks of b are at a level of their own: the truth is 1, the noise is between blocks.
-            let mut pairs = pairs(100 + seed, 10, 60, 1.0);
+            let mut pairs = pairs(100 + seed, 10, 40, 1.0);
             for pair in &mut pairs {
                 let level = (0.3 * random.normal()).exp();
                 pair.b.iter_mut().for_each(|value| *value *= level);

@@ -24,7 +24,7 @@ use super::{StatisticsError, finite, median_of_sorted};
 pub const FEWEST_PAIRS: usize = 6;
 
 /// Half-width of the interval in deviations of a difference, times the root of the number of pairs. For the hint only.
-const WIDTH: f64 = 2.3;
+pub const WIDTH: f64 = 2.3;
 
 /// Material effects that claims use unless they say otherwise, as logarithms of ratios.
 pub mod material {

@@ -78,6 +78,10 @@ pub(crate) struct LoadArguments {
     #[arg(long, value_name = "N", default_value_t = lab::load::MAX_OUTSTANDING)]
     pub(crate) outstanding: usize,
 
+    /// Run before all other threads of this machine, for a generator that is never late; needs root or CAP_SYS_NICE
+    #[arg(long, conflicts_with = "connections")]
+    pub(crate) realtime: bool,
+
     /// The same seed gives the same requests at the same times
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,

@@ -70,6 +70,7 @@ pub(super) struct Generator {
     pub(super) resent: u64,
     pub(super) peak_outstanding: usize,
     pub(super) received_bytes: u64,
+    pub(super) realtime: bool,
     pub(super) interrupted: bool,
 }
 
@@ -135,6 +136,7 @@ impl Generator {
             resent: summary.resent,
             peak_outstanding: summary.peak,
             received_bytes: summary.received,
+            realtime: summary.realtime,
             interrupted: summary.stopped,
         }
     }

@@ -51,6 +51,7 @@ pub(super) fn make(arguments: &LoadArguments) -> anyhow::Result<LoadPlan> {
         stop: StopRule { duration, requests: arguments.requests },
         limits: Limits { outstanding: arguments.outstanding, timeout: arguments.timeout },
         seed: arguments.seed,
+        realtime: arguments.realtime,
         arm: 0,
         block: 0,
     })
