@@ -4,21 +4,20 @@
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{
-    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
-    timerfd_create, timerfd_settime,
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 
+use super::clock::{clock, nanoseconds, thread_cpu, timespec};
 use super::connection::{Connection, Exchange, Phase, Step};
 use super::realtime::Realtime;
 use super::slots::{Slots, Token};
-use super::{Arrivals, LoadPlan, Outcome, Pace, Record, Recorder, ScheduleError};
+use super::{Arrivals, LoadError, LoadPlan, Moment, Outcome, Pace, Record, Recorder, Summary, Watch};
 use crate::Random;
 
 /// Requests that are taken up before the network is looked at again.
@@ -37,87 +36,6 @@ const STALL: u64 = 1_000_000;
 const SPARE_DESCRIPTORS: u64 = 64;
 /// Not a token: places are far fewer.
 const TIMER: u64 = u64::MAX;
-
-/// Why a run could not begin or go on.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    #[error(transparent)]
-    Schedule(#[from] ScheduleError),
-    #[error("{0} requests under way at a time: there must be 1 to {max}", max = super::plan::MAX_OUTSTANDING)]
-    Outstanding(usize),
-    #[error("a run or a time limit of no time")]
-    NoTime,
-    #[error(
-        "{need} connections may be open, but the limit of file descriptors is {have}; raise it (ulimit -n) or allow fewer"
-    )]
-    Descriptors { need: usize, have: u64 },
-    #[error("{what}: {source}")]
-    System { what: &'static str, source: Errno },
-}
-
-/// How another thread follows a run, and ends it.
-#[derive(Debug, Default)]
-pub struct Watch {
-    stop: AtomicBool,
-    planned: AtomicU64,
-    answered: AtomicU64,
-    failed: AtomicU64,
-    outstanding: AtomicU64,
-}
-
-/// A moment of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Moment {
-    pub planned: u64,
-    pub answered: u64,
-    pub failed: u64,
-    pub outstanding: u64,
-}
-
-impl Watch {
-    /// End the run soon; what is under way is recorded as unfinished.
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-
-    #[must_use]
-    pub fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-
-    #[must_use]
-    pub fn moment(&self) -> Moment {
-        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Moment {
-            planned: load(&self.planned),
-            answered: load(&self.answered),
-            failed: load(&self.failed),
-            outstanding: load(&self.outstanding),
-        }
-    }
-}
-
-/// The generator about itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Summary {
-    pub planned: u64,
-    /// From the start to the end of the last request.
-    pub elapsed: Duration,
-    /// Processor time of the generator's thread.
-    pub cpu: Duration,
-    /// Connections that were opened.
-    pub connections: u64,
-    /// Requests that were sent again because a kept connection had been closed by the server.
-    pub resent: u64,
-    /// Bytes of content in answers, also incomplete ones.
-    pub received: u64,
-    /// Most requests under way at a time.
-    pub peak: usize,
-    /// Whether it ran with real-time priority.
-    pub realtime: bool,
-    /// Whether [`Watch::stop`] ended it.
-    pub stopped: bool,
-}
 
 /// Carry out a plan on this thread.
 ///
@@ -548,34 +466,16 @@ impl<'a, R: Recorder> Engine<'a, R> {
     }
 
     fn publish(&self) {
-        let store = |count: &AtomicU64, value: u64| count.store(value, Ordering::Relaxed);
-        store(&self.watch.planned, self.summary.planned);
-        store(&self.watch.answered, self.answered);
-        store(&self.watch.failed, self.failed);
-        store(&self.watch.outstanding, self.outstanding as u64);
+        self.watch.publish(Moment {
+            planned: self.summary.planned,
+            answered: self.answered,
+            failed: self.failed,
+            outstanding: self.outstanding as u64,
+        });
     }
 }
 
 fn interest(to_write: bool) -> EventFlags {
     let read = EventFlags::IN | EventFlags::RDHUP;
     if to_write { read | EventFlags::OUT } else { read }
-}
-
-/// Nanoseconds since the start; at least 1, since 0 means never.
-fn clock(start: Instant) -> u64 {
-    nanoseconds(start.elapsed()).max(1)
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn timespec(nanoseconds: u64) -> Timespec {
-    let (seconds, rest) = (nanoseconds / 1_000_000_000, nanoseconds % 1_000_000_000);
-    Timespec { tv_sec: seconds.try_into().unwrap_or(i64::MAX), tv_nsec: rest as _ }
-}
-
-fn thread_cpu() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
 }

@@ -18,6 +18,7 @@
 //! [`response::MAX_HEAD`] bytes per connection.
 
 pub mod access_log;
+mod clock;
 mod connection;
 pub mod dispersion;
 mod engine;
@@ -26,16 +27,18 @@ pub mod mix;
 mod plan;
 mod realtime;
 pub mod record;
+mod report;
 pub mod response;
 mod schedule;
 mod slots;
 pub mod tally;
 pub mod target;
 
-pub use engine::{LoadError, Moment, Summary, Watch, run};
+pub use engine::run;
 pub use mix::Mix;
 pub use plan::{Limits, LoadPlan, MAX_OUTSTANDING, Pace, StopRule};
 pub use record::{Outcome, RawRecords, Record, Recorder};
+pub use report::{LoadError, Moment, Summary, Watch};
 pub use schedule::{Arrivals, MAX_RATE, Schedule, ScheduleError};
 pub use tally::Tally;
 pub use target::Endpoint;

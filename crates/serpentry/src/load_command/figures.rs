@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lab::load::gate::{self, Validity, is_busy};
 use lab::load::{Arrivals, LoadPlan, Outcome, Pace, Schedule, Summary, Tally, dispersion::Dispersion};
-use lab::statistics::quantile;
+use lab::statistics::{quantile, queueing};
 use serde::Serialize;
 
 use super::LoadArguments;
@@ -38,6 +38,8 @@ pub(super) struct Figures {
     pub(super) service_ms: BTreeMap<String, Quantile>,
     pub(super) generator: Generator,
     pub(super) arrivals: Option<Variability>,
+    /// Of a closed loop without failures: how far requests at a time, throughput and mean latency are from Little's law.
+    pub(super) little_deviation: Option<f64>,
     #[serde(flatten)]
     pub(super) validity: Validity,
     /// Why the run counts as failed.
@@ -115,6 +117,13 @@ impl Figures {
             service_ms: quantiles(answered, |q| tally.service_time(q)),
             generator: Generator::of(tally, summary),
             arrivals: variability(plan, summary),
+            little_deviation: connections.filter(|_| answered == tally.planned()).map(|connections| {
+                queueing::little_deviation(
+                    connections as f64,
+                    answered as f64 / seconds,
+                    tally.mean_latency() / 1e9,
+                )
+            }),
             validity,
             because: because(validity, answered, tally, summary),
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use lab::load::{Moment, Tally};
+use lab::statistics::queueing;
 
 use super::figures::{Figures, Quantile};
 
@@ -78,6 +79,13 @@ fn quantiles(text: &mut String, figures: &Figures) {
     }
     if figures.connections.is_some() {
         let _ = writeln!(text, "a closed loop asks a slow server less: not the latency of real traffic");
+    }
+    if let Some(deviation) = figures.little_deviation.filter(|deviation| *deviation > queueing::TOLERANCE) {
+        let _ = writeln!(
+            text,
+            "requests at a time, throughput and mean latency contradict each other by {:.0} % (Little's law): run longer",
+            deviation * 100.0
+        );
     }
 }
 

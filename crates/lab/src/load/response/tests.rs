@@ -1,19 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-
-/// Feed in pieces of the given sizes; what came of it, and the content's length.
-fn read(bytes: &[u8], head_request: bool, pieces: usize) -> (Result<Progress, ResponseError>, u64) {
-    let mut reader = ResponseReader::default();
-    reader.reset(head_request);
-    for piece in bytes.chunks(pieces.max(1)) {
-        match reader.feed(piece) {
-            Ok(Progress::Partial) => {}
-            result => return (result, reader.content()),
-        }
-    }
-    (reader.end(), reader.content())
-}
+use crate::fuzzing::read;
 
 fn complete(status: u16, reusable: bool) -> Result<Progress, ResponseError> {
     Ok(Progress::Complete { status, reusable })
