@@ -2,8 +2,9 @@
 
 Three questions, each against the smallest server there is (bench/ceiling/constant.c), on 127.0.0.1:
 
-  stall   the server is stopped (SIGSTOP) for 1.4 s in a run of 30 s: what p99 is reported, from the planned time, from
-          sending, and by wrk?
+  stall   the server is stopped (SIGSTOP) for 1.4 s in a run of 30 s, at 2,000 requests per second over 32 connections: what
+          p99 is reported, from the planned time and from sending; by a closed loop; and by wrk, which guesses afterwards
+          what it did not send (`stats_correct` in its source)?
   rates   500, 5,000 and 50,000 requests per second: how late is the generator, and what does a request cost it? With
           ordinary and, where it is allowed, with real-time priority.
   most    a closed loop of 32 connections and of wrk with the same, in turns: requests per second, and processor time per
@@ -124,16 +125,19 @@ def machine() -> dict[str, str]:
 
 def stall(seconds: int, realtime: list[str]) -> dict:
     found = {}
-    arguments = ["--rate", "2000", "--schedule", "constant", "--duration", f"{seconds}s", *realtime]
+    arguments = ["--rate", "2000", "--schedule", "constant", "--pool", str(CONNECTIONS), *realtime]
+    closed = ["--connections", str(CONNECTIONS)]
     for name, pause in (("quiet", 0.0), ("stall", STALL)):
-        for tool in ("serpentry load", "wrk"):
+        for tool in ("serpentry load", "closed loop", "wrk"):
             note(f"{name}: {tool}")
             with Server() as server:
                 freezing = server.stall(seconds / 3, pause) if pause else None
                 if tool == "wrk":
                     found[name, tool] = wrk(server.url, seconds)["p99_ms"]
+                elif tool == "closed loop":
+                    found[name, tool] = load(server.url, *closed, "--duration", f"{seconds}s")["service_ms"]["p99"]
                 else:
-                    figures = load(server.url, *arguments)
+                    figures = load(server.url, *arguments, "--duration", f"{seconds}s")
                     found[name, "from its time"] = figures["latency_ms"]["p99"]
                     found[name, "from sending"] = figures["service_ms"]["p99"]
                     found[name, "validity"] = figures["validity"]
@@ -193,8 +197,8 @@ def show(results: dict) -> str:
     lines[0] += f"{results['machine']['kernel']}; load average {results['load_before']} before, {results['load_after']} after.\n"
     stalled = results["stall"]
     lines += ["## A server that stands still for 1.4 s: p99 in milliseconds\n", "| | without | with the stall |", "|---|---|---|"]
-    for column in ("from its time", "from sending", "wrk"):
-        lines.append(f"| {column} | {stalled[f'quiet / {column}']} | {stalled[f'stall / {column}']} |")
+    for column in ("from its time", "from sending", "closed loop", "wrk"):
+        lines.append(f"| {column} | {stalled[f'quiet / {column}']:,.2f} | {stalled[f'stall / {column}']:,.2f} |")
     lines += ["\n## Open loop\n", "| requests/s | priority | late p99, ms | late at most, ms | CPU us/request | of a core | valid |"]
     lines.append("|---|---|---|---|---|---|---|")
     for rate in RATES:

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use lab::load::mix::Request;
 use lab::load::{
-    Endpoint, Limits, LoadError, LoadPlan, Mix, Outcome, Pace, RawRecords, Schedule, StopRule, Summary,
-    Tally, Watch, run,
+    Endpoint, Limits, LoadError, LoadPlan, Mix, Outcome, Pace, RawRecords, Record, Schedule, StopRule,
+    Summary, Tally, Watch, run,
 };
 use server::{Behaviour, Server};
 
@@ -23,7 +23,7 @@ fn plan(endpoint: &Endpoint, pace: Pace, milliseconds: u64) -> LoadPlan {
         mix: Mix::single(get("/")),
         pace,
         stop: StopRule { duration: Duration::from_millis(milliseconds), requests: None },
-        limits: Limits { outstanding: 256, timeout: Duration::from_secs(10) },
+        limits: Limits { outstanding: 256, pool: None, timeout: Duration::from_secs(10) },
         seed: 7,
         realtime: false,
         arm: 1,
@@ -77,6 +77,40 @@ fn a_pause_is_felt_by_everyone_who_was_to_come() {
     assert!((1..=3).contains(&waited), "{waited} waited");
 }
 
+/// With a fixed number of connections the generator waits for the server: what it would say without the plan is the time
+/// from sending, in which the pause is a single slow request per connection.
+#[test]
+fn a_pool_makes_requests_wait_and_the_plan_counts_it() {
+    let pause = Duration::from_millis(600);
+    let server = Server::tcp(Behaviour::PauseOnce { after: 100, pause });
+    let mut plan = plan(&server.endpoint, constant(200.0), 1_500);
+    plan.limits.pool = Some(2);
+    let (tally, raw, summary) = carry_out(&plan);
+    assert_eq!((tally.count(Outcome::Answered), summary.connections), (300, 2));
+    let over = |time: fn(&Record) -> Option<u64>| {
+        raw.records().iter().filter(|record| time(record).unwrap() > 100_000_000).count()
+    };
+    assert!((85..=200).contains(&over(Record::latency)), "{}", over(Record::latency));
+    assert!((2..=6).contains(&over(Record::service_time)), "{}", over(Record::service_time));
+    // In the order of their times, whoever waited before whoever came later.
+    let mut records = raw.records().to_vec();
+    records.sort_unstable_by_key(|record| record.planned);
+    assert!(records.is_sorted_by_key(|record| record.sent));
+}
+
+#[test]
+fn whoever_waits_for_a_connection_has_a_time_limit_too() {
+    let server = Server::tcp(Behaviour::Silence);
+    let mut plan = plan(&server.endpoint, constant(100.0), 200);
+    plan.limits = Limits { outstanding: 10, pool: Some(2), timeout: Duration::from_millis(300) };
+    let (tally, raw, _) = carry_out(&plan);
+    assert_eq!((tally.count(Outcome::TimedOut), tally.count(Outcome::Dropped)), (10, 10));
+    // Counted from when each was taken up, not from when it got its connection.
+    for record in raw.records().iter().filter(|record| record.outcome == Outcome::TimedOut) {
+        assert!((300..1_500).contains(&((record.done - record.begun) / 1_000_000)), "{record:?}");
+    }
+}
+
 #[test]
 fn connections_are_kept_and_a_closed_one_is_replaced() {
     let server = Server::tcp(Behaviour::Answer);
@@ -118,8 +152,9 @@ fn failures_are_named_and_none_has_a_latency() {
 fn a_server_that_is_not_there_does_not_stop_the_plan() {
     let endpoint = Server::tcp(Behaviour::Answer).endpoint.clone();
     for (pace, most) in [(constant(100.0), 20), (Pace::Closed { connections: 2 }, 45)] {
-        let (tally, _, _) = carry_out(&plan(&endpoint, pace, 200));
+        let (tally, _, summary) = carry_out(&plan(&endpoint, pace, 200));
         assert_eq!(tally.count(Outcome::ConnectFailed), tally.planned());
+        assert_eq!(summary.connect_error, Some(rustix::io::Errno::CONNREFUSED));
         // The closed loop waits 10 ms after each failure.
         assert!((1..=most).contains(&tally.planned()), "{}", tally.planned());
     }
@@ -129,7 +164,7 @@ fn a_server_that_is_not_there_does_not_stop_the_plan() {
 fn what_is_too_much_at_a_time_is_dropped_and_counted() {
     let server = Server::tcp(Behaviour::Silence);
     let mut plan = plan(&server.endpoint, constant(100.0), 200);
-    plan.limits = Limits { outstanding: 5, timeout: Duration::from_millis(400) };
+    plan.limits = Limits { outstanding: 5, pool: None, timeout: Duration::from_millis(400) };
     let (tally, raw, summary) = carry_out(&plan);
     assert_eq!((tally.count(Outcome::TimedOut), tally.count(Outcome::Dropped)), (5, 15));
     assert_eq!(summary.peak, 5);
@@ -223,5 +258,6 @@ fn plans_that_make_no_sense_are_refused() {
         refused(|plan| plan.pace = Pace::Closed { connections: 5_000 }),
         LoadError::Outstanding(5_000)
     ));
+    assert!(matches!(refused(|plan| plan.limits.pool = Some(0)), LoadError::Pool));
     assert!(matches!(refused(|plan| plan.limits.timeout = Duration::ZERO), LoadError::NoTime));
 }

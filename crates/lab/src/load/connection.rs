@@ -62,6 +62,8 @@ pub(super) enum Step {
     /// The server closed a kept connection before it can have seen the request.
     Stale,
     Failed(Outcome),
+    /// No connection came about, and why.
+    Refused(Errno),
 }
 
 impl Connection {
@@ -108,7 +110,7 @@ impl Connection {
                 self.phase = Phase::Sending;
                 Step::Wait
             }
-            _ => Step::Failed(Outcome::ConnectFailed),
+            Ok(Err(error)) | Err(error) => Step::Refused(error),
         }
     }
 

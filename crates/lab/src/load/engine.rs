@@ -17,7 +17,8 @@ use super::clock::{clock, nanoseconds, thread_cpu, timespec};
 use super::connection::{Connection, Exchange, Phase, Step};
 use super::realtime::Realtime;
 use super::slots::{Slots, Token};
-use super::{Arrivals, LoadError, LoadPlan, Moment, Outcome, Pace, Record, Recorder, Summary, Watch};
+use super::source::{Due, Source};
+use super::{LoadError, LoadPlan, Moment, Outcome, Pace, Record, Recorder, Summary, Watch};
 use crate::Random;
 
 /// Requests that are taken up before the network is looked at again.
@@ -27,9 +28,6 @@ const EVENTS: usize = 256;
 const BUFFER: usize = 64 * 1024;
 /// A request to stop is seen within this time, in nanoseconds.
 const GLANCE: u64 = 100_000_000;
-/// A closed loop's connection whose request failed waits so long before the next, in nanoseconds: a server that is down must
-/// not turn the generator into a busy loop.
-const PENALTY: u64 = 10_000_000;
 /// A full Unix socket is tried again after so long, in nanoseconds.
 const STALL: u64 = 1_000_000;
 /// Descriptors that are not connections.
@@ -50,7 +48,8 @@ pub fn run<R: Recorder>(plan: &LoadPlan, recorder: &mut R, watch: &Watch) -> Res
     let result = engine.drive();
     engine.abandon();
     engine.publish();
-    engine.summary.elapsed = Duration::from_nanos(engine.last.max(1));
+    // An open loop without a request in its last moments lasted as long as it was to.
+    engine.summary.elapsed = Duration::from_nanos(engine.last.max(engine.filled).max(1));
     engine.summary.cpu = thread_cpu().saturating_sub(cpu);
     result.map(|()| engine.summary)
 }
@@ -69,6 +68,8 @@ struct Engine<'a, R> {
     /// Connections without a request; the one used last is used next.
     idle: Vec<Token>,
     stalled: Vec<Token>,
+    /// Taken up, but all connections of the pool are busy. Never more than may be outstanding.
+    waiting: VecDeque<Exchange>,
     outstanding: usize,
     /// No request is older than its time limit before this.
     sweep_at: u64,
@@ -76,22 +77,11 @@ struct Engine<'a, R> {
     source: Source,
     /// When the last request ended.
     last: u64,
+    /// Until when the plan was filled with requests, once none is due any more.
+    filled: u64,
     answered: u64,
     failed: u64,
     summary: Summary,
-}
-
-/// Where the next request comes from.
-enum Source {
-    Open {
-        arrivals: Arrivals,
-        next: Option<u64>,
-    },
-    /// How many may begin now, and when those whose request failed may.
-    Closed {
-        ready: usize,
-        later: VecDeque<u64>,
-    },
 }
 
 impl<'a, R: Recorder> Engine<'a, R> {
@@ -107,18 +97,14 @@ impl<'a, R: Recorder> Engine<'a, R> {
         if !(1..=super::plan::MAX_OUTSTANDING).contains(&need) {
             return Err(LoadError::Outstanding(need));
         }
+        if plan.limits.pool == Some(0) {
+            return Err(LoadError::Pool);
+        }
         let have = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         if need as u64 + SPARE_DESCRIPTORS > have {
             return Err(LoadError::Descriptors { need, have });
         }
-        let source = match &plan.pace {
-            Pace::Open(schedule) => {
-                let mut arrivals = Arrivals::new(schedule.clone(), plan.seed)?;
-                let next = arrivals.next();
-                Source::Open { arrivals, next }
-            }
-            Pace::Closed { connections } => Source::Closed { ready: *connections, later: VecDeque::new() },
-        };
+        let source = Source::new(plan)?;
         let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(system("epoll_create"))?;
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags).map_err(system("timerfd_create"))?;
@@ -137,11 +123,13 @@ impl<'a, R: Recorder> Engine<'a, R> {
             slots: Slots::default(),
             idle: Vec::with_capacity(need),
             stalled: Vec::new(),
+            waiting: VecDeque::new(),
             outstanding: 0,
             sweep_at: 0,
             buffer: Box::new([0; BUFFER]),
             source,
             last: 0,
+            filled: 0,
             answered: 0,
             failed: 0,
             summary: Summary {
@@ -152,6 +140,7 @@ impl<'a, R: Recorder> Engine<'a, R> {
                 resent: 0,
                 received: 0,
                 peak: 0,
+                connect_error: None,
                 realtime: false,
                 stopped: false,
             },
@@ -169,9 +158,11 @@ impl<'a, R: Recorder> Engine<'a, R> {
                 self.summary.stopped = true;
                 return Ok(());
             }
+            self.let_in();
             let due = self.take_up(end);
             self.sweep();
             self.try_stalled();
+            self.let_in();
             if due.is_none() && self.outstanding == 0 {
                 return Ok(());
             }
@@ -194,29 +185,14 @@ impl<'a, R: Recorder> Engine<'a, R> {
             if self.plan.stop.requests.is_some_and(|most| self.summary.planned >= most) {
                 return None;
             }
-            let planned = match &mut self.source {
-                Source::Open { arrivals, next } => {
-                    let planned = next.filter(|&planned| planned < end)?;
-                    if planned > now {
-                        return Some(planned);
-                    }
-                    *next = arrivals.next();
-                    planned
+            match self.source.take(now, end) {
+                Due::Now(planned) => self.begin(planned, now),
+                Due::At(time) => return Some(time),
+                Due::Never { filled } => {
+                    self.filled = filled;
+                    return None;
                 }
-                Source::Closed { .. } if now >= end => return None,
-                Source::Closed { ready, later } => {
-                    while later.front().is_some_and(|&when| when <= now) {
-                        later.pop_front();
-                        *ready += 1;
-                    }
-                    if *ready == 0 {
-                        return Some(later.front().copied().unwrap_or(end).min(end));
-                    }
-                    *ready -= 1;
-                    now
-                }
-            };
-            self.begin(planned, now);
+            }
         }
         Some(0)
     }
@@ -225,16 +201,38 @@ impl<'a, R: Recorder> Engine<'a, R> {
         let class = self.plan.mix.choose(self.summary.planned, &mut self.choice);
         self.summary.planned += 1;
         let exchange = Exchange { planned, begun: now, class, ..Exchange::default() };
-        if self.outstanding >= self.plan.limits.outstanding && matches!(self.source, Source::Open { .. }) {
+        let timeout = nanoseconds(self.plan.limits.timeout);
+        // A generator that is later than that cannot catch up: sending it now would only prolong the run.
+        let hopeless = now - planned > timeout;
+        let full = self.outstanding >= self.plan.limits.outstanding;
+        if (full || hopeless) && self.source.is_open() {
             self.note(&exchange, Outcome::Dropped, 0);
             return;
         }
         if self.outstanding == 0 {
-            self.sweep_at = now.saturating_add(nanoseconds(self.plan.limits.timeout));
+            self.sweep_at = now.saturating_add(timeout);
         }
         self.outstanding += 1;
         self.summary.peak = self.summary.peak.max(self.outstanding);
-        let is_head = self.plan.mix.requests()[usize::from(class)].is_head;
+        if self.has_room() { self.start(exchange) } else { self.waiting.push_back(exchange) }
+    }
+
+    /// Whether the request that was just counted may have a connection now: nobody waits, and not all are busy.
+    fn has_room(&self) -> bool {
+        self.plan.limits.pool.is_none_or(|pool| self.waiting.is_empty() && self.outstanding <= pool)
+    }
+
+    /// Those that waited for a connection, in order.
+    fn let_in(&mut self) {
+        while self.plan.limits.pool.is_some_and(|pool| self.outstanding - self.waiting.len() < pool) {
+            let Some(exchange) = self.waiting.pop_front() else { return };
+            self.start(exchange);
+        }
+    }
+
+    /// Put a request on a connection.
+    fn start(&mut self, exchange: Exchange) {
+        let is_head = self.plan.mix.requests()[usize::from(exchange.class)].is_head;
         let kept = self.idle.pop();
         match kept.and_then(|token| Some((token, self.slots.get(token)?))) {
             Some((token, connection)) => {
@@ -247,9 +245,13 @@ impl<'a, R: Recorder> Engine<'a, R> {
 
     fn open(&mut self, exchange: Exchange) {
         let is_head = self.plan.mix.requests()[usize::from(exchange.class)].is_head;
-        let Ok(connection) = Connection::open(&self.plan.endpoint, exchange, is_head) else {
-            self.finish(&exchange, Outcome::ConnectFailed, 0);
-            return;
+        let connection = match Connection::open(&self.plan.endpoint, exchange, is_head) {
+            Ok(connection) => connection,
+            Err(error) => {
+                self.summary.connect_error = Some(error);
+                self.finish(&exchange, Outcome::ConnectFailed, 0);
+                return;
+            }
         };
         self.summary.connections += 1;
         let phase = connection.phase;
@@ -265,8 +267,9 @@ impl<'a, R: Recorder> Engine<'a, R> {
         let Some(connection) = self.slots.get(token) else { return };
         connection.waits_to_write = phase == Phase::Connecting;
         let interest = interest(connection.waits_to_write);
-        if epoll::add(&self.epoll, &connection.socket, EventData::new_u64(token.word()), interest).is_err() {
-            self.conclude(token, Step::Failed(Outcome::ConnectFailed));
+        let data = EventData::new_u64(token.word());
+        if let Err(error) = epoll::add(&self.epoll, &connection.socket, data, interest) {
+            self.conclude(token, Step::Refused(error));
         } else if phase == Phase::Sending {
             self.send(token);
         }
@@ -326,6 +329,11 @@ impl<'a, R: Recorder> Engine<'a, R> {
                     self.finish(&exchange, Outcome::Disconnected, 0);
                 }
             }
+            Step::Refused(error) => {
+                self.summary.connect_error = Some(error);
+                self.slots.remove(token);
+                self.finish(&exchange, Outcome::ConnectFailed, 0);
+            }
             Step::Failed(outcome) => {
                 self.summary.received += connection.content();
                 self.slots.remove(token);
@@ -338,9 +346,7 @@ impl<'a, R: Recorder> Engine<'a, R> {
     fn finish(&mut self, exchange: &Exchange, outcome: Outcome, status: u16) {
         self.outstanding -= 1;
         let now = self.note(exchange, outcome, status);
-        if let Source::Closed { ready, later } = &mut self.source {
-            if outcome == Outcome::Answered { *ready += 1 } else { later.push_back(now + PENALTY) }
-        }
+        self.source.ended(outcome == Outcome::Answered, now);
     }
 
     fn note(&mut self, exchange: &Exchange, outcome: Outcome, status: u16) -> u64 {
@@ -382,6 +388,16 @@ impl<'a, R: Recorder> Engine<'a, R> {
         {
             let due = connection.exchange.begun.saturating_add(timeout);
             if due <= now { over.push(token) } else { next = next.min(due) }
+        }
+        while let Some(first) = self.waiting.front() {
+            let due = first.begun.saturating_add(timeout);
+            if due > now {
+                next = next.min(due);
+                break;
+            }
+            if let Some(exchange) = self.waiting.pop_front() {
+                self.finish(&exchange, Outcome::TimedOut, 0);
+            }
         }
         self.sweep_at = next;
         for token in over {
@@ -454,6 +470,9 @@ impl<'a, R: Recorder> Engine<'a, R> {
 
     /// The run is over: whatever has no answer yet will not get one.
     fn abandon(&mut self) {
+        while let Some(exchange) = self.waiting.pop_front() {
+            self.finish(&exchange, Outcome::Unfinished, 0);
+        }
         let open: Vec<Token> = self
             .slots
             .iter()

@@ -31,6 +31,7 @@ mod report;
 pub mod response;
 mod schedule;
 mod slots;
+mod source;
 pub mod tally;
 pub mod target;
 

@@ -45,12 +45,15 @@ pub struct StopRule {
 pub struct Limits {
     /// Requests under way at a time; one that is planned beyond is dropped and counted.
     pub outstanding: usize,
+    /// Connections of an open loop, if fewer: a request that is due while all of them are busy waits in line, as it would
+    /// behind a proxy's pool. Its latency counts the wait; its service time does not.
+    pub pool: Option<usize>,
     /// From the moment a request is taken up to the last byte of its answer.
     pub timeout: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { outstanding: MAX_OUTSTANDING, timeout: Duration::from_secs(10) }
+        Limits { outstanding: MAX_OUTSTANDING, pool: None, timeout: Duration::from_secs(10) }
     }
 }

@@ -14,6 +14,8 @@ pub enum LoadError {
     Schedule(#[from] ScheduleError),
     #[error("{0} requests under way at a time: there must be 1 to {max}", max = super::plan::MAX_OUTSTANDING)]
     Outstanding(usize),
+    #[error("a pool of no connections")]
+    Pool,
     #[error("a run or a time limit of no time")]
     NoTime,
     #[error(
@@ -93,6 +95,8 @@ pub struct Summary {
     pub received: u64,
     /// Most requests under way at a time.
     pub peak: usize,
+    /// Why the latest connection that could not be made was refused.
+    pub connect_error: Option<Errno>,
     /// Whether it ran with real-time priority.
     pub realtime: bool,
     /// Whether [`Watch::stop`] ended it.

@@ -27,7 +27,7 @@ pub enum Schedule {
 pub enum ScheduleError {
     #[error("a rate of {0} requests per second: it must be above 0 and at most {MAX_RATE}")]
     Rate(f64),
-    #[error("bursts that last no time: both dwell times must be above 0")]
+    #[error("bursts that are too short: both dwell times must be at least 1 ms")]
     Dwell,
     #[error("there is nothing to replay")]
     Empty,
@@ -57,7 +57,11 @@ impl Schedule {
                 // One of the two may be silence.
                 allowed(first.max(*second), 0.0)?;
                 allowed(first.min(*second), -f64::MIN_POSITIVE)?;
-                if dwell.iter().any(Duration::is_zero) { Err(ScheduleError::Dwell) } else { Ok(()) }
+                if dwell.iter().any(|dwell| dwell.as_millis() == 0) {
+                    Err(ScheduleError::Dwell)
+                } else {
+                    Ok(())
+                }
             }
             Schedule::Replay(offsets) if offsets.is_empty() => Err(ScheduleError::Empty),
             Schedule::Replay(offsets) if !offsets.is_sorted() => Err(ScheduleError::Order),

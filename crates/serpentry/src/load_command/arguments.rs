@@ -22,7 +22,7 @@ pub(crate) enum ScheduleName {
 
 #[derive(Debug, Args)]
 pub(crate) struct LoadArguments {
-    /// Where to: http://HOST[:PORT]/PATH or unix:SOCKET[:/PATH]; several of one server are taken in turn, at random
+    /// Where to: http://HOST[:PORT]/PATH or unix:SOCKET[:/PATH]; several of one server are chosen from at random
     #[arg(value_name = "URL", required = true)]
     pub(crate) urls: Vec<String>,
 
@@ -81,6 +81,10 @@ pub(crate) struct LoadArguments {
     /// Run before all other threads of this machine, for a generator that is never late; needs root or CAP_SYS_NICE
     #[arg(long, conflicts_with = "connections")]
     pub(crate) realtime: bool,
+
+    /// Use at most so many connections: a request that is due while all are busy waits for one, and its time counts that
+    #[arg(long, value_name = "N", conflicts_with = "connections")]
+    pub(crate) pool: Option<usize>,
 
     /// The same seed gives the same requests at the same times
     #[arg(long, value_name = "N", default_value_t = 1)]

@@ -1,6 +1,7 @@
 //! The figures of a run, as they are printed and as they are in JSON.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use lab::load::gate::{self, Validity, is_busy};
 use lab::load::{Arrivals, LoadPlan, Outcome, Pace, Schedule, Summary, Tally, dispersion::Dispersion};
@@ -23,6 +24,8 @@ pub(super) struct Figures {
     pub(super) rate: Option<f64>,
     /// Requests at a time; only of a closed loop.
     pub(super) connections: Option<usize>,
+    /// Connections of an open loop, if they were limited.
+    pub(super) pool: Option<usize>,
     pub(super) seed: u64,
     /// From the end of the warm-up to the end of the last request.
     pub(super) seconds: f64,
@@ -70,6 +73,8 @@ pub(super) struct Generator {
     pub(super) busy: bool,
     pub(super) connections_opened: u64,
     pub(super) resent: u64,
+    /// Why the latest connection that could not be made was refused.
+    pub(super) connect_error: Option<String>,
     pub(super) peak_outstanding: usize,
     pub(super) received_bytes: u64,
     pub(super) realtime: bool,
@@ -106,6 +111,7 @@ impl Figures {
             schedule,
             rate,
             connections,
+            pool: plan.limits.pool,
             seed: plan.seed,
             seconds,
             planned: tally.planned(),
@@ -143,6 +149,7 @@ impl Generator {
             busy: is_busy(summary),
             connections_opened: summary.connections,
             resent: summary.resent,
+            connect_error: summary.connect_error.map(|error| io::Error::from(error).to_string()),
             peak_outstanding: summary.peak,
             received_bytes: summary.received,
             realtime: summary.realtime,
@@ -199,7 +206,9 @@ fn because(validity: Validity, answered: u64, tally: &Tally, summary: &Summary) 
     if answered == 0 {
         let failed = Outcome::ALL.into_iter().max_by_key(|outcome| tally.count(*outcome));
         let kind = failed.map_or("failed", Outcome::name);
-        return Some(format!("not one request was answered with success; most: {kind}"));
+        let detail = summary.connect_error.filter(|_| failed == Some(Outcome::ConnectFailed));
+        let detail = detail.map_or(String::new(), |error| format!(", {}", io::Error::from(error)));
+        return Some(format!("not one request was answered with success; most: {kind}{detail}"));
     }
     None
 }

@@ -49,7 +49,11 @@ pub(super) fn make(arguments: &LoadArguments) -> anyhow::Result<LoadPlan> {
         mix,
         pace,
         stop: StopRule { duration, requests: arguments.requests },
-        limits: Limits { outstanding: arguments.outstanding, timeout: arguments.timeout },
+        limits: Limits {
+            outstanding: arguments.outstanding,
+            pool: arguments.pool,
+            timeout: arguments.timeout,
+        },
         seed: arguments.seed,
         realtime: arguments.realtime,
         arm: 0,

@@ -46,7 +46,10 @@ pub(super) fn text(figures: &Figures, tally: &Tally) -> String {
 fn head(text: &mut String, figures: &Figures) {
     let Figures { url, endpoint, schedule, seconds, seed, .. } = figures;
     let how = match (figures.rate, figures.connections) {
-        (Some(rate), _) => format!("{schedule}, {rate:.1} requests/s, seed {seed}"),
+        (Some(rate), _) => {
+            let pool = figures.pool.map_or(String::new(), |pool| format!(" over {pool} connections"));
+            format!("{schedule}, {rate:.1} requests/s{pool}, seed {seed}")
+        }
         (None, connections) => format!("{schedule}, {} at a time, seed {seed}", connections.unwrap_or(0)),
     };
     // A String as writer cannot fail; the same holds below.
