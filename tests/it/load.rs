@@ -111,7 +111,7 @@ fn what_makes_no_sense_is_refused_before_anything_is_sent() {
     assert!(transcript.contains("empty.log has no request that could be repeated"), "{transcript}");
     let transcript = ctx.run(ctx.command(&["load", "http://localhost:1", "--connections", "5000"]));
     assert!(
-        transcript.starts_with("exit 1\n") && transcript.contains("there must be 1 to 4096"),
+        transcript.starts_with("exit 2\n") && transcript.contains("there must be 1 to 4096"),
         "{transcript}"
     );
 }
@@ -125,6 +125,7 @@ fn a_server_that_is_not_there_is_a_failure_with_a_reason() {
     assert_eq!(figures["failed"]["connect failed"], 30, "{figures}");
     assert_eq!(figures["latency_ms"]["p50"], "failed", "{figures}");
     assert!(figures["because"].is_string(), "{figures}");
+    assert_eq!(figures["generator"]["connect_error"], "Connection refused (os error 111)");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::exit::FAILED;
+use crate::exit::{FAILED, Usage};
 use crate::output::print;
 use crate::say;
 
@@ -30,7 +30,12 @@ const PICTURE: Duration = Duration::from_millis(250);
 pub(crate) fn run(arguments: &LoadArguments) -> anyhow::Result<ExitCode> {
     raise_descriptor_limit();
     let plan = plan::make(arguments)?;
-    let (tally, summary) = attend(&plan, arguments.warm_up)?;
+    let (tally, summary) = match attend(&plan, arguments.warm_up)? {
+        Ok(result) => result,
+        Err(error @ LoadError::System { .. }) => return Err(error.into()),
+        // It was not begun.
+        Err(error) => return Err(Usage(error.to_string()).into()),
+    };
     if arguments.realtime && !summary.realtime {
         say::warning(format_args!(
             "--realtime was refused: it needs root or CAP_SYS_NICE; the generator ran as any other"
@@ -71,7 +76,7 @@ impl Recorder for AfterWarmUp {
 }
 
 /// Let the generator run on a thread of its own, show its progress, and stop it on Ctrl-C.
-fn attend(plan: &LoadPlan, warm_up: Duration) -> anyhow::Result<(Tally, Summary)> {
+fn attend(plan: &LoadPlan, warm_up: Duration) -> anyhow::Result<Result<(Tally, Summary), LoadError>> {
     let watch = Arc::new(Watch::default());
     let (finished, finish) = oneshot::channel();
     let generator = {
@@ -93,7 +98,7 @@ fn attend(plan: &LoadPlan, warm_up: Duration) -> anyhow::Result<(Tally, Summary)
     let result = runtime.block_on(follow(plan, &watch, finish));
     watch.stop();
     generator.join().map_err(|_| anyhow!("the generator panicked"))?;
-    Ok(result??)
+    result
 }
 
 async fn follow(

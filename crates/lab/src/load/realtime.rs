@@ -1,7 +1,7 @@
 //! The generator's thread before all others, where the kernel allows it.
 //!
 //! On a machine that is busy, an ordinary thread is given a processor milliseconds after its timer fired, however high its
-//! nice value. With SCHED_FIFO it is tens of microseconds (sched(7)). It needs CAP_SYS_NICE, or RLIMIT_RTPRIO; and a
+//! nice value. With SCHED_FIFO it is tenths of one (sched(7)). It needs CAP_SYS_NICE, or RLIMIT_RTPRIO; and a
 //! generator that never sleeps would then starve what it measures, which the kernel limits to 95 per cent of the time.
 
 use thread_priority::{
