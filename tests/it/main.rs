@@ -18,6 +18,7 @@ mod init;
 mod interpreters;
 mod jail;
 mod listening;
+mod load;
 mod logs;
 mod preload;
 mod program;

@@ -35,6 +35,9 @@ pub(crate) enum Command {
     /// Show what applications wrote.
     Logs(crate::logs::command::LogsArguments),
 
+    /// Send requests at planned times and show how long they took.
+    Load(Box<crate::load_command::LoadArguments>),
+
     /// Look at a project and write a configuration file.
     Init(InitArguments),
     /// Show what the running host and its applications are doing.

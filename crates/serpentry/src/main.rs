@@ -13,6 +13,7 @@ mod init;
 mod interpreter;
 mod listening;
 mod load;
+mod load_command;
 mod logs;
 mod output;
 mod process;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         cli::Command::Check(arguments) => check::run(&arguments),
         cli::Command::Doctor(arguments) => doctor::run(&arguments),
         cli::Command::Logs(arguments) => logs::command::run(&arguments),
+        cli::Command::Load(arguments) => load_command::run(&arguments),
         cli::Command::Init(arguments) => init::run(&arguments),
         cli::Command::Status(arguments) => commands::status(&arguments),
         cli::Command::Reload(arguments) => commands::reload(&arguments),
