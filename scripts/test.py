@@ -58,13 +58,17 @@ def steps() -> list[tuple[str, list[str]]]:
     machine = subprocess.run([sys.executable, "scripts/vm", "check"], cwd=ROOT, capture_output=True, text=True)
     if machine.returncode == 0:
         found.append(("pure cgroup v2 (virtual machine)", [sys.executable, "scripts/vm", "test"]))
-        found.append(("virtual machine's own tests", [sys.executable, "scripts/vm/selftest.py"]))
     else:
         print(f"not run: pure cgroup v2 ({machine.stderr.strip().removeprefix('vm: ')})")
     short = ["--seconds", "15", "--reloads", "6"]
     found.append(("drill: everything changes under load", [sys.executable, "scripts/drill.py", *short]))
     fewer = ["--apps", "200", "--wake", "10", "--idle-seconds", "2"]
     found.append(("drill: sleepers", [sys.executable, "scripts/drill_sleepers.py", *fewer]))
+    if os.geteuid() == 0:
+        found.append(("tenancy tests", [sys.executable, "scripts/tenancy_tests.py"]))
+        found.append(("drill: moves between tenancies", [sys.executable, "scripts/drill_move.py", "--moves", "20"]))
+    else:
+        print("not run: tenancy tests and the drill of moves (only root can isolate applications)")
     found.append(("drill: killed host", [sys.executable, "scripts/drill_kill.py", "--rounds", "3"]))
     found.append(("demonstration", [sys.executable, "scripts/demo.py"]))
     return found
