@@ -145,8 +145,9 @@ fn request(stream: &mut TcpStream, head: &str) {
 /// Read so many bytes, or to the end.
 fn read(stream: &mut impl Read, most: u64) -> u64 {
     let mut space = vec![0; 64 * 1024];
-    let mut total = 0;
+    let (mut total, until) = (0, Instant::now() + DEADLINE);
     while total < most {
+        assert!(Instant::now() < until, "only {total} of {most} bytes came in time");
         let wanted = space.len().min(usize::try_from(most - total).unwrap_or(usize::MAX));
         match stream.read(&mut space[..wanted]) {
             Ok(0) => break,
