@@ -303,21 +303,25 @@ mod tests {
 
     /// Let `callers` take what they can for `steps` of [`PACE`], in this order and greedily; returns the time after it.
     fn play(lane: &mut Lane, callers: &mut [Caller], steps: u32, mut now: Instant) -> Instant {
-        let ctx = Context::from_waker(Waker::noop());
         for _ in 0..steps {
-            for caller in &mut *callers {
-                let before = caller.got;
-                while let Poll::Ready(granted) = lane.poll(&mut caller.turn, &ctx, caller.want, now) {
-                    assert!(granted > 0 && granted <= caller.want);
-                    caller.got += granted as u64;
-                }
-                caller.waited = if caller.got > before { 0 } else { caller.waited + 1 };
-                caller.patience = caller.patience.max(caller.waited);
-            }
+            ask(lane, callers, now);
             now += PACE;
             lane.divide(now);
         }
         now
+    }
+
+    fn ask(lane: &mut Lane, callers: &mut [Caller], now: Instant) {
+        let ctx = Context::from_waker(Waker::noop());
+        for caller in callers {
+            let before = caller.got;
+            while let Poll::Ready(granted) = lane.poll(&mut caller.turn, &ctx, caller.want, now) {
+                assert!(granted > 0 && granted <= caller.want);
+                caller.got += granted as u64;
+            }
+            caller.waited = if caller.got > before { 0 } else { caller.waited + 1 };
+            caller.patience = caller.patience.max(caller.waited);
+        }
     }
 
     #[test]
@@ -342,9 +346,13 @@ mod tests {
         let mut now = play(&mut lane, &mut greedy, 50, start);
         let ctx = Context::from_waker(Waker::noop());
         for _ in 0..20 {
+            ask(&mut lane, &mut greedy, now);
             let mut turn = Turn::default();
-            assert_eq!(lane.poll(&mut turn, &ctx, 500, now), Poll::Pending, "nobody is overtaken");
-            now = play(&mut lane, &mut greedy, 1, now);
+            // There is enough for it, but the others were here first.
+            let between = now + PACE / 2;
+            assert_eq!(lane.poll(&mut turn, &ctx, 500, between), Poll::Pending, "nobody is overtaken");
+            now += PACE;
+            lane.divide(now);
             assert_eq!(lane.poll(&mut turn, &ctx, 500, now), Poll::Ready(500));
         }
     }

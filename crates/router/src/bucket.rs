@@ -111,6 +111,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_needed_is_there_for_the_next() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(10_000_000, start);
+        bucket.take(400_000);
+        bucket.put_back(300_000);
+        assert_eq!(bucket.level(), 400_000);
+    }
+
+    #[test]
     fn a_late_thread_makes_up_what_it_missed_while_somebody_waited() {
         let start = Instant::now();
         let mut bucket = Bucket::new(1_000_000, start);

@@ -145,8 +145,9 @@ fn request(stream: &mut TcpStream, head: &str) {
 /// Read so many bytes, or to the end.
 fn read(stream: &mut impl Read, most: u64) -> u64 {
     let mut space = vec![0; 64 * 1024];
-    let mut total = 0;
+    let (mut total, until) = (0, Instant::now() + DEADLINE);
     while total < most {
+        assert!(Instant::now() < until, "only {total} of {most} bytes came in time");
         let wanted = space.len().min(usize::try_from(most - total).unwrap_or(usize::MAX));
         match stream.read(&mut space[..wanted]) {
             Ok(0) => break,
@@ -354,6 +355,28 @@ fn connections_share_a_limit_equally_and_one_that_stalls_takes_nothing() {
     for reader in readers {
         reader.join().expect("it read");
     }
+}
+
+#[test]
+fn a_slow_reader_leaves_to_the_others_what_it_does_not_take() {
+    let small = Settings { socket_buffers: Some(4096), ..limited(None, Some(RATE)) };
+    let mut host = Host::start(&[("/", 0)], &small);
+    flood(&mut host, 0, Interface::Wsgi);
+    let mut slow = UnixStream::connect(host.unix_address()).expect("the router accepts");
+    slow.write_all(format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", SIZE * 4).as_bytes()).expect("sent");
+    let reader = thread::spawn(move || {
+        // 100 kB/s at most, until the host ends.
+        while slow.read_exact(&mut [0; 1000]).is_ok() {
+            thread::sleep(Duration::from_millis(10));
+        }
+    });
+    let mut rates = Vec::new();
+    while rates.len() < TRIES && rates.last().is_none_or(|rate| *rate < 0.85) {
+        rates.push(SIZE as f64 / download(&host, "", SIZE).as_secs_f64() / RATE as f64);
+    }
+    drop(host);
+    reader.join().expect("it read");
+    assert!(rates.last().is_some_and(|rate| *rate >= 0.85), "{rates:?} of the limit");
 }
 
 #[test]
