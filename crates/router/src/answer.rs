@@ -4,6 +4,7 @@ use crate::http::head::Reject;
 use crate::http::reason::standard_reason;
 use crate::http::response::{AppFault, HostFields, ResponseEncoder};
 use crate::snapshot::Reason;
+use incident::Name;
 
 /// Why the host answers in the application's place. A letter and a number are the incident code of the design's
 /// catalogue (section 7); a word says that nothing went wrong but that it is so; requests that were never valid have
@@ -106,6 +107,21 @@ impl Problem {
         Problem { reason, ..malformed(reject.status(), reject_detail(reject)) }
     }
 
+    /// In a list of requests that went wrong.
+    pub(crate) fn outcome(&self) -> &'static str {
+        match self.status {
+            408 => "answered 408",
+            413 => "answered 413",
+            431 => "answered 431",
+            500 => "answered 500",
+            502 => "answered 502",
+            503 => "answered 503",
+            504 => "answered 504",
+            507 => "answered 507",
+            _ => "refused",
+        }
+    }
+
     /// The same, to be tried again after so many seconds.
     pub(crate) const fn retry_after(self, seconds: u8) -> Problem {
         Problem { retry_after: Some(seconds), ..self }
@@ -152,39 +168,53 @@ impl Form {
     }
 }
 
-/// Append a complete answer. Nothing in it comes from the client but the (checked) request id, so nothing needs
-/// escaping.
+/// Append a complete answer. `name`: the incident that it is part of. Nothing in it comes from the client but the (checked)
+/// request id, so nothing needs escaping.
 pub(crate) fn encode(
     out: &mut Vec<u8>,
     encoder: &mut ResponseEncoder,
     problem: Problem,
+    name: Option<Name>,
     form: Form,
     host: HostFields<'_>,
 ) -> Result<(), AppFault> {
     let Problem { status, code, detail, retry_after, .. } = problem;
     let title = standard_reason(status);
-    let code_text = code.unwrap_or("-");
+    // The incident knows better than whoever answered first.
+    let code_text = name.map_or(code.unwrap_or("-"), |name| name.code.as_str());
+    let name = name.map(|name| name.to_string());
     let id = host.request_id;
     let (content_type, body) = match form {
-        Form::Text => (
-            "text/plain; charset=utf-8",
-            format!("{status} {title}\n{detail}\ncode: {code_text}\nrequest: {id}\n"),
-        ),
-        Form::Html => (
-            "text/html; charset=utf-8",
-            format!(
-                "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{status} {title}</title>\
-                 <h1>{title}</h1><p>{detail}</p><p><small>code {code_text}, request {id}</small></p></html>\n"
-            ),
-        ),
-        Form::Json => (
-            "application/problem+json",
-            format!(
-                "{{\"type\":\"about:blank\",\"status\":{status},\"title\":\"{title}\",\"detail\":\"{detail}\",\
-                 \"code\":\"{code_text}\",\"request_id\":\"{id}\"}}\n"
-            ),
-        ),
+        Form::Text => {
+            let incident = name.as_ref().map_or_else(String::new, |name| format!("incident: {name}\n"));
+            (
+                "text/plain; charset=utf-8",
+                format!("{status} {title}\n{detail}\ncode: {code_text}\n{incident}request: {id}\n"),
+            )
+        }
+        Form::Html => {
+            let what =
+                name.as_ref().map_or_else(|| format!("code {code_text}"), |name| format!("incident {name}"));
+            (
+                "text/html; charset=utf-8",
+                format!(
+                    "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{status} {title}</title>\
+                     <h1>{title}</h1><p>{detail}</p><p><small>{what}, request {id}</small></p></html>\n"
+                ),
+            )
+        }
+        Form::Json => {
+            let incident = name.as_ref().map_or_else(String::new, |name| format!(",\"incident\":\"{name}\""));
+            (
+                "application/problem+json",
+                format!(
+                    "{{\"type\":\"about:blank\",\"status\":{status},\"title\":\"{title}\",\"detail\":\"{detail}\",\
+                     \"code\":\"{code_text}\"{incident},\"request_id\":\"{id}\"}}\n"
+                ),
+            )
+        }
     };
+    let incident = name.as_ref().map(|name| (&b"serpentry-incident"[..], name.as_bytes()));
     let retry = retry_after.map(|seconds| seconds.to_string());
     let retry = retry.as_ref().map(|seconds| (&b"retry-after"[..], seconds.as_bytes()));
     // RFC 6455 section 4.4 and RFC 9110 section 15.5.22.
@@ -192,6 +222,7 @@ pub(crate) fn encode(
     let headers = [(&b"content-type"[..], content_type.as_bytes())]
         .into_iter()
         .chain(retry)
+        .chain(incident)
         .chain(upgrade.iter().copied());
     encoder.head(out, (status, b""), headers, (body.as_bytes(), true), host)
 }

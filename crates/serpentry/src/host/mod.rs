@@ -12,11 +12,13 @@
 //!  change.rs   a new plan: what differs, and how it is applied
 //!  orders.rs   what the operator asks over the control socket
 //!  report.rs   status and metrics
+//!  incidents.rs  what went wrong, joined from all of these
 //! ```
 
 mod app;
 pub(crate) mod change;
 mod drive;
+mod incidents;
 mod machine;
 mod news;
 mod notify;
@@ -99,6 +101,7 @@ pub(crate) struct Host {
     stopping: bool,
     failed: bool,
     notify: notify::Notify,
+    incidents: incidents::Incidents,
     changing: change::Changing,
     changed: (mpsc::Sender<change::Read>, mpsc::Receiver<change::Read>),
 }
@@ -113,6 +116,8 @@ enum Reminder {
     EndApp(router::App),
     /// Look at the memory of workers.
     Memory,
+    /// Look through the incident book.
+    Incidents,
     /// Tell the service manager that we live.
     Watchdog,
     /// The graceful stop takes too long.
@@ -154,6 +159,7 @@ impl Host {
             stopping: false,
             failed: false,
             notify: notify::Notify::from_environment(),
+            incidents: incidents::Incidents::new(),
             changing: change::Changing::default(),
             changed: mpsc::channel(4),
         }
@@ -178,6 +184,7 @@ impl Host {
         }
         self.begin(specs).await;
         self.remind(MEMORY_PERIOD, Reminder::Memory);
+        self.remind(incidents::PERIOD, Reminder::Incidents);
         if let Some(period) = self.notify.watchdog_period() {
             self.remind(period, Reminder::Watchdog);
         }
@@ -260,10 +267,12 @@ impl Host {
             Fate::Exited { worker: number, status } => {
                 self.remind(DETACH_GRACE, Reminder::Detach(number));
                 let Some((id, worker)) = self.numbers.get(&number).copied() else { return };
+                self.process_ended(number, status);
                 if let Some(app) = self.apps.get_mut(&id) {
                     app.processes.remove(&worker);
                 }
                 self.step(id, supervisor::Event::Exited { worker, status }).await;
+                self.conclude(number).await;
             }
         }
     }
@@ -356,6 +365,10 @@ impl Host {
             Reminder::Memory => {
                 self.remind(MEMORY_PERIOD, Reminder::Memory);
                 self.recycle().await;
+            }
+            Reminder::Incidents => {
+                self.remind(incidents::PERIOD, Reminder::Incidents);
+                self.look_through_incidents();
             }
             Reminder::Watchdog => self.feed_watchdog().await,
             Reminder::StopNow => {

@@ -1,0 +1,394 @@
+//! From what the host is told to incidents, and back: those who are answered 502 learn which incident it is.
+//!
+//! Here is the evidence joined that no single part has. How a worker ended is known when three things are: what the kernel
+//! says (wait status), what the router says (which requests were inside), and what this host did itself (whether it sent the
+//! signal). Only then a cause is named; where they do not prove one, the cause is called unknown.
+//!
+//! It books and announces; it decides nothing about workers. Nothing in it waits.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use incident::{Book, Bounds, Code, Detail, Detection, Incident, Moment, Name, Recorded, WorkerRef};
+use router::{Command, Reason, Trouble};
+use supervisor::{Cause, ExitStatus, KillReason, Notice, WorkerId};
+
+use super::{Host, Number};
+use crate::say::Level;
+use serpentry::control::{self, Answer, OpenIncident, Refusal};
+
+/// How often the book is looked through.
+pub(super) const PERIOD: Duration = Duration::from_secs(1);
+
+/// A worker whose end is known only in part is forgotten after this long.
+const PARTLY_KNOWN: Duration = Duration::from_secs(120);
+
+/// Clients that leave are an incident when there are at least so many in a second, and at least this share (in percent) of
+/// all requests that ended then: single ones leave all the time.
+const LEFT: u64 = 10;
+const LEFT_SHARE: u64 = 20;
+
+/// From this many pauses in a row it is a loop.
+const LOOP: u32 = 2;
+
+pub(super) struct Incidents {
+    pub(super) book: Book,
+    /// Workers of which something is known about their end, and not all of it.
+    deaths: HashMap<Number, Death>,
+    /// Dropped log lines that were booked.
+    dropped: HashMap<String, u64>,
+}
+
+/// What is known by now about the end of a worker.
+#[derive(Debug)]
+struct Death {
+    since: Instant,
+    app: router::App,
+    worker: WorkerId,
+    pid: Option<u32>,
+    /// The kernel's word.
+    status: Option<ExitStatus>,
+    /// The router's: requests run again, answered 502, and some of them.
+    left: Option<(usize, usize, Vec<incident::Request>)>,
+    /// Our own: why the signal was sent.
+    killed: Option<KillReason>,
+    /// The supervisor's: nobody had asked for this end.
+    lost: Option<(Cause, String, Duration)>,
+}
+
+impl Incidents {
+    pub(super) fn new() -> Self {
+        let book = Book::new(Bounds { quiet: router::QUIET, ..Bounds::default() }, unix());
+        Incidents { book, deaths: HashMap::new(), dropped: HashMap::new() }
+    }
+
+    /// What is open, for the status of an application.
+    pub(super) fn of_app(&self, name: &str) -> Vec<OpenIncident> {
+        let open = self.book.open().iter().filter(|incident| incident.app.as_deref() == Some(name));
+        open.map(OpenIncident::from).collect()
+    }
+
+    /// Incidents opened so far, by code.
+    pub(super) fn counts(&self, app: Option<&str>) -> Vec<(String, u64)> {
+        let of_app = self.book.counts().filter(|(whose, ..)| *whose == app);
+        of_app.map(|(_, code, count)| (code.to_string(), count)).collect()
+    }
+}
+
+fn unix() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+impl Host {
+    pub(super) fn moment(&self) -> Moment {
+        Moment { steady: self.origin.elapsed(), unix: unix() }
+    }
+
+    /// Book a detection; the first of its kind is announced.
+    pub(super) fn record(&mut self, detection: Detection) -> Recorded {
+        let now = self.moment();
+        let recorded = self.incidents.book.record(now, detection);
+        if recorded.opened
+            && let Some(incident) = self.incidents.book.find(recorded.name.id)
+        {
+            let level = match incident.code.entry().severity {
+                incident::Severity::Notice => Level::Info,
+                _ => Level::Warning,
+            };
+            let text = line(incident);
+            match incident.app.as_ref().and_then(|name| self.names.get(name)).copied() {
+                Some(app) => self.tell_about(app, level, &text),
+                None => crate::say::at(level, format_args!("{text}")),
+            }
+        }
+        recorded
+    }
+
+    /// Every second.
+    pub(super) fn look_through_incidents(&mut self) {
+        self.incidents.deaths.retain(|_, death| death.since.elapsed() < PARTLY_KNOWN);
+        self.count_dropped_lines();
+        let now = self.moment();
+        self.incidents.book.tick(now);
+    }
+
+    fn count_dropped_lines(&mut self) {
+        let Some(logs) = &self.options.logs else { return };
+        let dropped = |name: &String| (name.clone(), logs.dropped(name));
+        let now: Vec<_> = self.names.keys().map(dropped).filter(|(_, lines)| *lines > 0).collect();
+        for (name, lines) in now {
+            let before = self.incidents.dropped.insert(name.clone(), lines).unwrap_or(0);
+            if lines > before {
+                let more = lines - before;
+                let detection =
+                    Detection::new(Code::D30, "backlog", Some(&name)).number("dropped", more as f64);
+                self.record(detection);
+            }
+        }
+    }
+
+    /// An application is gone.
+    pub(super) fn forget_incidents(&mut self, name: &str) {
+        let now = self.moment();
+        self.incidents.book.forget(now, name);
+        self.incidents.dropped.remove(name);
+    }
+
+    // ---- what the operator asks ----
+
+    /// An application that was removed may still have incidents.
+    fn knows(&self, app: Option<&str>) -> Result<(), Refusal> {
+        let Some(app) = app else { return Ok(()) };
+        let known = self.names.contains_key(app) || !self.incidents.book.incidents(Some(app)).is_empty();
+        if known { Ok(()) } else { Err(Refusal::NoSuchApp(app.to_owned())) }
+    }
+
+    pub(super) fn tell_incidents(&self, app: Option<&str>, limit: usize, reply: Answer<control::Incidents>) {
+        let answer = self.knows(app).map(|()| {
+            let found = self.incidents.book.incidents(app);
+            let incidents = found.into_iter().take(limit).map(control::Incident::from).collect();
+            control::Incidents { incidents }
+        });
+        // Whoever asked may have gone; so for all answers.
+        let _ = reply.send(answer);
+    }
+
+    pub(super) fn tell_incident(&self, name: Name, reply: Answer<control::Incident>) {
+        let found = self.incidents.book.find(name.id).map(control::Incident::from);
+        let _ = reply.send(found.ok_or_else(|| Refusal::NoSuchIncident(name.to_string())));
+    }
+
+    pub(super) fn tell_events(&self, app: Option<&str>, after: Option<u64>, reply: Answer<control::Events>) {
+        let answer = self.knows(app).map(|()| {
+            let book = &self.incidents.book;
+            let found = book.events_after(after.unwrap_or(0));
+            let found = found.filter(|event| app.is_none() || event.incident.app.as_deref() == app);
+            let events = found.map(control::IncidentEvent::from).collect();
+            control::Events { latest: book.latest(), events }
+        });
+        let _ = reply.send(answer);
+    }
+
+    // ---- what the router tells ----
+
+    pub(super) fn on_trouble(&mut self, trouble: Trouble) {
+        let Trouble { app, reason, id, count, finished, figures, detail, requests } = trouble;
+        let Some((code, cause)) = reason.incident() else { return };
+        let few = count < LEFT || finished == 0 || count * 100 < finished * LEFT_SHARE;
+        if reason == Reason::ClientLeft && few {
+            return;
+        }
+        let cause = if reason == Reason::Connections && app.is_none() { "host" } else { cause };
+        let name = app.map(|app| self.apps.get(&app).map(|app| app.name().to_owned()));
+        // An application that is gone meanwhile has no incidents any more.
+        let Some(name) = name.map_or(Some(None), |name| name.map(Some)) else { return };
+        let limit = match code {
+            Code::A11 | Code::N12 | Code::N20 | Code::N21 => "limit_seconds",
+            Code::N22 => "limit_bytes",
+            _ => "limit",
+        };
+        let mut detection = Detection::new(code, cause, name.as_deref())
+            .number(limit, figures.limit)
+            .number("used", figures.used)
+            .number("waiting", figures.waiting as f64)
+            .number("finished", Some(finished as f64).filter(|_| reason == Reason::ClientLeft))
+            .text("fault", detail);
+        if figures.slots > 0 {
+            detection = detection.number("busy", figures.busy as f64).number("slots", figures.slots as f64);
+        }
+        detection.id = Some(id);
+        detection.count = count;
+        detection.requests = requests;
+        if count == 0 {
+            let Detection { facts, requests, .. } = detection;
+            self.incidents.book.amend(id, Detail { facts, requests });
+            return;
+        }
+        self.record(detection);
+    }
+
+    /// The stack of a request that passed its deadline. The incident was opened when the request was answered.
+    pub(super) fn on_stuck(&mut self, number: Number, request: &str, stack: &str) {
+        let Some((app, _)) = self.numbers.get(&number).copied() else { return };
+        let text = format!("request {request} passed its deadline while it was here:\n{stack}");
+        self.tell_about(app, Level::Warning, text.trim_end());
+        let name = self.apps.get(&app).map(|app| app.name().to_owned());
+        let open = self.incidents.book.open().iter().rev();
+        let mut of_app = open.filter(|it| it.code == Code::N20 && it.app == name && it.cause != "hung");
+        if let Some(id) = of_app.next().map(|incident| incident.id) {
+            let mut detail = Detail::default();
+            detail.facts.text("stack", format!("request {request}\n{stack}"));
+            self.incidents.book.amend(id, detail);
+        }
+    }
+
+    // ---- how a worker ended ----
+
+    fn death(&mut self, number: Number) -> Option<&mut Death> {
+        if !self.incidents.deaths.contains_key(&number) {
+            let (app, worker) = self.numbers.get(&number).copied()?;
+            let pid = self.apps.get(&app)?.processes.get(&worker).map(|process| process.handle.pid());
+            let since = Instant::now();
+            let death = Death { since, app, worker, pid, status: None, left: None, killed: None, lost: None };
+            self.incidents.deaths.insert(number, death);
+        }
+        self.incidents.deaths.get_mut(&number)
+    }
+
+    /// The process was reaped. To be called before the supervisor hears of it.
+    pub(super) fn process_ended(&mut self, number: Number, status: ExitStatus) {
+        if let Some(death) = self.death(number) {
+            death.status = Some(status);
+        }
+    }
+
+    pub(super) fn process_killed(&mut self, number: Number, why: KillReason) {
+        if let Some(death) = self.death(number) {
+            death.killed = Some(why);
+        }
+    }
+
+    /// Its link closed.
+    pub(super) async fn requests_left(
+        &mut self,
+        number: Number,
+        (replayed, failed): (usize, usize),
+        requests: Vec<incident::Request>,
+    ) {
+        if let Some(death) = self.death(number) {
+            death.left = Some((replayed, failed, requests));
+        }
+        self.conclude(number).await;
+    }
+
+    /// Name the cause once everything is known, and tell those who wait for it.
+    pub(super) async fn conclude(&mut self, number: Number) {
+        let complete = |death: &Death| death.status.is_some() && death.left.is_some();
+        if !self.incidents.deaths.get(&number).is_some_and(complete) {
+            return;
+        }
+        let Some(death) = self.incidents.deaths.remove(&number) else { return };
+        let Some(app) = self.apps.get(&death.app) else { return };
+        let (id, failed) = (death.app, death.left.as_ref().map_or(0, |(_, failed, _)| *failed));
+        let workers = app.supervisor.status().target;
+        let patience = app.spec.supervisor.graceful_timeout;
+        let Some(detection) = death.detection(app.name(), workers, patience) else { return };
+        let name = self.record(detection).name;
+        if failed > 0 {
+            self.tell(Command::Explain { app: id, worker: number, name }).await;
+        }
+    }
+
+    /// What the supervisor says, as far as it is more than one worker's end. To be called after the application has noted the
+    /// failure with its traceback.
+    pub(super) fn notice_incident(&mut self, id: router::App, notice: &Notice) {
+        let Some(app) = self.apps.get(&id) else { return };
+        let name = app.name().to_owned();
+        match notice {
+            Notice::Lost { worker, cause, reason, served, .. } => {
+                let number = self
+                    .numbers
+                    .iter()
+                    .find(|(_, whose)| **whose == (id, *worker))
+                    .map(|(number, _)| *number);
+                if let Some(death) = number.and_then(|number| self.death(number)) {
+                    death.lost = Some((*cause, reason.clone(), *served));
+                }
+            }
+            Notice::BootFailed { worker, pid, generation, cause, reason } => {
+                let traceback = app.last_failure.as_ref().map(|(_, failure)| failure.traceback.clone());
+                let traceback = traceback.unwrap_or_default();
+                let timeout = app.spec.supervisor.start_timeout.as_secs_f64();
+                let number = self
+                    .numbers
+                    .iter()
+                    .find(|(_, whose)| **whose == (id, *worker))
+                    .map(|(number, _)| *number);
+                let status = number.and_then(|number| self.incidents.deaths.get(&number)?.status);
+                let mut detection = match (cause, status) {
+                    (Cause::StartTimeout, _) => {
+                        Detection::new(Code::A11, "worker", Some(&name)).number("limit_seconds", timeout)
+                    }
+                    _ if !traceback.is_empty() => Detection::new(Code::A10, "application", Some(&name)),
+                    (_, Some(status)) => exit(Detection::new(Code::A10, "ended", Some(&name)), status),
+                    _ => Detection::new(Code::A10, "start", Some(&name)),
+                };
+                detection = detection
+                    .number("generation", *generation as f64)
+                    .text("reason", reason)
+                    .text("traceback", traceback);
+                detection.worker = Some(reference(*worker, *pid));
+                self.record(detection);
+            }
+            Notice::BackOff { delay, round, .. } if *round >= LOOP => {
+                let reason = app.last_failure.as_ref().map_or("", |(_, failure)| failure.reason.as_str());
+                let detection = Detection::new(Code::A22, "backed_off", Some(&name))
+                    .number("round", f64::from(*round))
+                    .number("delay_seconds", delay.as_secs_f64())
+                    .text("reason", reason);
+                self.record(detection);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Death {
+    /// What it was, if it was anything.
+    fn detection(self, app: &str, workers: usize, patience: Duration) -> Option<Detection> {
+        let (replayed, failed, requests) = self.left?;
+        let status = self.status?;
+        let new = |code, cause| Detection::new(code, cause, Some(app));
+        let mut detection = match (&self.lost, self.killed) {
+            (Some((Cause::BootFailed | Cause::StartTimeout, ..)), _) => return None,
+            (Some((Cause::Hung, reason, _)), _) => new(Code::N20, "hung").text("reason", reason),
+            (Some((Cause::Misbehaved, reason, _)), _) => new(Code::A30, "protocol").text("fault", reason),
+            (_, Some(KillReason::HangGrace)) if failed > 0 => new(Code::N20, "hung"),
+            (_, Some(KillReason::GracefulTimeout)) if failed > 0 => {
+                new(Code::A21, "killed_at_graceful_timeout").number("limit_seconds", patience.as_secs_f64())
+            }
+            (_, Some(why)) if failed > 0 => new(Code::A21, "ended_by_host").text("reason", why.to_string()),
+            (None, _) if failed == 0 => return None,
+            _ => match status {
+                ExitStatus::Signal(9) => new(Code::A20, "sigkill"),
+                ExitStatus::Signal(_) => new(Code::A20, "signal"),
+                ExitStatus::Code(_) => new(Code::A21, "exit"),
+            },
+        };
+        if self.killed.is_none() {
+            detection = exit(detection, status);
+        }
+        if let Some((_, _, served)) = self.lost {
+            detection = detection.number("served_seconds", served.as_secs_f64());
+        }
+        detection = detection
+            .number("workers", workers as f64)
+            .number("in_flight", (replayed + failed) as f64)
+            .number("replayed", replayed as f64)
+            .number("failed", failed as f64);
+        detection.worker = Some(reference(self.worker, self.pid));
+        detection.requests = requests;
+        Some(detection)
+    }
+}
+
+fn reference(WorkerId(id): WorkerId, pid: Option<u32>) -> WorkerRef {
+    WorkerRef { id, pid }
+}
+
+fn exit(detection: Detection, status: ExitStatus) -> Detection {
+    match status {
+        ExitStatus::Signal(signal) => detection.number("signal", f64::from(signal)),
+        ExitStatus::Code(code) => detection.number("exit_status", f64::from(code)),
+    }
+}
+
+/// For the log.
+fn line(incident: &Incident) -> String {
+    format!(
+        "incident {}: {}; to do: {}",
+        incident.name(),
+        incident::sentence(incident),
+        incident::remedy(incident)
+    )
+}
