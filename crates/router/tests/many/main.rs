@@ -1,6 +1,7 @@
 //! Many applications on one router, from outside: real sockets, workers and clients played by the test.
 
 mod harness;
+mod incidents;
 mod life;
 mod limits;
 mod routing;
