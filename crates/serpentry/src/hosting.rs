@@ -13,6 +13,7 @@ use serpentry::state::State;
 
 use crate::cli::HostArguments;
 use crate::extension::Extension;
+use crate::history::{History, Retention};
 use crate::host::change::{self, Source};
 use crate::host::{Host, Options, spec};
 use crate::logs::{self, Logs, Rotation};
@@ -39,6 +40,8 @@ pub(crate) fn run(arguments: &HostArguments) -> anyhow::Result<ExitCode> {
         echo: !arguments.no_echo,
     })
     .context("cannot start the logs")?;
+    let history =
+        History::start(&plan.host.state, Retention::default()).context("cannot start the history")?;
     let source = Source {
         file,
         state: plan.host.state.clone(),
@@ -66,6 +69,7 @@ pub(crate) fn run(arguments: &HostArguments) -> anyhow::Result<ExitCode> {
         default_app: plan.host.default_app.clone(),
         seed,
         logs: Some(logs),
+        history: Some(history),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -6,6 +6,7 @@ mod commands;
 mod exit;
 mod extension;
 mod family;
+mod history;
 mod host;
 mod hosting;
 mod init;

@@ -64,6 +64,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
         default_app: Some(NAME.to_owned()),
         seed,
         logs: None,
+        history: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

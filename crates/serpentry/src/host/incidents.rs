@@ -6,14 +6,16 @@
 //!
 //! It books and announces; it decides nothing about workers. Nothing in it waits.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use incident::{Book, Bounds, Code, Detail, Detection, Incident, Moment, Name, Recorded, WorkerRef};
 use router::{Command, Reason, Trouble};
 use supervisor::{Cause, ExitStatus, KillReason, Notice, WorkerId};
+use tokio::sync::{mpsc, oneshot};
 
 use super::{Host, Number};
+use crate::history::{self, News as History, SetAside};
 use crate::say::Level;
 use serpentry::control::{self, Answer, OpenIncident, Refusal};
 
@@ -28,6 +30,12 @@ const PARTLY_KNOWN: Duration = Duration::from_secs(120);
 const LEFT: u64 = 10;
 const LEFT_SHARE: u64 = 20;
 
+/// Incidents that wait for room on the way to the history; then the oldest are given up.
+const UNSENT: usize = 512;
+
+/// How long a caller waits for the history; what is in memory is answered in any case.
+const HISTORY: Duration = Duration::from_secs(2);
+
 /// From this many pauses in a row it is a loop.
 const LOOP: u32 = 2;
 
@@ -37,6 +45,10 @@ pub(super) struct Incidents {
     deaths: HashMap<Number, Death>,
     /// Dropped log lines that were booked.
     dropped: HashMap<String, u64>,
+    history: Option<history::History>,
+    pub(super) history_news: mpsc::Receiver<History>,
+    /// For the history, which had no room for them.
+    unsent: Vec<Box<control::Incident>>,
 }
 
 /// What is known by now about the end of a worker.
@@ -57,9 +69,15 @@ struct Death {
 }
 
 impl Incidents {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(history: Option<(history::History, mpsc::Receiver<History>)>) -> Self {
         let book = Book::new(Bounds { quiet: router::QUIET, ..Bounds::default() }, unix());
-        Incidents { book, deaths: HashMap::new(), dropped: HashMap::new() }
+        let (history, history_news) = match history {
+            Some((history, news)) => (Some(history), news),
+            // Nobody will say anything.
+            None => (None, mpsc::channel(1).1),
+        };
+        let (deaths, dropped) = (HashMap::new(), HashMap::new());
+        Incidents { book, deaths, dropped, history, history_news, unsent: Vec::new() }
     }
 
     /// What is open, for the status of an application.
@@ -73,6 +91,11 @@ impl Incidents {
         let of_app = self.book.counts().filter(|(whose, ..)| *whose == app);
         of_app.map(|(_, code, count)| (code.to_string(), count)).collect()
     }
+}
+
+/// The answer of the history, if there is one in time.
+async fn answered<T>(asked: Option<oneshot::Receiver<T>>) -> Option<T> {
+    tokio::time::timeout(HISTORY, asked?).await.ok()?.ok()
 }
 
 fn unix() -> Duration {
@@ -110,6 +133,7 @@ impl Host {
         self.count_dropped_lines();
         let now = self.moment();
         self.incidents.book.tick(now);
+        self.write_history();
     }
 
     fn count_dropped_lines(&mut self) {
@@ -134,6 +158,34 @@ impl Host {
         self.incidents.dropped.remove(name);
     }
 
+    // ---- the history ----
+
+    /// Hand over what changed. What finds no room is tried again the next time.
+    pub(super) fn write_history(&mut self) {
+        let changed = self.incidents.book.changes();
+        let Some(history) = &self.incidents.history else { return };
+        let unsent = &mut self.incidents.unsent;
+        unsent.extend(changed.iter().map(|incident| Box::new(control::Incident::from(incident))));
+        let waiting = std::mem::take(unsent);
+        unsent.extend(waiting.into_iter().filter_map(|incident| history.put(incident).err()));
+        let surplus = unsent.len().saturating_sub(UNSENT);
+        unsent.drain(..surplus);
+    }
+
+    pub(super) fn on_history(&mut self, news: History) {
+        let Some(file) = self.incidents.history.as_ref().map(|history| history.file.display().to_string())
+        else {
+            return;
+        };
+        let detection = match news {
+            History::Failed(reason) => Detection::new(Code::H10, "write", None).text("reason", reason),
+            History::SetAside(SetAside { reason, moved_to }) => Detection::new(Code::H10, "set_aside", None)
+                .text("reason", reason)
+                .text("moved_to", moved_to.display().to_string()),
+        };
+        self.record(detection.text("file", file));
+    }
+
     // ---- what the operator asks ----
 
     /// An application that was removed may still have incidents.
@@ -143,19 +195,34 @@ impl Host {
         if known { Ok(()) } else { Err(Refusal::NoSuchApp(app.to_owned())) }
     }
 
+    /// What is in memory, and, once the history has answered, what is there.
     pub(super) fn tell_incidents(&self, app: Option<&str>, limit: usize, reply: Answer<control::Incidents>) {
-        let answer = self.knows(app).map(|()| {
-            let found = self.incidents.book.incidents(app);
-            let incidents = found.into_iter().take(limit).map(control::Incident::from).collect();
-            control::Incidents { incidents }
+        let known = self.knows(app);
+        let found = self.incidents.book.incidents(app);
+        let mut incidents: Vec<_> = found.into_iter().map(control::Incident::from).collect();
+        let past = self.incidents.history.as_ref().map(|history| history.list(app.map(str::to_owned), limit));
+        tokio::task::spawn_local(async move {
+            let past = answered(past).await.unwrap_or_default();
+            // The book knows better about those that it still has.
+            let new: HashSet<_> = incidents.iter().map(|incident| incident.id.clone()).collect();
+            incidents.extend(past.into_iter().filter(|incident| !new.contains(&incident.id)));
+            incidents.sort_by(|a, b| (&b.last_at, &b.id).cmp(&(&a.last_at, &a.id)));
+            incidents.truncate(limit);
+            let answer = if incidents.is_empty() { known } else { Ok(()) };
+            // Whoever asked may have gone; so for all answers.
+            let _ = reply.send(answer.map(|()| control::Incidents { incidents }));
         });
-        // Whoever asked may have gone; so for all answers.
-        let _ = reply.send(answer);
     }
 
     pub(super) fn tell_incident(&self, name: Name, reply: Answer<control::Incident>) {
-        let found = self.incidents.book.find(name.id).map(control::Incident::from);
-        let _ = reply.send(found.ok_or_else(|| Refusal::NoSuchIncident(name.to_string())));
+        if let Some(found) = self.incidents.book.find(name.id) {
+            return drop(reply.send(Ok(control::Incident::from(found))));
+        }
+        let past = self.incidents.history.as_ref().map(|history| history.find(name.id));
+        tokio::task::spawn_local(async move {
+            let found = answered(past).await.flatten();
+            let _ = reply.send(found.ok_or_else(|| Refusal::NoSuchIncident(name.to_string())));
+        });
     }
 
     pub(super) fn tell_events(&self, app: Option<&str>, after: Option<u64>, reply: Answer<control::Events>) {
@@ -383,12 +450,11 @@ fn exit(detection: Detection, status: ExitStatus) -> Detection {
     }
 }
 
-/// For the log.
+/// For the log, after what the log says about it anyway: a failed boot has had its reason and its traceback there.
 fn line(incident: &Incident) -> String {
-    format!(
-        "incident {}: {}; to do: {}",
-        incident.name(),
-        incident::sentence(incident),
-        incident::remedy(incident)
-    )
+    let (name, code) = (incident.name(), incident.code);
+    if matches!(code, Code::A10 | Code::A22) {
+        return format!("incident {name}: {} (serpentry explain {code})", code.entry().title);
+    }
+    format!("incident {name}: {}; to do: {}", incident::sentence(incident), incident::remedy(incident))
 }

@@ -42,6 +42,7 @@ use self::app::{HostedApp, Number};
 use self::signals::Signals;
 use self::spec::Spec;
 use crate::exit::FAILED;
+use crate::history::{self, History};
 use crate::logs::Logs;
 use crate::process::Fate;
 use crate::{say, watch};
@@ -75,6 +76,8 @@ pub(crate) struct Options {
     pub(crate) default_app: Option<String>,
     pub(crate) seed: u64,
     pub(crate) logs: Option<Logs>,
+    /// Where incidents are kept, and what it says.
+    pub(crate) history: Option<(History, mpsc::Receiver<history::News>)>,
 }
 
 pub(crate) struct Host {
@@ -134,11 +137,13 @@ enum Happening {
     FilesChanged,
     Order(control::Request),
     Read(Box<change::Read>),
+    History(history::News),
     Time,
 }
 
 impl Host {
-    pub(crate) fn new(router: Router, listening: Vec<String>, options: Options) -> Self {
+    pub(crate) fn new(router: Router, listening: Vec<String>, mut options: Options) -> Self {
+        let history = options.history.take();
         Host {
             commands: router.commands,
             news: router.events,
@@ -159,7 +164,7 @@ impl Host {
             stopping: false,
             failed: false,
             notify: notify::Notify::from_environment(),
-            incidents: incidents::Incidents::new(),
+            incidents: incidents::Incidents::new(history),
             changing: change::Changing::default(),
             changed: mpsc::channel(4),
         }
@@ -200,6 +205,7 @@ impl Host {
                 event = self.news.recv() => event.map_or(Happening::RouterGone, Happening::News),
                 Some(()) = changes.recv() => Happening::FilesChanged,
                 Some(order) = self.orders.1.recv() => Happening::Order(order),
+                Some(news) = self.incidents.history_news.recv() => Happening::History(news),
             };
             match happening {
                 Happening::Fate(fate) => self.on_fate(fate).await,
@@ -214,6 +220,7 @@ impl Host {
                 }
                 Happening::Order(order) => self.obey(order).await,
                 Happening::Read(read) => self.read(*read).await,
+                Happening::History(news) => self.on_history(news),
                 Happening::Time => self.on_time().await,
             }
         }
@@ -225,7 +232,8 @@ impl Host {
         over && self.apps.values().all(HostedApp::is_gone)
     }
 
-    fn end(self) -> ExitCode {
+    fn end(mut self) -> ExitCode {
+        self.write_history();
         if self.failed {
             return FAILED.into();
         }
