@@ -13,6 +13,7 @@ mod context;
 mod control;
 mod embedded;
 mod http;
+mod incidents;
 mod init;
 mod interpreters;
 mod jail;
