@@ -44,8 +44,8 @@ pub use names::Named;
 pub use origin::{Origin, Origins, Place};
 pub use parse::LARGEST_FILE;
 pub use plan::{
-    AccessLogFormat, App, Concurrency, Egress, EventLoop, Host, HostPattern, Interface, Lifespan, Limits,
-    LogLevel, Plan, Rate, Route, RouteOverride, Tenancy, Workers,
+    AccessLogFormat, App, Concurrency, Egress, EventLoop, Hook, Host, HostPattern, Interface, Lifespan,
+    Limits, LogLevel, Plan, Rate, Route, RouteOverride, Tenancy, Workers,
 };
 pub use print::print;
 

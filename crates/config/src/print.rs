@@ -74,6 +74,7 @@ fn host_value(host: &Host, name: &str) -> Option<String> {
         "log_level" => quoted(&host.log_level.to_string()),
         "log_size" => quoted(&show_size(host.log_size)),
         "log_files" => host.log_files.to_string(),
+        "on_incident" => host.on_incident.as_ref().map_or(NONE.to_owned(), |hook| quoted(&hook.to_string())),
         _ => return None,
     })
 }

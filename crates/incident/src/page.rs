@@ -112,7 +112,7 @@ macro_rules! committed {
 }
 
 committed! {
-    A10 A11 A20 A21 A22 A30
+    A10 A11 A20 A21 A22 A30 A31
     C10 C11 C20 C21 C22
     M10 M11 M20 M30 M31
     D10 D11 D20 D30

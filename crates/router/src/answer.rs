@@ -27,10 +27,8 @@ const fn problem(status: u16, code: &'static str, reason: Reason, detail: &'stat
 const STOPPED_RETRY: u8 = 30;
 
 impl Problem {
-    pub(crate) const APP_FAILED: Problem = Problem {
-        code: None,
-        ..problem(500, "", Reason::AppFailed, "The application failed while it answered this request.")
-    };
+    pub(crate) const APP_FAILED: Problem =
+        problem(500, "A31", Reason::AppFailed, "The application failed while it answered this request.");
     pub(crate) const BROKEN_RESPONSE: Problem = problem(
         500,
         "A30",
@@ -225,4 +223,53 @@ pub(crate) fn encode(
         .chain(incident)
         .chain(upgrade.iter().copied());
     encoder.head(out, (status, b""), headers, (body.as_bytes(), true), host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_and_the_catalogue_agree() {
+        for problem in [
+            Problem::APP_FAILED,
+            Problem::BROKEN_RESPONSE,
+            Problem::WORKER_DIED,
+            Problem::RETRY_DENIED,
+            Problem::TOO_MANY_CONNECTIONS,
+            Problem::QUEUE_FULL,
+            Problem::QUEUED_TOO_LONG,
+            Problem::NOT_STARTED,
+            Problem::STOPPED,
+            Problem::DEADLINE,
+            Problem::FIRST_BYTE,
+            Problem::SLOW_HEAD,
+            Problem::SLOW_BODY,
+            Problem::BODY_TOO_LARGE,
+            Problem::SPOOL_FAILED,
+            Problem::UNKNOWN_HOST,
+            Problem::NO_ROUTE,
+            Problem::LEAVES_ROUTE,
+            Problem::WEBSOCKET_KEY,
+            Problem::refused(Reject::HeadTooLarge),
+            Problem::refused(Reject::Malformed),
+        ] {
+            let Some((code, cause)) = problem.reason.incident() else {
+                assert!(problem.code.is_none_or(|code| code.parse::<Name>().is_err()), "{problem:?}");
+                assert!(problem.code.and_then(incident::Code::from_name).is_none(), "{problem:?}");
+                continue;
+            };
+            let entry = code.entry();
+            // A head that is too large never was a request; it is counted, and its answer needs no code.
+            assert!(problem.code.is_none_or(|told| told == code.as_str()), "{problem:?}");
+            assert!(entry.causes.iter().any(|it| it.name == cause), "{code} has no cause {cause}");
+            let head = problem.status == 431;
+            assert!(head || entry.status == Some(problem.status), "{problem:?}");
+        }
+        for reason in Reason::ALL {
+            if let Some((code, cause)) = reason.incident() {
+                assert_eq!(code.entry().cause(cause).name, cause, "{reason:?}");
+            }
+        }
+    }
 }

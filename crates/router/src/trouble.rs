@@ -182,6 +182,7 @@ impl Reason {
     #[must_use]
     pub fn incident(self) -> Option<(Code, &'static str)> {
         Some(match self {
+            Reason::AppFailed => (Code::A31, "exception"),
             Reason::BrokenResponse => (Code::A30, "response"),
             Reason::WorkerDied | Reason::RetryDenied => (Code::A20, "unexplained"),
             Reason::Connections => (Code::N10, "app"),
@@ -196,11 +197,7 @@ impl Reason {
             Reason::HeadTooLarge => (Code::N22, "head"),
             Reason::ClientLeft => (Code::N23, "before_answer"),
             Reason::Storage => (Code::D20, "request_body"),
-            Reason::AppFailed
-            | Reason::Stopped
-            | Reason::Malformed
-            | Reason::UnknownHost
-            | Reason::NoRoute => return None,
+            Reason::Stopped | Reason::Malformed | Reason::UnknownHost | Reason::NoRoute => return None,
         })
     }
 }

@@ -7,6 +7,7 @@ mod exit;
 mod extension;
 mod family;
 mod history;
+mod hook;
 mod host;
 mod hosting;
 mod init;

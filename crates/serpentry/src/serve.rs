@@ -65,6 +65,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
         seed,
         logs: None,
         history: None,
+        hooks: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -15,8 +15,7 @@ def app(environ, start_response):
         time.sleep(60)
     elif path.startswith("/exit/"):
         os._exit(int(path.removeprefix("/exit/")))
-    elif path.startswith("/broken"):
-        start_response("200 OK", [("X-Note", "a\x1b[2J\nb<script>")])
-        return [b""]
+    elif path.startswith("/raise"):
+        raise RuntimeError("\x1b]0;owned\x07<script>")
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [str(os.getpid()).encode()]

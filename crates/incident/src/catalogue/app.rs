@@ -20,7 +20,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         causes: &[
             Cause {
                 name: "application",
-                sentence: "{app} did not boot«: {reason}»« (worker {worker}», generation {generation}, tried «{times} times» so far)",
+                sentence: "{app} did not boot«: {reason}»« (worker {worker}, generation {generation})»«; tried {times} times»",
                 remedy: "read the traceback (`serpentry why {app}`), mend the code, then `serpentry restart {app}`; what serves already serves on",
             },
             Cause {
@@ -171,5 +171,18 @@ pub(super) const ENTRIES: &[Entry] = &[
                 remedy: "something in the process wrote to or closed descriptors that are not its own (`os.closerange`, a careless fork); if not, please report it",
             },
         ],
+    },
+    Entry {
+        code: Code::A31,
+        title: "failed to answer",
+        status: Some(500),
+        severity: Severity::Error,
+        resource: None,
+        evidence: &[],
+        causes: &[Cause {
+            name: "exception",
+            sentence: "{app} raised an exception, or ended without an answer, for {count|request}, which got 500 or an answer that was cut off",
+            remedy: "`serpentry logs {app}` has the traceback, with the id of the request where the application logs it",
+        }],
     },
 ];

@@ -41,7 +41,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         ],
         causes: &[Cause {
             name: "limit",
-            sentence: "the queue of {app} was full ({limit|request} waited« for {slots} slots, {busy} of them busy»); {count} more were answered 503",
+            sentence: "the queue of {app} was full ({limit|request} waited« for {slots|slot}, {busy} of them busy»); {count} more were answered 503",
             remedy: "`serpentry scale {app} N` adds workers; a longer `queue` in [apps.{app}.limits] helps only against bursts",
         }],
     },

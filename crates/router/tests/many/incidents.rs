@@ -158,3 +158,25 @@ fn a_request_that_is_refused_early_is_answered_as_it_asked() {
     assert_eq!(told[0].figures.limit, Some(10.0));
     assert_eq!(told[0].requests[0].path, "/%1b%3Cscript%3E");
 }
+
+#[test]
+fn a_broken_response_is_told_with_its_fault() {
+    let mut host = Host::start(&[("/", 0)], &settings());
+    let mut worker = host.worker(0, 1);
+    let mut client = host.get("a", "/broken");
+    let id = worker.request().id;
+    let mut out = Vec::new();
+    let header = [(&b"X-Note"[..], &b"a\r\nSet-Cookie: x"[..])].into_iter();
+    let flags = wire::flag::END | wire::flag::DONE;
+    wire::FromWorker::encode_response(&mut out, id, 200, b"", header, b"", flags);
+    worker.raw(&out);
+    let answer = client.response();
+    assert_eq!((answer.status, name(&answer).code), (500, Code::A30));
+    assert!(!answer.head.to_lowercase().contains("set-cookie"), "{answer:?}");
+    let told = host.wait_for(|event| match event {
+        Event::Trouble(trouble) if !trouble.detail.is_empty() => Some((**trouble).clone()),
+        _ => None,
+    });
+    assert_eq!((told.id, told.reason), (name(&answer).id, Reason::BrokenResponse));
+    assert!(told.detail.contains("X-Note"), "{}", told.detail);
+}

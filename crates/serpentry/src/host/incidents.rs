@@ -47,6 +47,8 @@ pub(super) struct Incidents {
     dropped: HashMap<String, u64>,
     history: Option<history::History>,
     pub(super) history_news: mpsc::Receiver<History>,
+    /// The latest event that was told.
+    told: u64,
     /// For the history, which had no room for them.
     unsent: Vec<Box<control::Incident>>,
 }
@@ -76,8 +78,8 @@ impl Incidents {
             // Nobody will say anything.
             None => (None, mpsc::channel(1).1),
         };
-        let (deaths, dropped) = (HashMap::new(), HashMap::new());
-        Incidents { book, deaths, dropped, history, history_news, unsent: Vec::new() }
+        let (deaths, dropped, told) = (HashMap::new(), HashMap::new(), book.latest());
+        Incidents { told, book, deaths, dropped, history, history_news, unsent: Vec::new() }
     }
 
     /// What is open, for the status of an application.
@@ -134,6 +136,19 @@ impl Host {
         let now = self.moment();
         self.incidents.book.tick(now);
         self.write_history();
+        self.tell_hooks();
+    }
+
+    /// Tell whoever wants to know what opened and closed; more than notices.
+    fn tell_hooks(&mut self) {
+        let Incidents { book, told, .. } = &mut self.incidents;
+        let Some(hooks) = &self.options.hooks else { return };
+        for event in book.events_after(std::mem::replace(told, book.latest())) {
+            let serious = event.incident.code.entry().severity > incident::Severity::Notice;
+            if serious && event.kind != incident::EventKind::Grew {
+                hooks.tell(Box::new(control::IncidentEvent::from(event)));
+            }
+        }
     }
 
     fn count_dropped_lines(&mut self) {

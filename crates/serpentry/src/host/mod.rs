@@ -43,6 +43,7 @@ use self::signals::Signals;
 use self::spec::Spec;
 use crate::exit::FAILED;
 use crate::history::{self, History};
+use crate::hook::Hooks;
 use crate::logs::Logs;
 use crate::process::Fate;
 use crate::{say, watch};
@@ -78,6 +79,8 @@ pub(crate) struct Options {
     pub(crate) logs: Option<Logs>,
     /// Where incidents are kept, and what it says.
     pub(crate) history: Option<(History, mpsc::Receiver<history::News>)>,
+    /// Who is told about them.
+    pub(crate) hooks: Option<Hooks>,
 }
 
 pub(crate) struct Host {
