@@ -92,7 +92,7 @@ pub fn plain(template: &str) -> String {
 /// `{pid}` as *pid*, but not inside of code.
 fn places(text: &str) -> String {
     let code = |(index, part): (usize, &str)| match index % 2 {
-        0 => part.replace('{', "*").replace('}', "*"),
+        0 => part.replace(['{', '}'], "*"),
         _ => format!(
             "`{}`",
             part.replace("{app}", "APP").replace("{pid}", "PID").replace("{moved_to}", "FILE")

@@ -1,12 +1,11 @@
 //! The book under any sequence of detections: bounded, complete, and the same name for the same thing.
 
-#![expect(clippy::unwrap_used, reason = "a test")]
-
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use incident::{
-    Book, Bounds, Code, Detail, Detection, EventKind, Id, Ids, Lane, Moment, Request, Value, WorkerRef, text,
+    Book, Bounds, Code, Detail, Detection, EventKind, Id, Ids, Incident, Lane, Moment, Request, Value,
+    WorkerRef, text,
 };
 use proptest::prelude::*;
 
@@ -108,7 +107,7 @@ fn what_is_gone_is_forgotten() {
     book.record(at(0), full("shop"));
     let other = book.record(at(0), full("blog")).name;
     book.forget(at(1), "shop");
-    assert_eq!(book.open().iter().map(|it| it.name()).collect::<Vec<_>>(), [other]);
+    assert_eq!(book.open().iter().map(Incident::name).collect::<Vec<_>>(), [other]);
     assert_eq!(book.counts().map(|(app, ..)| app).collect::<Vec<_>>(), [Some("blog")]);
     assert_eq!(book.incidents(Some("shop")).len(), 1, "its past is still known");
 }
@@ -230,7 +229,7 @@ proptest! {
                     if let Some(id) = detection.id {
                         told.push(id);
                         // The visitor who was told just now finds it.
-                        prop_assert_eq!(book.find(id).map(|it| it.name()), Some(recorded.name));
+                        prop_assert_eq!(book.find(id).map(Incident::name), Some(recorded.name));
                     }
                     prop_assert_eq!(recorded.opened, opened.insert(recorded.name.id));
                     prop_assert!(!recorded.opened || book.latest() > before);
@@ -238,7 +237,7 @@ proptest! {
                 }
                 Step::Amend { nth } if !told.is_empty() => {
                     let id = told[nth % told.len()];
-                    let open = book.find(id).is_some_and(|it| it.is_open());
+                    let open = book.find(id).is_some_and(Incident::is_open);
                     prop_assert_eq!(book.amend(id, Detail::default()), open);
                 }
                 Step::Amend { .. } => {}
@@ -286,6 +285,6 @@ proptest! {
         let mut book = book();
         book.record(at(0), Detection::new(Code::A10, "application", Some(&app)).text("reason", &reason));
         let shown = incident::sentence(&book.open()[0]);
-        prop_assert!(!shown.chars().any(|c| c.is_control()), "{:?}", shown);
+        prop_assert!(!shown.chars().any(char::is_control), "{:?}", shown);
     }
 }

@@ -1,7 +1,5 @@
 //! The pages of the codes against the catalogue.
 
-#![expect(clippy::unwrap_used, reason = "a test")]
-
 use std::fs;
 use std::path::Path;
 

@@ -8,7 +8,7 @@ mod store;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 use std::{io, thread};
 
@@ -104,13 +104,11 @@ impl History {
     }
 
     /// Keep an incident as it is now; gives it back if there is no room at the moment.
-    pub(crate) fn put(&self, incident: Box<Incident>) -> Result<(), Box<Incident>> {
-        match self.orders.try_send(Order::Put(incident)) {
-            Err(
-                std::sync::mpsc::TrySendError::Full(Order::Put(incident))
-                | std::sync::mpsc::TrySendError::Disconnected(Order::Put(incident)),
-            ) => Err(incident),
-            _ => Ok(()),
+    pub(crate) fn put(&self, incident: Incident) -> Option<Incident> {
+        let order = Order::Put(Box::new(incident));
+        match self.orders.try_send(order) {
+            Err(TrySendError::Full(Order::Put(it)) | TrySendError::Disconnected(Order::Put(it))) => Some(*it),
+            _ => None,
         }
     }
 

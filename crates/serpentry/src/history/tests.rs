@@ -107,7 +107,7 @@ fn a_file_that_cannot_be_used_is_set_aside_and_never_lost() {
     type Damage = fn(&Path);
     let cases: [(&str, Damage); 7] = [
         ("it is damaged (file is not a database)", |file| {
-            fs::write(file, "this is somebody's novel").unwrap()
+            fs::write(file, "this is somebody's novel").unwrap();
         }),
         ("it is damaged", |file| {
             // Cut off in the middle.
@@ -216,13 +216,13 @@ fn the_thread_writes_what_it_is_given_and_its_last_words() {
     {
         let (history, _news) = History::start(folder.path(), FOREVER).unwrap();
         for incident in &written[..10] {
-            history.put(Box::new(incident.clone())).unwrap();
+            assert_eq!(history.put(incident.clone()), None);
         }
         // In the order of the calls.
         assert_eq!(ask(&history).len(), 10);
         assert_eq!(history.find(id(&written[3])).blocking_recv().unwrap().as_ref(), Some(&written[3]));
         for incident in &written[10..] {
-            history.put(Box::new(incident.clone())).unwrap();
+            assert_eq!(history.put(incident.clone()), None);
         }
     }
     assert_eq!(all(&mut open(&folder).0).len(), 20);
@@ -234,7 +234,7 @@ fn a_folder_that_cannot_be_written_is_said_and_tried_again() {
     let missing = folder.path().join("missing");
     let (history, mut news) = History::start(&missing, FOREVER).unwrap();
     let written = incidents(1, 1);
-    history.put(Box::new(written[0].clone())).unwrap();
+    assert_eq!(history.put(written[0].clone()), None);
     assert!(matches!(heard(&mut news), News::Failed(reason) if reason.contains("cannot be created")));
     assert_eq!(ask(&history), []);
     fs::create_dir(&missing).unwrap();

@@ -1,19 +1,17 @@
-//! From what the host is told to incidents, and back: those who are answered 502 learn which incident it is.
+//! From what the host is told to incidents, and from there to whoever wants to know: log, operator, history, hooks.
 //!
-//! Here is the evidence joined that no single part has. How a worker ended is known when three things are: what the kernel
-//! says (wait status), what the router says (which requests were inside), and what this host did itself (whether it sent the
-//! signal). Only then a cause is named; where they do not prove one, the cause is called unknown.
-//!
-//! It books and announces; it decides nothing about workers. Nothing in it waits.
+//! Everything that is detected anywhere in the host goes through [`Host::record`]: a detection is a value, and whoever
+//! measures something hands one over. It books and announces; it decides nothing about workers. Nothing in it waits.
 
 use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use incident::{Book, Bounds, Code, Detail, Detection, Incident, Moment, Name, Recorded, WorkerRef};
-use router::{Command, Reason, Trouble};
-use supervisor::{Cause, ExitStatus, KillReason, Notice, WorkerId};
+use incident::{Book, Bounds, Code, Detail, Detection, Incident, Moment, Name, Recorded};
+use router::{Reason, Trouble};
+use supervisor::{Cause, Notice};
 use tokio::sync::{mpsc, oneshot};
 
+use super::endings::{Death, exit, reference};
 use super::{Host, Number};
 use crate::history::{self, News as History, SetAside};
 use crate::say::Level;
@@ -21,9 +19,6 @@ use serpentry::control::{self, Answer, OpenIncident, Refusal};
 
 /// How often the book is looked through.
 pub(super) const PERIOD: Duration = Duration::from_secs(1);
-
-/// A worker whose end is known only in part is forgotten after this long.
-const PARTLY_KNOWN: Duration = Duration::from_secs(120);
 
 /// Clients that leave are an incident when there are at least so many in a second, and at least this share (in percent) of
 /// all requests that ended then: single ones leave all the time.
@@ -42,7 +37,7 @@ const LOOP: u32 = 2;
 pub(super) struct Incidents {
     pub(super) book: Book,
     /// Workers of which something is known about their end, and not all of it.
-    deaths: HashMap<Number, Death>,
+    pub(super) deaths: HashMap<Number, Death>,
     /// Dropped log lines that were booked.
     dropped: HashMap<String, u64>,
     history: Option<history::History>,
@@ -50,24 +45,7 @@ pub(super) struct Incidents {
     /// The latest event that was told.
     told: u64,
     /// For the history, which had no room for them.
-    unsent: Vec<Box<control::Incident>>,
-}
-
-/// What is known by now about the end of a worker.
-#[derive(Debug)]
-struct Death {
-    since: Instant,
-    app: router::App,
-    worker: WorkerId,
-    pid: Option<u32>,
-    /// The kernel's word.
-    status: Option<ExitStatus>,
-    /// The router's: requests run again, answered 502, and some of them.
-    left: Option<(usize, usize, Vec<incident::Request>)>,
-    /// Our own: why the signal was sent.
-    killed: Option<KillReason>,
-    /// The supervisor's: nobody had asked for this end.
-    lost: Option<(Cause, String, Duration)>,
+    unsent: Vec<control::Incident>,
 }
 
 impl Incidents {
@@ -131,7 +109,7 @@ impl Host {
 
     /// Every second.
     pub(super) fn look_through_incidents(&mut self) {
-        self.incidents.deaths.retain(|_, death| death.since.elapsed() < PARTLY_KNOWN);
+        self.forget_partly_known();
         self.count_dropped_lines();
         let now = self.moment();
         self.incidents.book.tick(now);
@@ -180,9 +158,9 @@ impl Host {
         let changed = self.incidents.book.changes();
         let Some(history) = &self.incidents.history else { return };
         let unsent = &mut self.incidents.unsent;
-        unsent.extend(changed.iter().map(|incident| Box::new(control::Incident::from(incident))));
+        unsent.extend(changed.iter().map(control::Incident::from));
         let waiting = std::mem::take(unsent);
-        unsent.extend(waiting.into_iter().filter_map(|incident| history.put(incident).err()));
+        unsent.extend(waiting.into_iter().filter_map(|incident| history.put(incident)));
         let surplus = unsent.len().saturating_sub(UNSENT);
         unsent.drain(..surplus);
     }
@@ -304,62 +282,7 @@ impl Host {
         }
     }
 
-    // ---- how a worker ended ----
-
-    fn death(&mut self, number: Number) -> Option<&mut Death> {
-        if !self.incidents.deaths.contains_key(&number) {
-            let (app, worker) = self.numbers.get(&number).copied()?;
-            let pid = self.apps.get(&app)?.processes.get(&worker).map(|process| process.handle.pid());
-            let since = Instant::now();
-            let death = Death { since, app, worker, pid, status: None, left: None, killed: None, lost: None };
-            self.incidents.deaths.insert(number, death);
-        }
-        self.incidents.deaths.get_mut(&number)
-    }
-
-    /// The process was reaped. To be called before the supervisor hears of it.
-    pub(super) fn process_ended(&mut self, number: Number, status: ExitStatus) {
-        if let Some(death) = self.death(number) {
-            death.status = Some(status);
-        }
-    }
-
-    pub(super) fn process_killed(&mut self, number: Number, why: KillReason) {
-        if let Some(death) = self.death(number) {
-            death.killed = Some(why);
-        }
-    }
-
-    /// Its link closed.
-    pub(super) async fn requests_left(
-        &mut self,
-        number: Number,
-        (replayed, failed): (usize, usize),
-        requests: Vec<incident::Request>,
-    ) {
-        if let Some(death) = self.death(number) {
-            death.left = Some((replayed, failed, requests));
-        }
-        self.conclude(number).await;
-    }
-
-    /// Name the cause once everything is known, and tell those who wait for it.
-    pub(super) async fn conclude(&mut self, number: Number) {
-        let complete = |death: &Death| death.status.is_some() && death.left.is_some();
-        if !self.incidents.deaths.get(&number).is_some_and(complete) {
-            return;
-        }
-        let Some(death) = self.incidents.deaths.remove(&number) else { return };
-        let Some(app) = self.apps.get(&death.app) else { return };
-        let (id, failed) = (death.app, death.left.as_ref().map_or(0, |(_, failed, _)| *failed));
-        let workers = app.supervisor.status().target;
-        let patience = app.spec.supervisor.graceful_timeout;
-        let Some(detection) = death.detection(app.name(), workers, patience) else { return };
-        let name = self.record(detection).name;
-        if failed > 0 {
-            self.tell(Command::Explain { app: id, worker: number, name }).await;
-        }
-    }
+    // ---- what the supervisor says ----
 
     /// What the supervisor says, as far as it is more than one worker's end. To be called after the application has noted the
     /// failure with its traceback.
@@ -412,56 +335,6 @@ impl Host {
             }
             _ => {}
         }
-    }
-}
-
-impl Death {
-    /// What it was, if it was anything.
-    fn detection(self, app: &str, workers: usize, patience: Duration) -> Option<Detection> {
-        let (replayed, failed, requests) = self.left?;
-        let status = self.status?;
-        let new = |code, cause| Detection::new(code, cause, Some(app));
-        let mut detection = match (&self.lost, self.killed) {
-            (Some((Cause::BootFailed | Cause::StartTimeout, ..)), _) => return None,
-            (Some((Cause::Hung, reason, _)), _) => new(Code::N20, "hung").text("reason", reason),
-            (Some((Cause::Misbehaved, reason, _)), _) => new(Code::A30, "protocol").text("fault", reason),
-            (_, Some(KillReason::HangGrace)) if failed > 0 => new(Code::N20, "hung"),
-            (_, Some(KillReason::GracefulTimeout)) if failed > 0 => {
-                new(Code::A21, "killed_at_graceful_timeout").number("limit_seconds", patience.as_secs_f64())
-            }
-            (_, Some(why)) if failed > 0 => new(Code::A21, "ended_by_host").text("reason", why.to_string()),
-            (None, _) if failed == 0 => return None,
-            _ => match status {
-                ExitStatus::Signal(9) => new(Code::A20, "sigkill"),
-                ExitStatus::Signal(_) => new(Code::A20, "signal"),
-                ExitStatus::Code(_) => new(Code::A21, "exit"),
-            },
-        };
-        if self.killed.is_none() {
-            detection = exit(detection, status);
-        }
-        if let Some((_, _, served)) = self.lost {
-            detection = detection.number("served_seconds", served.as_secs_f64());
-        }
-        detection = detection
-            .number("workers", workers as f64)
-            .number("in_flight", (replayed + failed) as f64)
-            .number("replayed", replayed as f64)
-            .number("failed", failed as f64);
-        detection.worker = Some(reference(self.worker, self.pid));
-        detection.requests = requests;
-        Some(detection)
-    }
-}
-
-fn reference(WorkerId(id): WorkerId, pid: Option<u32>) -> WorkerRef {
-    WorkerRef { id, pid }
-}
-
-fn exit(detection: Detection, status: ExitStatus) -> Detection {
-    match status {
-        ExitStatus::Signal(signal) => detection.number("signal", f64::from(signal)),
-        ExitStatus::Code(code) => detection.number("exit_status", f64::from(code)),
     }
 }
 

@@ -12,12 +12,13 @@
 //!  change.rs   a new plan: what differs, and how it is applied
 //!  orders.rs   what the operator asks over the control socket
 //!  report.rs   status and metrics
-//!  incidents.rs  what went wrong, joined from all of these
+//!  incidents.rs  what went wrong, joined from all of these; endings.rs  how workers ended
 //! ```
 
 mod app;
 pub(crate) mod change;
 mod drive;
+mod endings;
 mod incidents;
 mod machine;
 mod news;
