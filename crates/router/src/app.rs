@@ -394,7 +394,8 @@ impl App {
                 None => again.push(exchange),
                 Some(problem) => {
                     left.failed += 1;
-                    self.bereave(exchange, link, problem);
+                    let (worker, since) = (link.worker, Instant::now());
+                    self.orphans.borrow_mut().push(Orphan { exchange, worker, since, problem });
                 }
             }
         }
@@ -425,24 +426,8 @@ impl App {
         problem
     }
 
-    /// Answer a request whose worker died, at once if it is known how.
-    fn bereave(&self, exchange: Rc<Exchange>, link: &Link, problem: Problem) {
-        match link.verdict.get() {
-            Some(name) => exchange.fail_as(problem, Some(name)),
-            None => self.orphans.borrow_mut().push(Orphan {
-                exchange,
-                worker: link.worker,
-                since: Instant::now(),
-                problem,
-            }),
-        }
-    }
-
-    /// The host knows how a worker ended.
+    /// The host knows how a worker ended, whose link is closed.
     pub(crate) fn explain(&self, worker: event::Worker, name: Name) {
-        if let Some(link) = self.links.borrow().iter().find(|link| link.worker == worker) {
-            link.verdict.set(Some(name));
-        }
         for orphan in self.orphans.borrow_mut().extract_if(.., |orphan| orphan.worker == worker) {
             orphan.exchange.fail_as(orphan.problem, Some(name));
         }

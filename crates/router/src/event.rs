@@ -42,8 +42,8 @@ pub enum Command {
     Drain { worker: Worker },
     /// It is gone or about to be: close its links; what it held is run elsewhere or answered.
     Detach { worker: Worker },
-    /// How this worker ended, by the name of the incident: for those of its requests that are answered 502. May come before or
-    /// after its link closes.
+    /// How this worker ended, by the name of the incident: after [`Event::Closed`], for those of its requests that are
+    /// answered 502.
     Explain { app: App, worker: Worker, name: Name },
     /// Take all figures at this moment.
     Snapshot { reply: oneshot::Sender<Snapshot> },

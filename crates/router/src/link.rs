@@ -15,7 +15,6 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use incident::Name;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
@@ -116,8 +115,6 @@ pub(crate) struct Link {
     nudge: Cell<Nudge>,
     /// It gave requests back without starting them: until then it gets none, unless it shows life before.
     suspect_until: Cell<Option<Instant>>,
-    /// How it ended, if the host knows before its sockets close.
-    pub(crate) verdict: Cell<Option<Name>>,
     data: Outbox,
     control: Outbox,
     /// Ends the tasks that read from the worker, and with them the sockets.
@@ -159,7 +156,6 @@ impl Link {
             progress: Cell::new(Instant::now()),
             nudge: Cell::new(Nudge::None),
             suspect_until: Cell::new(None),
-            verdict: Cell::new(None),
             data: Outbox::default(),
             control: Outbox::default(),
             closed: Notify::new(),

@@ -49,7 +49,6 @@ pub(super) const ENTRIES: &[Entry] = &[
             ),
             last("generation", Unit::Count, "the version of the code and configuration"),
             last("reason", Unit::Text, "what the supervisor said"),
-            sum("refused", Unit::Count, "requests that were answered 503 meanwhile"),
         ],
         causes: &[
             Cause {

@@ -48,7 +48,6 @@ pub(super) const ENTRIES: &[Entry] = &[
         evidence: &[
             last("limit_bytes", Unit::Bytes, "size of the volume"),
             last("used_bytes", Unit::Bytes, "what is used of it"),
-            sum("refused", Unit::Count, "requests that were answered 507"),
         ],
         causes: &[
             Cause {

@@ -80,33 +80,28 @@ fn all_who_are_refused_for_the_same_reason_read_the_same_name() {
 #[test]
 fn those_whose_worker_died_wait_to_be_told_how() {
     let mut host = Host::start(&[("/", 0)], &settings());
-    for known_before in [false, true] {
-        let mut worker = host.worker(0, 1);
-        let mut client = post(&host, "/pay");
-        let id = worker.request().id;
-        worker.say(&wire::FromWorker::Started { id });
-        // The router has read that before anything else happens.
-        worker.read(|message| matches!(message, ToWorker::Body { .. }).then_some(()));
-        let name_of = verdict();
-        let explain = Command::Explain { app: 0, worker: worker.number, name: name_of };
-        if known_before {
-            host.send(explain);
-            worker.die();
-        } else {
-            worker.die();
-            let requests = host.wait_for(|event| match event {
-                Event::Closed { replayed: 0, failed: 1, requests, .. } => Some(requests.clone()),
-                _ => None,
-            });
-            assert_eq!((requests[0].method.as_str(), requests[0].outcome), ("POST", "answered 502"));
-            host.send(explain);
-        }
-        let answer = client.response();
-        assert_eq!((answer.status, name(&answer)), (502, name_of), "known before: {known_before}");
-        assert!(answer.body.contains("code: M10"), "{answer:?}");
-    }
+    let mut worker = host.worker(0, 1);
+    let mut client = post(&host, "/pay");
+    let id = worker.request().id;
+    worker.say(&wire::FromWorker::Started { id });
+    // The router has read that before anything else happens.
+    worker.read(|message| matches!(message, ToWorker::Body { .. }).then_some(()));
+    worker.die();
+    let requests = host.wait_for(|event| match event {
+        Event::Closed { replayed: 0, failed: 1, requests, .. } => Some(requests.clone()),
+        _ => None,
+    });
+    assert_eq!((requests[0].method.as_str(), requests[0].outcome), ("POST", "answered 502"));
+    let told = verdict();
+    // Of another worker first: that is not theirs.
+    let other = Name { code: Code::A21, ..told };
+    host.send(Command::Explain { app: 0, worker: worker.number + 1, name: other });
+    host.send(Command::Explain { app: 0, worker: worker.number, name: told });
+    let answer = client.response();
+    assert_eq!((answer.status, name(&answer)), (502, told));
+    assert!(answer.body.contains("code: M10"), "{answer:?}");
     let reasons = host.snapshot().apps[0].refused.clone();
-    assert_eq!(reasons, [(Reason::WorkerDied, 2)]);
+    assert_eq!(reasons, [(Reason::WorkerDied, 1)]);
 }
 
 #[test]
