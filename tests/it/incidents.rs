@@ -1,7 +1,7 @@
 //! What goes wrong is explained: under the same name in the visitor's answer, in the log and on the command line.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -100,6 +100,13 @@ fn incident(ctx: &TestContext, code: &str) -> Option<Value> {
 fn name(answer: &str) -> &str {
     let field = answer.lines().find_map(|line| line.strip_prefix("serpentry-incident: "));
     field.unwrap_or_else(|| panic!("no incident in {answer}")).trim_end()
+}
+
+/// All that comes until the other side closes.
+fn text_of(mut stream: TcpStream) -> String {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    String::from_utf8(bytes).unwrap()
 }
 
 #[test]
@@ -229,6 +236,71 @@ fn limits_of_the_router_have_the_name_that_visitors_read() {
         (found["count"] == names.len()).then_some(found)
     });
     assert_eq!((&found["code"], &found["limit"], &found["used"]), (&"N11".into(), &1.into(), &1.into()));
+}
+
+#[test]
+fn clients_that_are_slow_too_many_or_gone_are_told_apart() {
+    let ctx = TestContext::new();
+    let limits = "queue_timeout = \"200ms\"\nbody_timeout = \"200ms\"\nconnections = 20";
+    let host = Host::start(&ctx, limits);
+    host.pids(&ctx);
+    let connect = |text: &str| {
+        let mut stream = TcpStream::connect(&host.address).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.write_all(text.as_bytes()).unwrap();
+        stream
+    };
+    let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: it\r\n\r\n");
+    // Two run, one waits for too long.
+    let busy: Vec<_> = (0..2).map(|_| connect(&request("/wait/1"))).collect();
+    let answer = http::send(&host.address, "GET", "/pid").text();
+    assert!(answer.starts_with("HTTP/1.1 503") && name(&answer).starts_with("N12"), "{answer}");
+    let found = &json(&ctx, &["why", name(&answer), "--json"])[0];
+    assert_eq!((&found["limit"], &found["evidence"]["slots"]), (&0.2.into(), &2.into()));
+    drop(busy);
+    // A body that does not come.
+    let slow = "POST /pid HTTP/1.1\r\nHost: it\r\nContent-Length: 5\r\n\r\nab";
+    let answer = text_of(connect(slow));
+    assert!(answer.starts_with("HTTP/1.1 408") && name(&answer).starts_with("N21"), "{answer}");
+    // All places are taken: each by one who is served and stays.
+    host.pids(&ctx);
+    let mut idle: Vec<_> = (0..20).map(|_| connect(&request("/pid"))).collect();
+    for stream in &mut idle {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+    }
+    let answer = text_of(connect(&request("/pid")));
+    assert!(answer.starts_with("HTTP/1.1 503") && name(&answer).starts_with("N10"), "{answer}");
+    let found = &json(&ctx, &["why", name(&answer), "--json"])[0];
+    assert_eq!((&found["limit"], &found["used"], &found["cause"]), (&20.into(), &20.into(), &"app".into()));
+    // Notices are not in the status.
+    let open = json(&ctx, &["status", "shop", "--json"])["incidents"].clone();
+    assert!(open.as_array().unwrap().iter().any(|it| it["code"] == "N21" && it["severity"] == "notice"));
+    assert!(!said(&ctx, &["status"]).contains("N21-"), "nothing to do about it");
+}
+
+#[test]
+fn many_clients_that_leave_are_an_incident_and_few_are_not() {
+    let ctx = TestContext::new();
+    let host = Host::start(&ctx, "");
+    host.pids(&ctx);
+    let leave = |count: usize| {
+        let busy: Vec<_> = (0..2).map(|_| http::send(&host.address, "GET", "/wait/1.5")).collect();
+        let many: Vec<_> = (0..count).map(|_| http::send(&host.address, "GET", "/pid")).collect();
+        wait_for("them in the queue", || {
+            let status = json(&ctx, &["status", "shop", "--json"]);
+            (status["queue"]["depth"].as_u64()? >= count as u64).then_some(())
+        });
+        drop(many);
+        busy.into_iter().for_each(|it| drop(it.answer()));
+    };
+    leave(5);
+    leave(30);
+    let found = wait_for("the incident", || incident(&ctx, "N23"));
+    assert_eq!(found["requests"][0]["outcome"], "left");
+    assert!(found["count"].as_u64().unwrap() >= 10, "{found}");
+    assert!(found["evidence"]["finished"].as_u64() >= found["count"].as_u64(), "{found}");
+    assert!(found["count"].as_u64().unwrap() <= 30, "those few are not counted: {found}");
 }
 
 #[test]

@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_does_not_end_or_read_is_killed_and_one_that_fails_is_named() {
+    fn a_program_need_not_read_and_one_that_fails_is_named() {
         let large = "x".repeat(1 << 20);
         assert!(run_program(Command::new("cat"), &large).is_ok());
         assert!(run_program(Command::new("true"), &large).is_ok(), "it need not read");

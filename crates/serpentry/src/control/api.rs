@@ -197,6 +197,9 @@ async fn incident(State(api): State<Api>, path: Result<Path<String>, PathRejecti
 ))]
 async fn events(State(api): State<Api>, query: Result<Query<EventQuery>, QueryRejection>) -> Outcome<Events> {
     let EventQuery { app, after } = asked(query)?;
+    if let Some(after) = after.filter(|after| i64::try_from(*after).is_err()) {
+        return Err(Failure::BadQuery(format!("after: {after} is larger than any number of an event")));
+    }
     Ok(Json(api.ask(LOOK, |reply| Request::Events { app, after, reply }).await?))
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use utoipa::{IntoParams, ToSchema};
 
 /// What went wrong, newest first.
@@ -87,12 +87,20 @@ pub struct AffectedRequest {
     pub outcome: String,
 }
 
-/// A number: whole ones without a point.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(untagged)]
-pub enum Figure {
-    Whole(i64),
-    Real(f64),
+/// A number.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, ToSchema)]
+pub struct Figure(pub f64);
+
+impl Serialize for Figure {
+    /// Whole ones without a point. Beyond 2^53 a float does not know its last digit anyway.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Figure(number) = *self;
+        if number.fract() == 0.0 && number.abs() < 9e15 {
+            serializer.serialize_i64(number as i64)
+        } else {
+            serializer.serialize_f64(number)
+        }
+    }
 }
 
 /// A piece of evidence.
@@ -175,7 +183,7 @@ impl From<&incident::Incident> for Incident {
         let figure = |word: &str| {
             let fact = from.facts.iter().find(|(key, _)| key.split('_').next() == Some(word))?;
             match fact.1 {
-                incident::Value::Number(number) => Some(Figure::from(*number)),
+                incident::Value::Number(number) => Some(Figure(*number)),
                 incident::Value::Text(_) => None,
             }
         };
@@ -256,21 +264,10 @@ impl From<&incident::Request> for AffectedRequest {
     }
 }
 
-impl From<f64> for Figure {
-    fn from(number: f64) -> Self {
-        // Beyond 2^53 a float does not know its last digit anyway.
-        if number.fract() == 0.0 && number.abs() < 9e15 {
-            Figure::Whole(number as i64)
-        } else {
-            Figure::Real(number)
-        }
-    }
-}
-
 impl From<&incident::Value> for Fact {
     fn from(value: &incident::Value) -> Self {
         match value {
-            incident::Value::Number(number) => Fact::Number(Figure::from(*number)),
+            incident::Value::Number(number) => Fact::Number(Figure(*number)),
             incident::Value::Text(text) => Fact::Text(text.clone()),
         }
     }

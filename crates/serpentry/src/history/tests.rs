@@ -105,7 +105,7 @@ fn what_is_too_old_or_too_much_is_deleted_oldest_first() {
 #[test]
 fn a_file_that_cannot_be_used_is_set_aside_and_never_lost() {
     type Damage = fn(&Path);
-    let cases: [(&str, Damage); 7] = [
+    let cases: [(&str, Damage); 8] = [
         ("it is damaged (file is not a database)", |file| {
             fs::write(file, "this is somebody's novel").unwrap();
         }),
@@ -118,6 +118,16 @@ fn a_file_that_cannot_be_used_is_set_aside_and_never_lost() {
             // A page of noise in place of the schema's first table.
             let mut opened = fs::OpenOptions::new().write(true).open(file).unwrap();
             opened.seek(SeekFrom::Start(4096)).unwrap();
+            opened.write_all(&[0xa5; 4096]).unwrap();
+        }),
+        ("it is damaged", |file| {
+            // A page that only the query of newest incidents reads.
+            let connection = rusqlite::Connection::open(file).unwrap();
+            let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'by_time'";
+            let page: u64 = connection.query_row(root, [], |row| row.get(0)).unwrap();
+            drop(connection);
+            let mut opened = fs::OpenOptions::new().write(true).open(file).unwrap();
+            opened.seek(SeekFrom::Start((page - 1) * 4096)).unwrap();
             opened.write_all(&[0xa5; 4096]).unwrap();
         }),
         ("database", |file| {
