@@ -124,10 +124,10 @@ fn a_file_that_cannot_be_used_is_set_aside_and_never_lost() {
             // A page that only the query of newest incidents reads.
             let connection = rusqlite::Connection::open(file).unwrap();
             let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'by_time'";
-            let page: u64 = connection.query_row(root, [], |row| row.get(0)).unwrap();
+            let page: u32 = connection.query_row(root, [], |row| row.get(0)).unwrap();
             drop(connection);
             let mut opened = fs::OpenOptions::new().write(true).open(file).unwrap();
-            opened.seek(SeekFrom::Start((page - 1) * 4096)).unwrap();
+            opened.seek(SeekFrom::Start(u64::from(page - 1) * 4096)).unwrap();
             opened.write_all(&[0xa5; 4096]).unwrap();
         }),
         ("database", |file| {
