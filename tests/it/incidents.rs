@@ -182,6 +182,12 @@ fn crashes_and_exits_are_told_apart() {
         assert!(listed.iter().any(|request| request["path"] == path), "{found}");
     }
     assert_eq!(incident(&ctx, "A21").unwrap()["count"], 2, "the same kind of thing is one incident");
+    // The last moment is kept too.
+    host.pids(&ctx);
+    let answer = http::send(&host.address, "POST", "/exit/4").text();
+    assert_eq!(host.program.stop(), Some(0));
+    let _host = Host::again(&ctx);
+    assert_eq!(json(&ctx, &["why", name(&answer), "--json"])[0]["evidence"]["exit_status"], 4);
 }
 
 #[test]
