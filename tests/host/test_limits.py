@@ -111,7 +111,7 @@ def test_a_request_runs_again_once_only(start: Starter) -> None:
     host = start({"app": {}})
     before = host.facts("/x")["pid"]
     poison = host.fetch("/exit", timeout=60)
-    assert poison.status == 502 and b"A20" in poison.body
+    assert poison.status == 502 and b"incident: A21-" in poison.body
     host.wait_for_app("app", lambda app: app["respawns"] >= 2, "two workers were replaced", 60)
     assert host.app("app")["requests"]["replayed"] == 1
     answer = host.fetch("/x", timeout=60)

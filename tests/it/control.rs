@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::context::{PROGRAM, TestContext, is_root, skipped};
 use crate::program::Program;
@@ -103,6 +104,9 @@ serpentry: error: no host is running here (DIR/state): start it with serpentry h
         &["stop", "shop"],
         &["start", "shop"],
         &["restart", "shop"],
+        &["why"],
+        &["why", "A10-36NPJZM00"],
+        &["events", "--follow"],
     ] {
         assert_eq!(call(&ctx, arguments), expected, "{arguments:?}");
     }
@@ -142,6 +146,8 @@ slow    serving      shared   sync             1/1   1234567       3  1.3ms  13m
 z00000  asleep       shared   auto             0/0         0       3      -     -     -  2/100       -
 
 blog: backing off: next attempt in 4.2s: it exited with status 1 \\u{{1b}}[31m while it started
+blog: A10-36NPJZM00 did not boot: serpentry why blog
+blog: N11-36NPK3960 queue full, 12 times: serpentry why blog
 ",
         env!("CARGO_PKG_VERSION"),
         host.child.id()
@@ -158,20 +164,76 @@ blog: backing off: next attempt in 4.2s: it exited with status 1 \\u{{1b}}[31m w
 }
 
 #[test]
+fn why_is_told_in_sentences() {
+    let ctx = TestContext::new();
+    let _host = FakeHost::start(&ctx, 0);
+    let expected = "exit 0
+N11-36NPK3960 queue full (open, 2025-11-24T16:01:00.000Z, last 2025-11-24T16:01:00.000Z, 12 times)
+  The queue of blog was full (100 requests waited for 1 slot, 1 of them busy); 12 more were answered 503.
+    GET /<script>\\u{1b}[2J\\u{9b}\\u{202e}: answered 503 after 250 ms [0123456789abcdef]
+  To do: `serpentry scale blog N` adds workers; a longer `queue` in [apps.blog.limits] helps only against bursts.
+
+A10-36NPJZM00 did not boot (open, 2025-11-24T16:00:00.000Z)
+  blog did not boot: it exited with status 1 \\u{1b}[31m while it started (worker 7, generation 1).
+  traceback:
+    Traceback (most recent call last):
+      File \"broken.py\", line 1, in <module>
+        import nothing
+    ModuleNotFoundError: No module named 'nothing'
+  To do: read the traceback (`serpentry why blog`), mend the code, then `serpentry restart blog`; what serves already serves on.
+";
+    assert_eq!(call(&ctx, &["why"]), expected);
+    let second = expected.find("A10").unwrap();
+    assert_eq!(call(&ctx, &["why", "a10-36npjzm0o"]), format!("exit 0\n{}", &expected[second..]));
+    assert_eq!(call(&ctx, &["why", "blog", "-n", "1"]), expected[..second - 1]);
+    assert_eq!(call(&ctx, &["why", "shop"]), "exit 0\nnothing went wrong with shop lately\n");
+    let none = "exit 1\nserpentry: error: there is no application \"shp\"\n";
+    assert_eq!(call(&ctx, &["why", "shp"]), none);
+    let none = "exit 1\nserpentry: error: there is no incident A10-36NPJZM07 (any more)\n";
+    assert_eq!(call(&ctx, &["why", "A10-36NPJZM07"]), none);
+    let all = call(&ctx, &["why", "--json"]);
+    let all: Value = serde_json::from_str(all.strip_prefix("exit 0\n").unwrap()).unwrap();
+    assert_eq!(all[0]["requests"][0]["path"], "/<script>\u{1b}[2J\u{9b}\u{202e}");
+}
+
+#[test]
+fn events_are_a_stream() {
+    let ctx = TestContext::new();
+    let host = FakeHost::start(&ctx, 0);
+    let expected = "exit 0
+2025-11-24T16:00:00.000Z opened A10-36NPJZM00 blog did not boot: it exited with status 1 \\u{1b}[31m while it started (worker 7, generation 1)
+2025-11-24T16:01:00.000Z opened N11-36NPK3960 The queue";
+    let shown = call(&ctx, &["events"]);
+    assert!(shown.starts_with(&expected.replace("The queue", "the queue")), "{shown}");
+    assert_eq!(call(&ctx, &["events", "shop"]), "exit 0\n");
+    let lines = call(&ctx, &["events", "--json"]);
+    let events: Vec<Value> = lines.lines().skip(1).map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(events.len(), 2);
+    assert!(events[0]["number"].as_u64() < events[1]["number"].as_u64());
+    assert_eq!(events[0]["incident"]["evidence"]["traceback"], Value::Null, "long texts are not repeated");
+    for path in
+        ["/v1/events?after=x", "/v1/incidents?limit=0", "/v1/incidents?limit=1001", "/v1/events?colour=red"]
+    {
+        let answer = host.get(path);
+        assert!(answer.starts_with("HTTP/1.0 400") && answer.contains("bad-query"), "{path}: {answer}");
+    }
+}
+
+#[test]
 fn status_is_json_for_programs() {
     let ctx = TestContext::new();
     let host = FakeHost::start(&ctx, 0);
     let json = call(&ctx, &["status", "--json"]);
-    let status: serde_json::Value = serde_json::from_str(json.strip_prefix("exit 0\n").unwrap()).unwrap();
+    let status: Value = serde_json::from_str(json.strip_prefix("exit 0\n").unwrap()).unwrap();
     assert_eq!(status["host"]["pid"], host.child.id());
     let app = &status["apps"][0];
     assert_eq!(app["name"], "blog");
     assert_eq!(app["state"], "backing off");
     assert_eq!(app["next_attempt_seconds"], 4.25);
-    assert_eq!(app["latency_ms"]["p50"], serde_json::Value::Null);
+    assert_eq!(app["latency_ms"]["p50"], Value::Null);
     assert_eq!(status["apps"][2]["workers"][0]["memory_bytes"], 48 << 20);
     let json = call(&ctx, &["status", "shop", "--json"]);
-    let app: serde_json::Value = serde_json::from_str(json.strip_prefix("exit 0\n").unwrap()).unwrap();
+    let app: Value = serde_json::from_str(json.strip_prefix("exit 0\n").unwrap()).unwrap();
     assert_eq!(app, status["apps"][2]);
 }
 
@@ -355,7 +417,7 @@ fn bad_requests_get_a_problem_and_harm_nobody() {
         assert!(answer.starts_with(&head), "{name}: {answer}");
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.contains("content-type: application/problem+json"), "{answer}");
-        let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+        let problem: Value = serde_json::from_str(body).unwrap();
         assert_eq!(problem["type"], format!("urn:serpentry:{name}"), "{answer}");
         assert_eq!(problem["status"], status);
     }

@@ -32,11 +32,16 @@ pub(crate) fn get(address: &str, path: &str) -> Answer {
 }
 
 impl Pending {
-    /// The answer; status 0 when the connection ended without one.
-    pub(crate) fn answer(mut self) -> Answer {
+    /// Head and body as they came.
+    pub(crate) fn text(mut self) -> String {
         let mut bytes = Vec::new();
         self.0.read_to_end(&mut bytes).unwrap();
-        let text = String::from_utf8_lossy(&bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The answer; status 0 when the connection ended without one.
+    pub(crate) fn answer(self) -> Answer {
+        let text = self.text();
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
         Answer { status: status.unwrap_or(0), body: body.to_owned() }

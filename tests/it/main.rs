@@ -14,6 +14,7 @@ mod control;
 mod doctor;
 mod embedded;
 mod http;
+mod incidents;
 mod init;
 mod interpreters;
 mod jail;

@@ -44,7 +44,7 @@ pub use names::Named;
 pub use origin::{Origin, Origins, Place};
 pub use parse::LARGEST_FILE;
 pub use plan::{
-    AccessLogFormat, App, Concurrency, Egress, Enforcement, EventLoop, Host, HostPattern, Interface,
+    AccessLogFormat, App, Concurrency, Egress, Enforcement, EventLoop, Hook, Host, HostPattern, Interface,
     Lifespan, Limits, LogLevel, Plan, Rate, Route, RouteOverride, Tenancy, Workers,
 };
 pub use print::print;

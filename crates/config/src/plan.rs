@@ -3,6 +3,7 @@
 //! Plain data. Two plans are compared to find what changed, application by application; where a value came from is not
 //! part of that and is kept in [`crate::Origins`]. `None` means "no limit", never "not said". Paths are absolute.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -58,6 +59,55 @@ pub struct Host {
     pub pool_cpu: Option<f64>,
     /// Bytes of memory that all shared applications together may use.
     pub pool_memory: Option<u64>,
+    /// Who is told about incidents.
+    pub on_incident: Option<Hook>,
+}
+
+/// Somebody who is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Hook {
+    Program(PathBuf),
+    /// `http://` URL: `HOST:PORT` to connect to, the Host field, and the path with its query.
+    Url {
+        address: String,
+        host: String,
+        path: String,
+    },
+}
+
+impl Hook {
+    /// Longest URL.
+    const LONGEST: usize = 2_048;
+
+    /// Take an `http://` URL apart; `None` if it is none, or one with more than host, port, path and query.
+    pub(crate) fn url(text: &str) -> Option<Hook> {
+        let rest = text.strip_prefix("http://")?;
+        let (host, path) = rest.find(['/', '?']).map_or((rest, ""), |at| rest.split_at(at));
+        let graphic = text.len() <= Self::LONGEST && text.bytes().all(|byte| byte.is_ascii_graphic());
+        let port = match host.rsplit_once(':') {
+            // `[::1]` has colons and no port.
+            Some((_, port)) if !port.ends_with(']') => Some(port.parse::<u16>().ok()?),
+            _ => None,
+        };
+        let name = host.rsplit_once(':').filter(|_| port.is_some()).map_or(host, |(name, _)| name);
+        let bracketed = name.starts_with('[') && name.ends_with(']');
+        let sound = !name.is_empty() && (bracketed || !name.contains([':', '[', ']']));
+        if !graphic || !sound || text.contains(['@', '#', '\\']) {
+            return None;
+        }
+        let address = if port.is_some() { host.to_owned() } else { format!("{host}:80") };
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        Some(Hook::Url { address, host: host.to_owned(), path: format!("{slash}{path}") })
+    }
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Hook::Program(path) => path.display().fmt(f),
+            Hook::Url { host, path, .. } => write!(f, "http://{host}{path}"),
+        }
+    }
 }
 
 /// One application.

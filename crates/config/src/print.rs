@@ -77,6 +77,7 @@ fn host_value(host: &Host, name: &str) -> Option<String> {
         "log_files" => host.log_files.to_string(),
         "pool_cpu" => host.pool_cpu.map_or(NONE.to_owned(), |cores| cores.to_string()),
         "pool_memory" => size(host.pool_memory),
+        "on_incident" => host.on_incident.as_ref().map_or(NONE.to_owned(), |hook| quoted(&hook.to_string())),
         _ => return None,
     })
 }

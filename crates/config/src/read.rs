@@ -90,6 +90,7 @@ pub(crate) fn value(
             Value::Text(text) if text == "none" => Some(Value::Nothing),
             other => Some(other),
         },
+        Kind::Hook => text::hook(setting, value, reader),
         Kind::Proxies => text::proxies(setting, value, reader),
         Kind::User => text::user(setting, value, reader),
         Kind::Application => text::plain(setting, value, reader).map(|text| Value::Text(text.to_owned())),

@@ -110,6 +110,7 @@ fn kind(kind: Kind) -> String {
         Kind::Bandwidth => "a bandwidth, or `\"none\"`".to_owned(),
         Kind::Choice(_) => "one of the words below".to_owned(),
         Kind::Directory => "a path".to_owned(),
+        Kind::Hook => "a path, an `http://` URL or `\"none\"`".to_owned(),
         Kind::Log => "a path, `\"-\"` or `\"none\"`".to_owned(),
         Kind::Interpreter => "a path or the name of a command".to_owned(),
         Kind::Addresses => "a list of addresses".to_owned(),

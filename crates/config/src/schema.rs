@@ -100,7 +100,9 @@ fn kind(kind: Kind) -> Value {
     let text = || json!({ "type": "string", "minLength": 1 });
     let texts = || json!({ "type": "array", "items": { "type": "string", "minLength": 1 } });
     match kind {
-        Kind::Callable | Kind::Directory | Kind::Log | Kind::Interpreter | Kind::Application => text(),
+        Kind::Callable | Kind::Directory | Kind::Log | Kind::Hook | Kind::Interpreter | Kind::Application => {
+            text()
+        }
         Kind::Proxies => json!({ "type": "string" }),
         Kind::User => {
             json!({ "type": ["string", "integer"], "minLength": 1, "minimum": 0, "maximum": 4_294_967_294_u32 })

@@ -107,6 +107,8 @@ pub enum Kind {
     Directory,
     /// A file, relative to the directory of the configuration, "-" or "none".
     Log,
+    /// A program, relative to the directory of the configuration, a URL, or "none".
+    Hook,
     /// A path, or the name of a command.
     Interpreter,
     /// The name or number of a user of the system.

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use config::{
-    Concurrency, Egress, Environment, HostPattern, Move, Origin, Place, Rate, Resolved, Route, RouteOverride,
-    Severity, Tenancy, Workers, load,
+    Concurrency, Egress, Environment, Hook, HostPattern, Move, Origin, Place, Rate, Resolved, Route,
+    RouteOverride, Severity, Tenancy, Workers, load,
 };
 
 fn environment() -> Environment {
@@ -290,4 +290,39 @@ fn the_caller_can_complain_about_a_value() {
         "{}",
         all.render(false)
     );
+}
+
+#[test]
+fn who_is_told_about_incidents_is_a_program_or_a_url() {
+    let file = |hook: &str| format!("[host]\non_incident = \"{hook}\"\n[apps.shop]\napp = \"x:y\"\n");
+    let hook = |text: &str| read(&file(text)).plan.host.on_incident;
+    let url = |address: &str, host: &str, path: &str| {
+        Some(Hook::Url { address: address.to_owned(), host: host.to_owned(), path: path.to_owned() })
+    };
+    assert_eq!(hook("none"), None);
+    assert_eq!(hook("hooks/page"), Some(Hook::Program("/srv/sites/hooks/page".into())));
+    assert_eq!(hook("/bin/page"), Some(Hook::Program("/bin/page".into())));
+    assert_eq!(hook("http://pager"), url("pager:80", "pager", "/"));
+    assert_eq!(hook("http://pager:81/a/b?c"), url("pager:81", "pager:81", "/a/b?c"));
+    assert_eq!(hook("http://[::1]?x"), url("[::1]:80", "[::1]", "/?x"));
+    assert_eq!(hook("http://[::1]:8/"), url("[::1]:8", "[::1]:8", "/"));
+    for bad in [
+        "https://pager/",
+        "ftp://pager/",
+        "http://",
+        "http:///x",
+        "http://:80/",
+        "http://a:b/",
+        "http://a:99999/",
+        "http://me@pager/",
+        "http://pager/a b",
+        "http://pager/\\r\\nHost: x",
+        "http://a:1:2/",
+        "",
+    ] {
+        let environment = Environment { directory: "/srv/sites".into(), ..Environment::default() };
+        let text = file(bad);
+        let refused = load(text.as_bytes(), "serpentry.toml", &environment);
+        assert!(refused.is_err(), "{bad} was taken");
+    }
 }

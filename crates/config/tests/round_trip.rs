@@ -67,6 +67,9 @@ fn value(setting: &'static Setting) -> BoxedStrategy<String> {
         }
         Kind::Callable => "\"[a-z_]{1,8}(\\.[a-z]{1,8})?(:[a-z]{1,8}(\\(\\))?)?\"".boxed(),
         Kind::Directory | Kind::Log => "\"/?[a-z][a-z0-9 _.-]{0,8}(/[a-z]{1,8}){0,3}\"".boxed(),
+        Kind::Hook => {
+            "\"(http://[a-z]{1,8}(:[1-9][0-9]{0,3})?(/[a-z?]{0,8})?|/?[a-z]{1,8}(/[a-z]{1,8})?)\"".boxed()
+        }
         Kind::Interpreter => "\"(/?[a-z]{1,8}/)?python3(\\.1[0-9])?\"".boxed(),
         Kind::Environment => {
             let pairs = prop::collection::btree_map("[A-Z_]{1,8}", text(), 0..4);

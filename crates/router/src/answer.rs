@@ -4,6 +4,7 @@ use crate::http::head::Reject;
 use crate::http::reason::standard_reason;
 use crate::http::response::{AppFault, HostFields, ResponseEncoder};
 use crate::snapshot::Reason;
+use incident::Name;
 
 /// Why the host answers in the application's place. A letter and a number are the incident code of the design's
 /// catalogue (section 7); a word says that nothing went wrong but that it is so; requests that were never valid have
@@ -26,10 +27,8 @@ const fn problem(status: u16, code: &'static str, reason: Reason, detail: &'stat
 const STOPPED_RETRY: u8 = 30;
 
 impl Problem {
-    pub(crate) const APP_FAILED: Problem = Problem {
-        code: None,
-        ..problem(500, "", Reason::AppFailed, "The application failed while it answered this request.")
-    };
+    pub(crate) const APP_FAILED: Problem =
+        problem(500, "A31", Reason::AppFailed, "The application failed while it answered this request.");
     pub(crate) const BROKEN_RESPONSE: Problem = problem(
         500,
         "A30",
@@ -106,6 +105,21 @@ impl Problem {
         Problem { reason, ..malformed(reject.status(), reject_detail(reject)) }
     }
 
+    /// In a list of requests that went wrong.
+    pub(crate) fn outcome(&self) -> &'static str {
+        match self.status {
+            408 => "answered 408",
+            413 => "answered 413",
+            431 => "answered 431",
+            500 => "answered 500",
+            502 => "answered 502",
+            503 => "answered 503",
+            504 => "answered 504",
+            507 => "answered 507",
+            _ => "refused",
+        }
+    }
+
     /// The same, to be tried again after so many seconds.
     pub(crate) const fn retry_after(self, seconds: u8) -> Problem {
         Problem { retry_after: Some(seconds), ..self }
@@ -152,39 +166,53 @@ impl Form {
     }
 }
 
-/// Append a complete answer. Nothing in it comes from the client but the (checked) request id, so nothing needs
-/// escaping.
+/// Append a complete answer. `name`: the incident that it is part of. Nothing in it comes from the client but the (checked)
+/// request id, so nothing needs escaping.
 pub(crate) fn encode(
     out: &mut Vec<u8>,
     encoder: &mut ResponseEncoder,
     problem: Problem,
+    name: Option<Name>,
     form: Form,
     host: HostFields<'_>,
 ) -> Result<(), AppFault> {
     let Problem { status, code, detail, retry_after, .. } = problem;
     let title = standard_reason(status);
-    let code_text = code.unwrap_or("-");
+    // The incident knows better than whoever answered first.
+    let code_text = name.map_or(code.unwrap_or("-"), |name| name.code.as_str());
+    let name = name.map(|name| name.to_string());
     let id = host.request_id;
     let (content_type, body) = match form {
-        Form::Text => (
-            "text/plain; charset=utf-8",
-            format!("{status} {title}\n{detail}\ncode: {code_text}\nrequest: {id}\n"),
-        ),
-        Form::Html => (
-            "text/html; charset=utf-8",
-            format!(
-                "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{status} {title}</title>\
-                 <h1>{title}</h1><p>{detail}</p><p><small>code {code_text}, request {id}</small></p></html>\n"
-            ),
-        ),
-        Form::Json => (
-            "application/problem+json",
-            format!(
-                "{{\"type\":\"about:blank\",\"status\":{status},\"title\":\"{title}\",\"detail\":\"{detail}\",\
-                 \"code\":\"{code_text}\",\"request_id\":\"{id}\"}}\n"
-            ),
-        ),
+        Form::Text => {
+            let incident = name.as_ref().map_or_else(String::new, |name| format!("incident: {name}\n"));
+            (
+                "text/plain; charset=utf-8",
+                format!("{status} {title}\n{detail}\ncode: {code_text}\n{incident}request: {id}\n"),
+            )
+        }
+        Form::Html => {
+            let what =
+                name.as_ref().map_or_else(|| format!("code {code_text}"), |name| format!("incident {name}"));
+            (
+                "text/html; charset=utf-8",
+                format!(
+                    "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{status} {title}</title>\
+                     <h1>{title}</h1><p>{detail}</p><p><small>{what}, request {id}</small></p></html>\n"
+                ),
+            )
+        }
+        Form::Json => {
+            let incident = name.as_ref().map_or_else(String::new, |name| format!(",\"incident\":\"{name}\""));
+            (
+                "application/problem+json",
+                format!(
+                    "{{\"type\":\"about:blank\",\"status\":{status},\"title\":\"{title}\",\"detail\":\"{detail}\",\
+                     \"code\":\"{code_text}\"{incident},\"request_id\":\"{id}\"}}\n"
+                ),
+            )
+        }
     };
+    let incident = name.as_ref().map(|name| (&b"serpentry-incident"[..], name.as_bytes()));
     let retry = retry_after.map(|seconds| seconds.to_string());
     let retry = retry.as_ref().map(|seconds| (&b"retry-after"[..], seconds.as_bytes()));
     // RFC 6455 section 4.4 and RFC 9110 section 15.5.22.
@@ -192,6 +220,56 @@ pub(crate) fn encode(
     let headers = [(&b"content-type"[..], content_type.as_bytes())]
         .into_iter()
         .chain(retry)
+        .chain(incident)
         .chain(upgrade.iter().copied());
     encoder.head(out, (status, b""), headers, (body.as_bytes(), true), host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_and_the_catalogue_agree() {
+        for problem in [
+            Problem::APP_FAILED,
+            Problem::BROKEN_RESPONSE,
+            Problem::WORKER_DIED,
+            Problem::RETRY_DENIED,
+            Problem::TOO_MANY_CONNECTIONS,
+            Problem::QUEUE_FULL,
+            Problem::QUEUED_TOO_LONG,
+            Problem::NOT_STARTED,
+            Problem::STOPPED,
+            Problem::DEADLINE,
+            Problem::FIRST_BYTE,
+            Problem::SLOW_HEAD,
+            Problem::SLOW_BODY,
+            Problem::BODY_TOO_LARGE,
+            Problem::SPOOL_FAILED,
+            Problem::UNKNOWN_HOST,
+            Problem::NO_ROUTE,
+            Problem::LEAVES_ROUTE,
+            Problem::WEBSOCKET_KEY,
+            Problem::refused(Reject::HeadTooLarge),
+            Problem::refused(Reject::Malformed),
+        ] {
+            let Some((code, cause)) = problem.reason.incident() else {
+                assert!(problem.code.is_none_or(|code| code.parse::<Name>().is_err()), "{problem:?}");
+                assert!(problem.code.and_then(incident::Code::from_name).is_none(), "{problem:?}");
+                continue;
+            };
+            let entry = code.entry();
+            // A head that is too large never was a request; it is counted, and its answer needs no code.
+            assert!(problem.code.is_none_or(|told| told == code.as_str()), "{problem:?}");
+            assert!(entry.causes.iter().any(|it| it.name == cause), "{code} has no cause {cause}");
+            let head = problem.status == 431;
+            assert!(head || entry.status == Some(problem.status), "{problem:?}");
+        }
+        for reason in Reason::ALL {
+            if let Some((code, cause)) = reason.incident() {
+                assert_eq!(code.entry().cause(cause).name, cause, "{reason:?}");
+            }
+        }
+    }
 }

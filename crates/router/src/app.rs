@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use incident::{Name, Request};
 use wire::{ControlToWorker, Interface, ToWorker};
 
 use crate::answer::Problem;
@@ -26,6 +27,7 @@ use crate::settings::Settings;
 use crate::snapshot::{AppSnapshot, WorkerPhase, WorkerSnapshot};
 use crate::stats::{Stats, add};
 use crate::sweep::Pace;
+use crate::trouble::{PATIENCE, SAMPLES, Troubles};
 use crate::visit::Overrides;
 
 #[derive(Debug)]
@@ -54,7 +56,28 @@ pub(crate) struct App {
     pub(crate) pace: Pace,
     pub(crate) bandwidth: Bandwidth,
     budget: RefCell<RetryBudget>,
+    pub(crate) troubles: Troubles,
+    /// Requests whose worker died and that are answered 502 once it is known how.
+    orphans: RefCell<Vec<Orphan>>,
     pub(crate) stats: Stats,
+}
+
+/// See [`crate::trouble`].
+#[derive(Debug)]
+struct Orphan {
+    exchange: Rc<Exchange>,
+    worker: event::Worker,
+    since: Instant,
+    problem: Problem,
+}
+
+/// What became of the requests that a worker held when its link closed.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    pub(crate) replayed: usize,
+    pub(crate) failed: usize,
+    /// The first few.
+    pub(crate) requests: Vec<Request>,
 }
 
 impl App {
@@ -79,6 +102,8 @@ impl App {
             busy: Rc::default(),
             pace: Pace::default(),
             budget: RefCell::default(),
+            troubles: Troubles::default(),
+            orphans: RefCell::default(),
             stats: Stats::default(),
         })
     }
@@ -109,6 +134,7 @@ impl App {
 
     pub(crate) fn clear(&self) {
         self.queue.borrow_mut().clear();
+        self.orphans.borrow_mut().clear();
         for link in std::mem::take(&mut *self.links.borrow_mut()) {
             link.take_all();
         }
@@ -352,9 +378,8 @@ impl App {
         }
     }
 
-    /// The link is closed: run what its worker held elsewhere where that is allowed, answer the rest. Returns how many
-    /// were put back and how many were answered.
-    pub(crate) fn detach(self: &Rc<Self>, link: &Rc<Link>) -> (usize, usize) {
+    /// The link is closed: run what its worker held elsewhere where that is allowed, answer the rest.
+    pub(crate) fn detach(self: &Rc<Self>, link: &Rc<Link>) -> Left {
         link.close();
         self.links.borrow_mut().retain(|other| !Rc::ptr_eq(other, link));
         self.core.remove_link(link.worker);
@@ -362,23 +387,35 @@ impl App {
         let mut held: Vec<_> = link.take_all().into_iter().collect();
         // The oldest come first, while the budget lasts.
         held.sort_unstable_by_key(|(id, _)| *id);
-        let open = |held: Held| Some((held.exchange.filter(|exchange| !exchange.is_over())?, held.started));
-        let open: Vec<_> = held.into_iter().filter_map(|(_, held)| open(held)).collect();
-        let affected = open.len();
-        let runs_again = |exchange: &Exchange, started| self.run_again(exchange, started);
-        let mut again: Vec<_> =
-            open.into_iter().filter(|(exchange, started)| runs_again(exchange, *started)).collect();
-        let replayed = again.len();
-        // And must end up at the front of the queue.
-        while let Some((exchange, _)) = again.pop() {
+        let mut left = Left::default();
+        let mut again = Vec::new();
+        for (_, Held { exchange, started, .. }) in held {
+            let Some(exchange) = exchange.filter(|exchange| !exchange.is_over()) else { continue };
+            let problem = self.run_again(&exchange, started);
+            if left.requests.len() < SAMPLES {
+                let outcome = if problem.is_some() { "answered 502" } else { "run again" };
+                left.requests.push(exchange.request(outcome));
+            }
+            match problem {
+                None => again.push(exchange),
+                Some(problem) => {
+                    left.failed += 1;
+                    let (worker, since) = (link.worker, Instant::now());
+                    self.orphans.borrow_mut().push(Orphan { exchange, worker, since, problem });
+                }
+            }
+        }
+        left.replayed = again.len();
+        // They must end up at the front of the queue.
+        while let Some(exchange) = again.pop() {
             self.queue.borrow_mut().push_front(exchange);
         }
         self.dispatch();
-        (replayed, affected - replayed)
+        left
     }
 
-    /// The worker of a request died: true if it runs again, else it is answered.
-    fn run_again(&self, exchange: &Exchange, started: bool) -> bool {
+    /// The worker of a request died: why it must be answered, unless it runs again.
+    fn run_again(&self, exchange: &Exchange, started: bool) -> Option<Problem> {
         let problem = match exchange.worker_died(!started) {
             Rerun::Free => None,
             Rerun::Charged => {
@@ -388,13 +425,27 @@ impl App {
             }
             Rerun::No => Some(Problem::WORKER_DIED),
         };
-        if let Some(problem) = problem {
-            exchange.fail(problem);
-            return false;
+        if problem.is_none() {
+            add(&self.stats.replayed, 1);
+            exchange.requeued();
         }
-        add(&self.stats.replayed, 1);
-        exchange.requeued();
-        true
+        problem
+    }
+
+    /// The host knows how a worker ended, whose link is closed.
+    pub(crate) fn explain(&self, worker: event::Worker, name: Name) {
+        for orphan in self.orphans.borrow_mut().extract_if(.., |orphan| orphan.worker == worker) {
+            orphan.exchange.fail_as(orphan.problem, Some(name));
+        }
+    }
+
+    /// Answer those for whom nobody said how their worker ended.
+    pub(crate) fn sweep_orphans(&self, now: Instant) {
+        let mut orphans = self.orphans.borrow_mut();
+        let due = |orphan: &mut Orphan| now.saturating_duration_since(orphan.since) >= PATIENCE;
+        let late: Vec<_> = orphans.extract_if(.., due).collect();
+        drop(orphans);
+        late.into_iter().for_each(|orphan| orphan.exchange.fail(orphan.problem));
     }
 
     /// The worker gave these requests back without starting them.

@@ -21,14 +21,14 @@ use std::time::{Duration, Instant};
 use bytes::{Buf as _, BytesMut};
 use wire::Interface;
 
-use self::begin::{Plan, Request, Start, count_refusal};
+use self::begin::{Plan, Refusal, Request, Start, refusal};
 pub(crate) use self::limited::Debt;
 use crate::access_log;
-use crate::answer::{self, Form, Problem};
+use crate::answer::{self, Problem};
 use crate::body::{BodyReader, StoredBody};
 use crate::core::Core;
 use crate::exchange::{Exchange, Record, Step};
-use crate::http::head::{Framing, Reject};
+use crate::http::head::{self, Framing, Reject};
 use crate::http::response::{self, HostFields, ResponseEncoder};
 use crate::http::scan::HeadScanner;
 use crate::snapshot::Reason;
@@ -112,8 +112,9 @@ pub(crate) async fn serve(core: Rc<Core>, stream: Stream, ends: Ends) {
     };
     if !admitted {
         core.count_refused(Reason::Connections);
+        let refusal = Refusal::before_head(&core, Problem::TOO_MANY_CONNECTIONS);
         // Boxed: rare, and its state need not be part of every connection's memory.
-        Box::pin(connection.refuse(Problem::TOO_MANY_CONNECTIONS)).await;
+        Box::pin(connection.refuse(refusal)).await;
     } else {
         while connection.serve_one().await.is_ok() {}
     }
@@ -128,7 +129,8 @@ impl Connection {
             Ok(length) => length,
             Err(problem) => {
                 self.core.count_refused(problem.reason);
-                Box::pin(self.refuse(problem)).await;
+                let refusal = Refusal::before_head(&self.core, problem);
+                Box::pin(self.refuse(refusal)).await;
                 return Err(Gone);
             }
         };
@@ -142,8 +144,8 @@ impl Connection {
         match start {
             // It is paid.
             Start::Pay => Err(Gone),
-            Start::Refuse(problem) => {
-                Box::pin(self.refuse(problem)).await;
+            Start::Refuse(refusal) => {
+                Box::pin(self.refuse(refusal)).await;
                 Err(Gone)
             }
             Start::Run { request, accept_key } => self.run(request, accept_key, &mut Body::Complete).await,
@@ -237,7 +239,7 @@ impl Connection {
 
     async fn serve_with_body(&mut self, visit: Visit, head: &[u8], plan: &Plan) -> Result<(), Gone> {
         let Ok(mut reader) = BodyReader::new(plan.framing, visit.limits.body_size) else {
-            return self.refuse_and_end(&visit, Problem::BODY_TOO_LARGE).await;
+            return self.refuse_and_end(&visit, head, Problem::BODY_TOO_LARGE).await;
         };
         let inline = matches!(plan.framing, Framing::Length(length) if length <= INLINE_BODY);
         if visit.app.interface() == Interface::Asgi && !inline {
@@ -251,7 +253,7 @@ impl Connection {
         }
         let mut stored = match self.store_body(&mut reader).await? {
             Ok(stored) => stored,
-            Err(problem) => return self.refuse_and_end(&visit, problem).await,
+            Err(problem) => return self.refuse_and_end(&visit, head, problem).await,
         };
         self.count_in(usize::try_from(stored.len()).unwrap_or(usize::MAX));
         if let StoredBody::Memory { bytes, .. } = &stored
@@ -287,6 +289,9 @@ impl Connection {
         match &visit {
             Some(visit) => {
                 let service = service_time(&record);
+                if record.status == 0 {
+                    visit.client_left(&exchange);
+                }
                 let times = (!record.websocket).then_some(Times { queued, service, total });
                 let outcome = Outcome { status, reason: record.reason, times };
                 visit.app.stats.finished(&outcome, self.core.clock.uptime());
@@ -418,21 +423,27 @@ impl Connection {
         Ok(())
     }
 
-    async fn refuse_and_end(&mut self, visit: &Visit, problem: Problem) -> Result<(), Gone> {
-        count_refusal(visit, problem);
-        self.refuse(problem).await;
+    /// `head`: as it was received.
+    async fn refuse_and_end(&mut self, visit: &Visit, head: &[u8], problem: Problem) -> Result<(), Gone> {
+        let refusal = {
+            let mut space = head::field_space();
+            let parsed = head::parse(head, &mut space).map_err(|_| Gone)?;
+            refusal(visit, &parsed, problem)
+        };
+        self.refuse(refusal).await;
         Err(Gone)
     }
 
     /// Answer without a request that could be submitted, and close.
-    async fn refuse(&mut self, problem: Problem) {
-        let exchange = response::Exchange { version: 11, head: false, keep_alive: false };
+    async fn refuse(&mut self, refusal: Refusal) {
+        let Refusal { problem, name, form, head } = refusal;
+        let exchange = response::Exchange { version: 11, head, keep_alive: false };
         let mut encoder = ResponseEncoder::new(exchange);
         let mut out = Vec::new();
         let request_id = self.core.request_id();
         let encoded = {
             let host = HostFields { date: &self.core.clock.http_date(), request_id: &request_id };
-            answer::encode(&mut out, &mut encoder, problem, Form::Text, host)
+            answer::encode(&mut out, &mut encoder, problem, name, form, host)
         };
         if encoded.is_ok() && self.write_all(&out).await.is_ok() {
             self.linger().await;

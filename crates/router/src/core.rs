@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use incident::{Id, Ids, Lane};
 use tokio::sync::{Notify, mpsc};
 
 use crate::access_log::AccessLog;
@@ -16,6 +17,7 @@ use crate::routes::RouteTable;
 use crate::settings::{HostSettings, Settings};
 use crate::snapshot::{Reason, Snapshot};
 use crate::stats::Reasons;
+use crate::trouble::Troubles;
 use crate::watchdog::Watchdogs;
 
 /// How often stalled workers are looked for while there may be any.
@@ -54,6 +56,9 @@ pub(crate) struct Core {
     pub(crate) line_formed: Notify,
     load_reported: Cell<Instant>,
     events: mpsc::Sender<Event>,
+    /// Trouble that concerns no application.
+    pub(crate) troubles: Troubles,
+    incident_ids: RefCell<Ids>,
     next_id: Cell<u64>,
     random: Cell<u64>,
 }
@@ -84,6 +89,8 @@ impl Core {
             line_formed: Notify::new(),
             load_reported: Cell::new(Instant::now()),
             events,
+            troubles: Troubles::default(),
+            incident_ids: RefCell::new(Ids::new(Lane::Router)),
             next_id: Cell::new(1),
             random: Cell::new(seed),
         }
@@ -118,6 +125,11 @@ impl Core {
             .map(|nibble| char::from(DIGITS[(mixed >> (4 * nibble)) as usize & 15]))
             .collect::<String>()
             .into()
+    }
+
+    /// The name of a new kind of trouble, at this time since 1970.
+    pub(crate) fn draw_incident(&self, unix: Duration) -> Id {
+        self.incident_ids.borrow_mut().draw(unix)
     }
 
     // ---- settings and routes ----
@@ -222,6 +234,7 @@ impl Core {
         let load_due = since >= LOAD;
         if load_due {
             self.load_reported.set(now);
+            self.troubles.flush(self, None, 0);
         }
         let mut active = std::mem::take(&mut *self.active.borrow_mut());
         active.retain(|app| {

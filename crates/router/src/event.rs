@@ -2,12 +2,14 @@
 
 use std::os::unix::net::UnixStream;
 
+use incident::{Id, Name, Request};
 use tokio::sync::oneshot;
 use wire::Interface;
 
 use crate::routes::RouteTable;
 use crate::settings::{HostSettings, Settings};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Reason, Snapshot};
+use crate::trouble::Figures;
 
 /// An application, numbered by the host and never reused.
 pub type App = u32;
@@ -40,6 +42,9 @@ pub enum Command {
     Drain { worker: Worker },
     /// It is gone or about to be: close its links; what it held is run elsewhere or answered.
     Detach { worker: Worker },
+    /// How this worker ended, by the name of the incident: after [`Event::Closed`], for those of its requests that are
+    /// answered 502.
+    Explain { app: App, worker: Worker, name: Name },
     /// Take all figures at this moment.
     Snapshot { reply: oneshot::Sender<Snapshot> },
     /// Accept no more connections, close idle ones, finish the rest.
@@ -58,7 +63,9 @@ pub enum Event {
     /// The application did not start; `message` is one line with a hint, `traceback` may be empty.
     BootFailed { worker: Worker, message: String, traceback: String },
     /// Its data link ended. Of the requests it held, so many were put back into the queue and so many answered 502.
-    Closed { worker: Worker, replayed: usize, failed: usize },
+    /// Comes once for every worker that was attached, also after [`Command::Detach`] and [`Event::Misbehaved`]. `requests`: the
+    /// first few of them.
+    Closed { worker: Worker, replayed: usize, failed: usize, requests: Vec<Request> },
     /// It broke the protocol, and its links are closed.
     Misbehaved { worker: Worker, reason: String },
     /// It has been given as many requests as its quota says. It still serves.
@@ -67,6 +74,10 @@ pub enum Event {
     Hung { worker: Worker },
     /// It holds no request any more and has been told to finish.
     Drained { worker: Worker },
+    /// Something went wrong for a visitor, see `trouble.rs`: at once for the first of its kind, then at most every second.
+    Trouble(Box<Trouble>),
+    /// Where the code of a request was that passed its deadline. `request`: id, method and path.
+    Stuck { worker: Worker, request: String, stack: String },
     /// Something the operator should read; the application's mistake rather than ours.
     Notice { worker: Worker, text: String },
     /// A request waits and no slot is free. At once, then at most every [`crate::DEMAND_PAUSE`] while that lasts.
@@ -88,4 +99,24 @@ pub enum Event {
     AppIdle { app: App },
     /// After [`Command::Stop`]: every connection is closed.
     Idle,
+}
+
+/// Visitors who were refused for the same reason, since the last report.
+#[derive(Debug, Clone)]
+pub struct Trouble {
+    /// `None`: it concerns no application.
+    pub app: Option<App>,
+    pub reason: Reason,
+    /// What they were told.
+    pub id: Id,
+    /// How many there were; 0: only `detail` is new.
+    pub count: u64,
+    /// Requests of the application that ended in the same time; 0 in the first report.
+    pub finished: u64,
+    /// The latest figures.
+    pub figures: Figures,
+    /// What exactly was wrong, or empty.
+    pub detail: String,
+    /// A few of them.
+    pub requests: Vec<Request>,
 }

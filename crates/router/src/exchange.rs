@@ -9,6 +9,7 @@
 //!    +--- worker died or gave it back, and it may run (again) ---+
 //! ```
 
+mod about;
 mod client;
 
 use std::cell::{Cell, RefCell};
@@ -18,10 +19,12 @@ use std::task::Waker;
 use std::time::Instant;
 
 use bytes::Bytes;
+use incident::Name;
 
 use crate::answer::{self, Form, Problem};
 use crate::core::Core;
 use crate::deadline::{Limits, Wait};
+use crate::event;
 use crate::http::response::{AppFault, HostFields, ResponseEncoder};
 use crate::link::Link;
 use crate::settings::Settings;
@@ -85,6 +88,8 @@ pub(crate) struct Submission {
     pub(crate) form: Form,
     pub(crate) encoder: ResponseEncoder,
     pub(crate) limits: Limits,
+    /// `None`: it concerns none.
+    pub(crate) app: Option<event::App>,
 }
 
 /// Facts about an exchange that is over.
@@ -115,6 +120,7 @@ pub(crate) struct Exchange {
     websocket: bool,
     form: Form,
     limits: Limits,
+    app: Option<event::App>,
     core: Rc<Core>,
     /// How often it was handed to a worker that then died.
     attempts: Cell<u8>,
@@ -162,6 +168,7 @@ impl Exchange {
             form,
             encoder,
             limits,
+            app,
         } = submission;
         let arrived = Instant::now();
         Rc::new(Exchange {
@@ -173,6 +180,7 @@ impl Exchange {
             websocket,
             form,
             limits,
+            app,
             core,
             attempts: Cell::new(0),
             wait: Cell::new(Wait::new(arrived)),
@@ -402,6 +410,21 @@ impl Exchange {
 
     /// Answer in the application's place, or cut the connection if its own answer has begun.
     pub(crate) fn fail(&self, problem: Problem) {
+        if self.is_over() {
+            return;
+        }
+        let reason = problem.reason;
+        let outcome = problem.outcome();
+        let app = self.app.and_then(|app| self.core.app(app));
+        let name = app.and_then(|app| {
+            let figures = || app.figures(reason, &self.limits);
+            app.troubles.note(&self.core, Some(app.id), reason, figures, || Some(self.request(outcome)))
+        });
+        self.fail_as(problem, name);
+    }
+
+    /// The same under a name that somebody else has given.
+    pub(crate) fn fail_as(&self, problem: Problem, name: Option<Name>) {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         if state.encoder.is_finished() || state.cut {
@@ -413,8 +436,8 @@ impl Exchange {
         let host = HostFields { date: &self.core.clock.http_date(), request_id: &self.request_id };
         let begun = state.has_begun();
         state.reason = Some(problem.reason);
-        state.cut =
-            begun || answer::encode(&mut state.output, &mut state.encoder, problem, self.form, host).is_err();
+        state.cut = begun
+            || answer::encode(&mut state.output, &mut state.encoder, problem, name, self.form, host).is_err();
         state.wake();
     }
 
@@ -422,33 +445,6 @@ impl Exchange {
     pub(crate) fn is_over(&self) -> bool {
         let state = self.state.borrow();
         state.cut || state.encoder.is_finished()
-    }
-
-    // ---- about it ----
-
-    /// For people: id, method and path. Decodes what was encoded for the worker, so that requests which go well carry no
-    /// text for this.
-    pub(crate) fn describe(&self) -> String {
-        let state = self.state.borrow();
-        let request = wire::Frame::first(&state.handover).map(wire::ToWorker::decode);
-        let Some(Ok(wire::ToWorker::Request { head, .. })) = request else {
-            return self.request_id.to_string();
-        };
-        format!("{} {} {}", self.request_id, head.method, head.raw_path.escape_ascii())
-    }
-
-    /// For the access log and the figures.
-    pub(crate) fn record(&self) -> Record {
-        let state = self.state.borrow();
-        Record {
-            status: if state.websocket { 101 } else { state.encoder.status() },
-            body_bytes: state.encoder.body_bytes(),
-            worker: state.worker,
-            websocket: state.websocket,
-            handed_at: state.handed_at,
-            ended_at: state.ended_at,
-            reason: state.reason,
-        }
     }
 }
 

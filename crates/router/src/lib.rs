@@ -42,6 +42,7 @@ mod stats;
 mod stream;
 mod submit;
 mod sweep;
+mod trouble;
 mod upload;
 mod visit;
 mod watchdog;
@@ -57,7 +58,7 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::{Notify, mpsc};
 
 pub use access_log::{AccessLog, LogFormat, LogTarget};
-pub use event::{App, Command, Event, Worker};
+pub use event::{App, Command, Event, Trouble, Worker};
 pub use forwarded::{NotAnAddress, TrustedProxies};
 pub use histogram::Histogram;
 pub use listen::Listener;
@@ -65,6 +66,7 @@ pub use routes::{HostPattern, Route, RouteTable};
 pub use settings::{HostSettings, RouteOverride, Settings};
 pub use snapshot::{AppSnapshot, Reason, Snapshot, WorkerPhase, WorkerSnapshot};
 pub use sweep::DEMAND_PAUSE;
+pub use trouble::{Figures, QUIET};
 
 /// Messages that may be under way to and from a router.
 const CHANNEL: usize = 1024;
@@ -181,7 +183,12 @@ fn obey(core: &Rc<core::Core>, order: Command, stop: &Notify) {
         }
         Command::Detach { worker } => {
             if let Some((app, link)) = core.link(worker) {
-                app.detach(&link);
+                worker::detach(&app, &link);
+            }
+        }
+        Command::Explain { app, worker, name } => {
+            if let Some(app) = core.app(app) {
+                app.explain(worker, name);
             }
         }
         Command::Snapshot { reply } => {

@@ -121,10 +121,12 @@ pub enum Reason {
     Malformed,
     UnknownHost,
     NoRoute,
+    /// The client went away before it was answered: nobody was refused.
+    ClientLeft,
 }
 
 impl Reason {
-    pub const COUNT: usize = Reason::NoRoute as usize + 1;
+    pub const COUNT: usize = Reason::ClientLeft as usize + 1;
     pub const ALL: [Reason; Reason::COUNT] = [
         Reason::AppFailed,
         Reason::BrokenResponse,
@@ -145,6 +147,7 @@ impl Reason {
         Reason::Malformed,
         Reason::UnknownHost,
         Reason::NoRoute,
+        Reason::ClientLeft,
     ];
 
     /// A word for labels: "queue_full".
@@ -170,6 +173,7 @@ impl Reason {
             Reason::Malformed => "malformed",
             Reason::UnknownHost => "unknown_host",
             Reason::NoRoute => "no_route",
+            Reason::ClientLeft => "client_left",
         }
     }
 }

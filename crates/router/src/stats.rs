@@ -52,6 +52,8 @@ pub(crate) struct Stats {
     pub(crate) bytes_out: Cell<u64>,
     pub(crate) replayed: Cell<u64>,
     failed: Cell<u64>,
+    /// Requests that ended since [`Stats::take_finished`].
+    finished: Cell<u64>,
     refused: Reasons,
     rest: RefCell<Rest>,
 }
@@ -75,6 +77,7 @@ impl Stats {
     /// A request is over; `uptime` in seconds.
     pub(crate) fn finished(&self, outcome: &Outcome, uptime: u64) {
         let Outcome { status, reason, times } = *outcome;
+        add(&self.finished, 1);
         if let Some(reason) = reason {
             self.refused.count(reason);
             if status >= 500 {
@@ -92,6 +95,10 @@ impl Stats {
             rest.total.record(times.total);
             rest.recent[0].record(times.total);
         }
+    }
+
+    pub(crate) fn take_finished(&self) -> u64 {
+        self.finished.take()
     }
 
     /// Fill in what is counted here.

@@ -145,6 +145,7 @@ pub(crate) fn prepare(
         repeatable,
         websocket: is_websocket,
         limits: visit.limits,
+        app: Some(visit.app.id),
         ..bare(id, request_id, head, head.keep_alive)
     };
     (submission, log)
@@ -179,6 +180,7 @@ fn bare(id: u64, request_id: Box<str>, head: &Head<'_, '_>, keep_alive: bool) ->
         form: Form::from_accept(field(head, "accept")),
         encoder: ResponseEncoder::new(exchange),
         limits: Limits::default(),
+        app: None,
     }
 }
 
@@ -211,7 +213,7 @@ fn mounted<'a>(visit: &'a Visit, root_path: &'a str, path: &'a str) -> (Cow<'a, 
 }
 
 /// The first field of that name.
-fn field<'b>(head: &Head<'_, 'b>, name: &str) -> Option<&'b [u8]> {
+pub(crate) fn field<'b>(head: &Head<'_, 'b>, name: &str) -> Option<&'b [u8]> {
     head.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
 }
 

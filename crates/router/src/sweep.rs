@@ -85,6 +85,7 @@ impl App {
     /// Deadlines of requests, waiting and running. Called every [`crate::watchdog::SWEEP`].
     pub(crate) fn sweep(self: &Rc<Self>, now: Instant) {
         self.sweep_queue(now);
+        self.sweep_orphans(now);
         // A worker may have become trustworthy again by the mere passing of time.
         self.dispatch();
         let grace = self.settings().interrupt_grace;
@@ -103,15 +104,18 @@ impl App {
         }
         let settings = self.settings();
         let waiting = self.queue.borrow().len();
+        let mut late = Vec::new();
         self.queue.borrow_mut().retain(|exchange| {
-            if let Some(problem) = exchange.waited_too_long(now, &settings) {
-                exchange.fail(match problem.retry_after {
-                    Some(_) => problem.retry_after(self.pace.retry_after(waiting)),
-                    None => problem,
-                });
-            }
-            !exchange.is_over()
+            let problem = exchange.waited_too_long(now, &settings);
+            late.extend(problem.map(|problem| (Rc::clone(exchange), problem)));
+            problem.is_none() && !exchange.is_over()
         });
+        for (exchange, problem) in late {
+            exchange.fail(match problem.retry_after {
+                Some(_) => problem.retry_after(self.pace.retry_after(waiting)),
+                None => problem,
+            });
+        }
     }
 
     /// True when the worker is found hung.
@@ -144,6 +148,7 @@ impl App {
     /// Report how busy it was since the last time; false when there is nothing to look after any more.
     pub(crate) fn report_load(&self, since: Duration) -> bool {
         self.pace.learn_rate(since);
+        self.troubles.flush(&self.core, Some(self.id), self.stats.take_finished());
         let (came, busy_peak) = (self.pace.came.take(), self.busy.take_peak());
         let waiting = self.queue.borrow().len();
         let busy = came || busy_peak + waiting > 0;

@@ -8,9 +8,11 @@ use crate::answer::Problem;
 use crate::app::App;
 use crate::core::Core;
 use crate::deadline::Limits;
+use crate::exchange::Exchange;
 use crate::prefix::{self, Prefixes};
 use crate::routes::{Found, Miss};
 use crate::settings::{RouteOverride, Settings};
+use crate::snapshot::Reason;
 
 /// The limits of an application, with the exceptions for its parts.
 #[derive(Debug)]
@@ -76,6 +78,15 @@ impl Visit {
         let limits = app.overrides().limits(&path[used..]);
         app.enter();
         Ok(Visit { app, prefix, used, limits })
+    }
+}
+
+impl Visit {
+    /// The client did not wait for the answer.
+    pub(crate) fn client_left(&self, exchange: &Exchange) {
+        let (app, reason) = (&self.app, Reason::ClientLeft);
+        let figures = || app.figures(reason, &self.limits);
+        app.troubles.note(&app.core, Some(app.id), reason, figures, || Some(exchange.request("left")));
     }
 }
 

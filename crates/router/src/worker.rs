@@ -9,11 +9,12 @@ use tokio::net::unix::OwnedReadHalf;
 use wire::{ControlFromWorker, FrameBuffer, FromWorker, ToWorker};
 
 use crate::answer::Problem;
-use crate::app::App;
+use crate::app::{App, Left};
 use crate::core::Core;
 use crate::event::{self, Event, Worker};
 use crate::http::response::AppFault;
 use crate::link::{Link, Phase, read_some};
+use crate::snapshot::Reason;
 
 /// Most bytes of a traceback or stack that are passed on; the rest is cut.
 const TEXT_LIMIT: usize = 16 * 1024;
@@ -75,15 +76,19 @@ async fn read_data(app: Rc<App>, link: Rc<Link>, mut stream: OwnedReadHalf) {
             break Some(offence);
         }
     };
-    let was_open = link.phase.get() != Phase::Closed;
-    let (replayed, failed) = app.detach(&link);
-    match offence {
-        Some(offence) => {
-            app.core.report(Event::Misbehaved { worker: link.worker, reason: offence.to_string() });
-        }
-        None if was_open => app.core.report(Event::Closed { worker: link.worker, replayed, failed }),
-        None => {}
+    if let Some(offence) = offence {
+        app.core.report(Event::Misbehaved { worker: link.worker, reason: offence.to_string() });
     }
+    detach(&app, &link);
+}
+
+/// Close the link, and say what became of its requests; the first time only.
+pub(crate) fn detach(app: &Rc<App>, link: &Rc<Link>) {
+    if link.phase.get() == Phase::Closed {
+        return;
+    }
+    let Left { replayed, failed, requests } = app.detach(link);
+    app.core.report(Event::Closed { worker: link.worker, replayed, failed, requests });
 }
 
 async fn read_control(app: Rc<App>, link: Rc<Link>, mut stream: OwnedReadHalf) {
@@ -93,8 +98,8 @@ async fn read_control(app: Rc<App>, link: Rc<Link>, mut stream: OwnedReadHalf) {
             break;
         }
         if let Err(offence) = handle_control(&app, &link, &mut buffer) {
-            app.detach(&link);
             app.core.report(Event::Misbehaved { worker: link.worker, reason: offence.to_string() });
+            detach(&app, &link);
             return;
         }
     }
@@ -102,9 +107,9 @@ async fn read_control(app: Rc<App>, link: Rc<Link>, mut stream: OwnedReadHalf) {
     // this link can no longer be told anything.
     tokio::time::sleep(CONTROL_GRACE).await;
     if link.phase.get() != Phase::Closed {
-        app.detach(&link);
         let reason = "it closed its control link".to_owned();
         app.core.report(Event::Misbehaved { worker: link.worker, reason });
+        detach(&app, &link);
     }
 }
 
@@ -181,6 +186,7 @@ fn handle(app: &App, link: &Rc<Link>, message: FromWorker<'_>, now: Instant) -> 
                     exchange.request_id
                 );
                 app.core.report(Event::Notice { worker: link.worker, text });
+                app.troubles.specify(&app.core, app.id, Reason::BrokenResponse, &fault.to_string());
                 if !finished {
                     link.send(&ToWorker::Cancel { id });
                 }
@@ -243,9 +249,7 @@ fn handle_control(app: &Rc<App>, link: &Rc<Link>, buffer: &mut FrameBuffer) -> R
             ControlFromWorker::Reclaimed(ids) => app.reclaimed(link, ids),
             ControlFromWorker::Stack { id, text } => {
                 if let Some(request) = link.take_interrupted(id) {
-                    let text =
-                        format!("request {request} passed its deadline while it was here:\n{}", cut(text));
-                    app.core.report(Event::Notice { worker, text });
+                    app.core.report(Event::Stuck { worker, request, stack: cut(text) });
                 }
             }
         }

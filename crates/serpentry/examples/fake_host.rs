@@ -16,10 +16,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use incident::{Book, Bounds, Code, Detection, Moment, WorkerRef};
 use serpentry::control::{
-    Answer, AppMetrics, AppState, AppStatus, Changed, Concurrency, Cpu, Histogram, HostMetrics, HostState,
-    HostStatus, Latency, Limits, MetricsSnapshot, Mistake, NotReloaded, Pressure, QUEUE, Queue, Refusal,
-    Reloaded, Request, Requests, Status, Stopping, Tenancy, WorkerMetrics, WorkerState, WorkerStatus, start,
+    Answer, AppMetrics, AppState, AppStatus, Changed, Concurrency, Cpu, Events, Histogram, HostMetrics,
+    HostState, HostStatus, Incident, IncidentEvent, Incidents, Latency, Limits, MetricsSnapshot, Mistake,
+    NotReloaded, OpenIncident, Pressure, QUEUE, Queue, Refusal, Reloaded, Request, Requests, Status,
+    Stopping, Tenancy, WorkerMetrics, WorkerState, WorkerStatus, start,
 };
 use serpentry::state::State;
 use tokio::sync::mpsc;
@@ -51,6 +53,7 @@ struct Host<'a> {
     stays: bool,
     apps: BTreeMap<String, AppStatus>,
     generation: u64,
+    book: Book,
     /// Answers that never come.
     held: Vec<Answer<Changed>>,
 }
@@ -59,8 +62,9 @@ impl<'a> Host<'a> {
     fn new(state: &'a State, more: usize, stays: bool) -> Self {
         let names = ["shop", "blog", "broken", "slow"].map(str::to_owned).into_iter();
         let names = names.chain((0..more).map(|number| format!("z{number:05}")));
-        let apps = names.map(|name| (name.clone(), app(name))).collect();
-        Host { state, stays, apps, generation: 1, held: Vec::new() }
+        let book = book();
+        let apps = names.map(|name| (name.clone(), app(name, &book))).collect();
+        Host { state, stays, apps, generation: 1, book, held: Vec::new() }
     }
 
     /// Answer until the end.
@@ -73,6 +77,23 @@ impl<'a> Host<'a> {
             match request {
                 Request::Status { reply } => drop(reply.send(Ok(self.status()))),
                 Request::Metrics { reply } => drop(reply.send(Ok(self.metrics()))),
+                Request::Incidents { app, limit, reply } => {
+                    let found = self.book.incidents(app.as_deref());
+                    let incidents = found.into_iter().take(limit).map(Incident::from).collect();
+                    let answer = self.knows(app.as_deref()).map(|()| Incidents { incidents });
+                    drop(reply.send(answer));
+                }
+                Request::Incident { name, reply } => {
+                    let found = self.book.find(name.id).map(Incident::from);
+                    drop(reply.send(found.ok_or_else(|| Refusal::NoSuchIncident(name.to_string()))));
+                }
+                Request::Events { app, after, reply } => {
+                    let found = self.book.events_after(after.unwrap_or(0));
+                    let found = found.filter(|event| app.is_none() || event.incident.app == app);
+                    let events = found.map(IncidentEvent::from).collect();
+                    let answer = Events { latest: self.book.latest(), events };
+                    drop(reply.send(self.knows(app.as_deref()).map(|()| answer)));
+                }
                 Request::Reload { reply } => drop(reply.send(self.reload())),
                 Request::Scale { app, workers, reply } => self.change(app, reply, |app| {
                     app.target = workers;
@@ -100,6 +121,13 @@ impl<'a> Host<'a> {
                     }
                 }
             }
+        }
+    }
+
+    fn knows(&self, app: Option<&str>) -> Result<(), Refusal> {
+        match app {
+            Some(app) if !self.apps.contains_key(app) => Err(Refusal::NoSuchApp(app.to_owned())),
+            _ => Ok(()),
         }
     }
 
@@ -172,12 +200,44 @@ impl<'a> Host<'a> {
             memory_bytes: Some(9 * 1024 * 1024),
             cpu: Some(Duration::from_millis(250)),
             unrouted: vec![(404, 2), (421, 1)],
+            incidents: Vec::new(),
         };
         MetricsSnapshot { host, apps: self.apps.values().map(metrics).collect() }
     }
 }
 
-fn app(name: String) -> AppStatus {
+/// Two incidents of `blog`, with all that a hostile client and a hostile application can put into one.
+fn book() -> Book {
+    let at = |seconds| Moment {
+        steady: Duration::from_secs(seconds),
+        unix: Duration::from_secs(1_764_000_000 + seconds),
+    };
+    let mut book = Book::new(Bounds::default(), at(0).unix);
+    let mut detection = Detection::new(Code::A10, "application", Some("blog"))
+        .number("generation", 1.0)
+        .text("reason", "it exited with status 1 \u{1b}[31m while it started")
+        .text("traceback", TRACEBACK);
+    detection.worker = Some(WorkerRef { id: 7, pid: Some(4711) });
+    book.record(at(0), detection);
+    let mut detection = Detection::new(Code::N11, "limit", Some("blog"))
+        .number("limit", 100.0)
+        .number("used", 100.0)
+        .number("busy", 1.0)
+        .number("slots", 1.0);
+    detection.count = 12;
+    detection.requests = vec![incident::Request {
+        id: "0123456789abcdef".to_owned(),
+        method: "GET".to_owned(),
+        path: "/<script>\u{1b}[2J\u{9b}\u{202e}".to_owned(),
+        age: Duration::from_millis(250),
+        outcome: "answered 503",
+    }];
+    book.record(at(60), detection);
+    book.tick(at(61));
+    book
+}
+
+fn app(name: String, book: &Book) -> AppStatus {
     let state = match name.as_str() {
         "shop" | "slow" => AppState::Serving,
         "blog" => AppState::BackingOff,
@@ -195,7 +255,9 @@ fn app(name: String) -> AppStatus {
         memory_bytes: Some(48 * 1024 * 1024),
         cpu_seconds: Some(12.25),
     };
+    let open = book.open().iter().filter(|incident| incident.app.as_deref() == Some(&*name));
     AppStatus {
+        incidents: open.map(OpenIncident::from).collect(),
         routes: vec![format!("{name}.example.com"), format!("/{name}")],
         name,
         tenancy: Tenancy::Shared,
@@ -257,6 +319,8 @@ fn metrics(app: &AppStatus) -> AppMetrics {
         total,
         respawns: vec![("exited".to_owned(), app.respawns)],
         dropped_log_lines: app.dropped_log_lines,
+        incidents: vec![("N11".to_owned(), 1)],
+        open_incidents: app.incidents.len() as u64,
         workers: app.workers.iter().map(worker_metrics).collect(),
     }
 }

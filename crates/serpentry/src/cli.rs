@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::commands::{
     AppArguments, MoveArguments, ReloadArguments, ScaleArguments, StatusArguments, StopArguments,
 };
+use crate::commands::{EventsArguments, ExplainArguments, WhyArguments};
 use crate::say::Level;
 use crate::units;
 
@@ -42,6 +43,12 @@ pub(crate) enum Command {
     Init(InitArguments),
     /// Show what the running host and its applications are doing.
     Status(StatusArguments),
+    /// Say what went wrong, in sentences: what happened, to whom, and what to do.
+    Why(WhyArguments),
+    /// Show what happens to incidents: opened, grew, closed.
+    Events(EventsArguments),
+    /// Explain a code such as N11; without one, list them all.
+    Explain(ExplainArguments),
     /// Let the running host read its file again and apply what changed.
     Reload(ReloadArguments),
     /// Set the number of workers of an application.

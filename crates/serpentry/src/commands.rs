@@ -2,6 +2,8 @@
 //! here and in `commands/`, what they mean is decided by the host.
 
 mod change;
+mod explain;
+mod incidents;
 mod show;
 pub(crate) mod table;
 
@@ -16,6 +18,8 @@ use crate::exit::{Denied, FAILED, Unavailable};
 use crate::{load, say};
 
 pub(crate) use change::{reload, relocate, restart, scale, start, stop};
+pub(crate) use explain::explain;
+pub(crate) use incidents::{events, why};
 pub(crate) use show::status;
 
 /// Which host is meant.
@@ -41,6 +45,51 @@ pub(crate) struct StatusArguments {
 
     #[command(flatten)]
     pub(crate) host: HostArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WhyArguments {
+    /// Only of this application, or only this incident (N11-36NPJZM01)
+    #[arg(value_name = "APP|INCIDENT")]
+    pub(crate) what: Option<String>,
+
+    /// Print JSON, newest first
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// At most so many
+    #[arg(short, long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) number: u32,
+
+    #[command(flatten)]
+    pub(crate) host: HostArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EventsArguments {
+    /// Only of this application
+    pub(crate) app: Option<String>,
+
+    /// Wait for more, until Ctrl-C
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+
+    /// Print JSON, one event per line
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) host: HostArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArguments {
+    /// The code, or the name of an incident
+    pub(crate) code: Option<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -112,7 +161,7 @@ fn fail(error: ClientError) -> anyhow::Result<ExitCode> {
         ClientError::Refused(problem) => {
             say::error(format_args!("{}", table::printable(&problem.detail)));
             if let Some(traceback) = &problem.traceback {
-                explain(traceback);
+                show_traceback(traceback);
             }
             Ok(FAILED.into())
         }
@@ -121,6 +170,6 @@ fn fail(error: ClientError) -> anyhow::Result<ExitCode> {
 }
 
 /// The application's own words.
-fn explain(traceback: &str) {
+fn show_traceback(traceback: &str) {
     say::error(format_args!("the application's traceback:\n{}", table::printable(traceback.trim_end())));
 }

@@ -12,6 +12,7 @@
 mod api;
 mod client;
 mod exposition;
+mod incidents;
 mod metrics;
 mod problem;
 mod request;
@@ -20,6 +21,10 @@ mod types;
 
 pub use api::document;
 pub use client::{Client, ClientError};
+pub use incidents::{
+    AffectedRequest, EventKind, EventQuery, Events, Fact, Figure, Incident, IncidentEvent, IncidentQuery,
+    IncidentState, Incidents, OpenIncident, Severity,
+};
 pub use metrics::{AppMetrics, BOUNDS, Histogram, HostMetrics, MetricsSnapshot, WorkerMetrics};
 pub use problem::Problem;
 pub use request::{Answer, QUEUE, Refusal, Request};

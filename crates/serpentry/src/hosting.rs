@@ -14,6 +14,8 @@ use serpentry::state::State;
 
 use crate::cli::HostArguments;
 use crate::extension::Extension;
+use crate::history::{History, Retention};
+use crate::hook::Hooks;
 use crate::host::change::{self, Source};
 use crate::host::{Host, Options, spec};
 use crate::logs::{self, Logs, Rotation};
@@ -41,6 +43,9 @@ pub(crate) fn run(arguments: &HostArguments) -> anyhow::Result<ExitCode> {
         echo: !arguments.no_echo,
     })
     .context("cannot start the logs")?;
+    let history =
+        History::start(&plan.host.state, Retention::default()).context("cannot start the history")?;
+    let hooks = Hooks::start(plan.host.on_incident.clone()).context("cannot start the hooks")?;
     let source = Source {
         file,
         state: plan.host.state.clone(),
@@ -77,6 +82,8 @@ pub(crate) fn run(arguments: &HostArguments) -> anyhow::Result<ExitCode> {
         seed,
         logs: Some(logs),
         keeper,
+        history: Some(history),
+        hooks: Some(hooks),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -7,6 +7,8 @@ mod doctor;
 mod exit;
 mod extension;
 mod family;
+mod history;
+mod hook;
 mod host;
 mod hosting;
 mod init;
@@ -46,6 +48,9 @@ fn main() -> ExitCode {
         cli::Command::Load(arguments) => load_command::run(&arguments),
         cli::Command::Init(arguments) => init::run(&arguments),
         cli::Command::Status(arguments) => commands::status(&arguments),
+        cli::Command::Why(arguments) => commands::why(&arguments),
+        cli::Command::Events(arguments) => commands::events(&arguments),
+        cli::Command::Explain(arguments) => commands::explain(&arguments),
         cli::Command::Reload(arguments) => commands::reload(&arguments),
         cli::Command::Scale(arguments) => commands::scale(&arguments),
         cli::Command::Stop(arguments) => commands::stop(&arguments),

@@ -73,6 +73,8 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
         seed,
         logs: None,
         keeper,
+        history: None,
+        hooks: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::endings::Cause;
 use crate::event::WorkerId;
 
 /// One thing to do, in the order given.
@@ -91,9 +92,16 @@ pub enum ScaleReason {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// A worker did not become ready.
-    BootFailed { worker: WorkerId, pid: Option<u32>, generation: u64, reason: String },
+    BootFailed { worker: WorkerId, pid: Option<u32>, generation: u64, cause: Cause, reason: String },
     /// A worker that was ready ended, hung or misbehaved, unasked. `served` is the time since it was admitted.
-    Lost { worker: WorkerId, pid: Option<u32>, generation: u64, reason: String, served: Duration },
+    Lost {
+        worker: WorkerId,
+        pid: Option<u32>,
+        generation: u64,
+        cause: Cause,
+        reason: String,
+        served: Duration,
+    },
     /// No worker of the active generation is started before `until`. `round` counts the pauses in this row, from 1.
     BackOff { until: Duration, delay: Duration, round: u32 },
     /// Workers of a new generation are being started.
@@ -155,10 +163,10 @@ impl fmt::Display for ScaleReason {
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BootFailed { worker, pid, generation, reason } => {
+            Self::BootFailed { worker, pid, generation, reason, .. } => {
                 write!(f, "worker {worker}{} of generation {generation} did not start: {reason}", Pid(*pid))
             }
-            Self::Lost { worker, pid, generation, reason, served } => write!(
+            Self::Lost { worker, pid, generation, reason, served, .. } => write!(
                 f,
                 "worker {worker}{} of generation {generation} lost after {:.1} s: {reason}",
                 Pid(*pid),

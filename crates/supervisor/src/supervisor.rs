@@ -254,9 +254,10 @@ impl Supervisor {
         self.last_failure = Some(Failure { at: now, worker: id, generation, cause, reason: reason.clone() });
         let starting = before.state.is_starting();
         let notice = if starting {
-            Notice::BootFailed { worker: id, pid, generation, reason: reason.clone() }
+            Notice::BootFailed { worker: id, pid, generation, cause, reason: reason.clone() }
         } else {
-            Notice::Lost { worker: id, pid, generation, reason: reason.clone(), served: before.served(now) }
+            let served = before.served(now);
+            Notice::Lost { worker: id, pid, generation, cause, reason: reason.clone(), served }
         };
         self.actions.push(Action::Notice(notice));
         if self.candidate == Some(generation) {

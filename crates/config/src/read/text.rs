@@ -7,6 +7,7 @@ use toml::de::DeValue;
 
 use super::{Reader, described, example, wrong_type};
 use crate::diagnostic::Draft;
+use crate::plan::Hook;
 use crate::table::Setting;
 use crate::value::Value;
 
@@ -103,6 +104,26 @@ pub(super) fn path(setting: &Setting, value: Spot<'_, '_>, reader: &mut Reader<'
         }
         None => Some(Value::Text(text.to_owned())),
     }
+}
+
+/// A program, `http://HOST[:PORT][/PATH]`, or "none".
+pub(super) fn hook(setting: &Setting, value: Spot<'_, '_>, reader: &mut Reader<'_>) -> Option<Value> {
+    let text = plain(setting, value, reader)?;
+    if text == "none" {
+        return Some(Value::Nothing);
+    }
+    let Some((scheme, _)) = text.split_once("://") else { return path(setting, value, reader) };
+    let problem = match Hook::url(text) {
+        Some(_) => return Some(Value::Text(text.to_owned())),
+        None if scheme.eq_ignore_ascii_case("https") => {
+            Draft::error(value.span(), "webhooks are posted without TLS: https:// cannot be used")
+                .hint("name a program instead, for example a script that calls curl")
+        }
+        None => Draft::error(value.span(), format!("`{text}` is not a URL that can be posted to"))
+            .hint("it must look like http://HOST:PORT/PATH, without a user name and blanks"),
+    };
+    reader.report(problem);
+    None
 }
 
 /// Addresses, networks, or `*`.

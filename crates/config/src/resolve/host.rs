@@ -9,7 +9,7 @@ use crate::Environment;
 use crate::diagnostic::Draft;
 use crate::document::Document;
 use crate::origin::{Origin, Places};
-use crate::plan::{App, Host, Tenancy};
+use crate::plan::{App, Hook, Host, Tenancy};
 use crate::read::{self, Reader};
 use crate::source::Span;
 use crate::suggest;
@@ -61,6 +61,9 @@ pub(super) fn resolve(
         log_files: layers.get("log_files"),
         pool_cpu: layers.get("pool_cpu"),
         pool_memory: layers.get("pool_memory"),
+        on_incident: layers.get::<Option<String>>("on_incident").map(|text| {
+            Hook::url(&text).unwrap_or_else(|| Hook::Program(absolute(&environment.directory, &text)))
+        }),
     };
     places.items = listen.into_iter().map(|(_, span)| span).collect();
     (host, places)

@@ -105,5 +105,15 @@ pub const HOST: Section = Section {
                     reserve for the host.",
             example: r#""2GiB""#,
         },
+        Setting {
+            name: "on_incident",
+            kind: Kind::Hook,
+            default: Fallback::Is(r#""none""#),
+            about: "Who is told when an incident opens or closes that is more than a notice: a program, which gets it as one \
+                    line of JSON on its standard input (as `serpentry events --json` prints it), or an `http://` URL, to which \
+                    it is posted. At most 10 calls at once and then 10 in a minute, each for at most 10 s; nothing waits for \
+                    them. A relative path is relative to the directory of this file.",
+            example: r#""/usr/local/bin/page-me""#,
+        },
     ],
 };

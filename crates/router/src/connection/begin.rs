@@ -2,14 +2,17 @@
 //! body, submit. Nothing here waits, so none of it is part of a waiting connection's memory.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
+use incident::Name;
 use wire::Interface;
 
 use super::{Connection, Gone, limited};
 use crate::access_log;
-use crate::answer::Problem;
+use crate::answer::{Form, Problem};
 use crate::bandwidth::Direction;
+use crate::core::Core;
 use crate::exchange::Exchange;
 use crate::http::head::{self, Framing, Head, Reject, Websocket};
 use crate::stats::{Outcome, add};
@@ -27,7 +30,7 @@ pub(super) struct Plan {
 /// What a complete head leads to.
 pub(super) enum Start {
     /// Not even a route: the two sides do not agree about the request, or the connection is not wanted.
-    Refuse(Problem),
+    Refuse(Refusal),
     /// The head must be paid first; then begin again.
     Pay,
     Run {
@@ -39,6 +42,22 @@ pub(super) enum Start {
         head: BytesMut,
         plan: Plan,
     },
+}
+
+/// An answer to what will not be submitted; the connection is closed after it.
+pub(super) struct Refusal {
+    pub(super) problem: Problem,
+    pub(super) name: Option<Name>,
+    pub(super) form: Form,
+    /// The request was HEAD.
+    pub(super) head: bool,
+}
+
+impl Refusal {
+    /// Nothing is known about the request, not even its application.
+    pub(super) fn before_head(core: &Core, problem: Problem) -> Self {
+        Refusal { problem, name: core.note_trouble(problem.reason), form: Form::Text, head: false }
+    }
 }
 
 /// A request that was submitted, or that the host answers itself.
@@ -59,7 +78,7 @@ impl Connection {
             Err(reject) => {
                 let problem = Problem::refused(reject);
                 self.core.count_refused(problem.reason);
-                return Start::Refuse(problem);
+                return Start::Refuse(Refusal::before_head(&self.core, problem));
             }
         };
         let caller = Caller::new(&self.core, &self.ends, &parsed);
@@ -75,7 +94,7 @@ impl Connection {
             }
         };
         if let Err(problem) = sit_down(&mut self.seat, &visit) {
-            return refuse_visit(&visit, problem);
+            return refuse_visit(&visit, &parsed, problem);
         }
         limited::set_buffers(&self.incoming.stream, self.seat.as_ref(), &mut self.buffers);
         if !std::mem::take(&mut self.head_paid) && !visit.app.try_bandwidth(Direction::In, length) {
@@ -83,7 +102,7 @@ impl Connection {
         }
         add(&visit.app.stats.bytes_in, length);
         if length > visit.app.settings().header_size {
-            return refuse_visit(&visit, Problem::refused(Reject::HeadTooLarge));
+            return refuse_visit(&visit, &parsed, Problem::refused(Reject::HeadTooLarge));
         }
         if !visit.app.is_open() {
             let request = Request { visit: Some(visit), ..self.answer(&parsed, Problem::STOPPED) };
@@ -96,8 +115,10 @@ impl Connection {
         }
         let asgi = visit.app.interface() == Interface::Asgi;
         let accept_key = match parsed.websocket {
-            Websocket::BadKey if asgi => return refuse_visit(&visit, Problem::WEBSOCKET_KEY),
-            Websocket::BadVersion if asgi => return refuse_visit(&visit, Problem::WEBSOCKET_VERSION),
+            Websocket::BadKey if asgi => return refuse_visit(&visit, &parsed, Problem::WEBSOCKET_KEY),
+            Websocket::BadVersion if asgi => {
+                return refuse_visit(&visit, &parsed, Problem::WEBSOCKET_VERSION);
+            }
             Websocket::Key(key) => Some(websocket::accept_key(key)),
             _ => None,
         };
@@ -145,13 +166,24 @@ fn sit_down(seat: &mut Option<Seat>, visit: &Visit) -> Result<(), Problem> {
 }
 
 /// Refuse a request before it is submitted, and close its connection.
-fn refuse_visit(visit: &Visit, problem: Problem) -> Start {
-    count_refusal(visit, problem);
-    Start::Refuse(problem)
+fn refuse_visit(visit: &Visit, head: &Head<'_, '_>, problem: Problem) -> Start {
+    Start::Refuse(refusal(visit, head, problem))
 }
 
 /// Count a request that was routed and will not be submitted.
-pub(super) fn count_refusal(visit: &Visit, problem: Problem) {
+pub(super) fn refusal(visit: &Visit, head: &Head<'_, '_>, problem: Problem) -> Refusal {
+    let (app, core) = (&visit.app, &visit.app.core);
     let outcome = Outcome { status: problem.status, reason: Some(problem.reason), times: None };
-    visit.app.stats.finished(&outcome, visit.app.core.clock.uptime());
+    app.stats.finished(&outcome, core.clock.uptime());
+    let request = || incident::Request {
+        id: String::new(),
+        method: head.method.to_owned(),
+        path: head.target.path.to_owned(),
+        age: Duration::ZERO,
+        outcome: problem.outcome(),
+    };
+    let figures = || app.figures(problem.reason, &visit.limits);
+    let name = app.troubles.note(core, Some(app.id), problem.reason, figures, || Some(request()));
+    let form = Form::from_accept(submit::field(head, "accept"));
+    Refusal { problem, name, form, head: head.method == "HEAD" }
 }

@@ -2,6 +2,7 @@
 
 mod bandwidth;
 mod harness;
+mod incidents;
 mod life;
 mod limits;
 mod routing;

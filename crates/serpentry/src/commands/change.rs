@@ -10,7 +10,9 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serpentry::control::{AppState, Changed, ClientError, Reloaded, Tenancy};
 
 use super::table::{count, printable, state_name};
-use super::{AppArguments, MoveArguments, ReloadArguments, ScaleArguments, StopArguments, explain, fail};
+use super::{
+    AppArguments, MoveArguments, ReloadArguments, ScaleArguments, StopArguments, fail, show_traceback,
+};
 use crate::exit::FAILED;
 use crate::output::print;
 use crate::say;
@@ -34,7 +36,7 @@ pub(crate) fn reload(arguments: &ReloadArguments) -> anyhow::Result<ExitCode> {
     for failed in &done.failed {
         say::error(format_args!("{}: {}", printable(&failed.app), printable(&failed.error.text)));
         if let Some(traceback) = &failed.error.traceback {
-            explain(traceback);
+            show_traceback(traceback);
         }
     }
     Ok(if done.failed.is_empty() { ExitCode::SUCCESS } else { FAILED.into() })

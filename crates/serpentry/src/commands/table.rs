@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 
-use serpentry::control::{AppState, AppStatus, HostState, Status, WorkerState, WorkerStatus};
+use serpentry::control::{AppState, AppStatus, HostState, Severity, Status, WorkerState, WorkerStatus};
 
 /// How the output may look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,8 @@ pub(super) fn all(status: &Status, style: Style) -> String {
         printable(&host.listeners.join(", ")),
     );
     text.push_str(&apps(&status.apps, style));
-    let troubles: Vec<String> = status.apps.iter().filter_map(trouble).collect();
+    let troubles: Vec<String> =
+        status.apps.iter().flat_map(|app| trouble(app).into_iter().chain(incidents(app, style))).collect();
     if !troubles.is_empty() {
         text.push('\n');
         text.extend(troubles);
@@ -88,6 +89,10 @@ pub(super) fn one(app: &AppStatus, style: Style) -> String {
     }
     if let Some(trouble) = trouble(app) {
         let _ = write!(text, "\n{trouble}");
+    }
+    let incidents: String = incidents(app, style).collect();
+    if !incidents.is_empty() {
+        let _ = write!(text, "\n{incidents}");
     }
     if let Some(traceback) = app.last_error.as_ref().and_then(|error| error.traceback.as_ref()) {
         let _ = write!(text, "\n{}\n", printable(traceback.trim_end()));
@@ -177,6 +182,19 @@ pub(crate) fn layout(titles: Vec<Cell>, mut rows: Vec<Vec<Cell>>, style: Style) 
         text.push('\n');
     }
     text
+}
+
+/// The open incidents of an application that are more than notices, one per line. `serpentry why` says the rest.
+fn incidents(app: &AppStatus, style: Style) -> impl Iterator<Item = String> {
+    let name = printable(&app.name);
+    let serious = app.incidents.iter().filter(|incident| incident.severity > Severity::Notice);
+    serious.map(move |incident| {
+        let colour = if incident.severity == Severity::Error { "31" } else { "33" };
+        let (on, off) =
+            if style.colour { (format!("\x1b[{colour}m"), "\x1b[0m") } else { Default::default() };
+        let times = if incident.count > 1 { format!(", {} times", incident.count) } else { String::new() };
+        format!("{name}: {on}{}{off} {}{times}: serpentry why {name}\n", incident.id, incident.title)
+    })
 }
 
 /// What is wrong with an application and when the next attempt comes, as one line.

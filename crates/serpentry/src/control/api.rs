@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::rejection::{JsonRejection, PathRejection};
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -18,6 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::exposition::{self, Form};
+use super::incidents::{EventQuery, Events, Incident, IncidentQuery, Incidents};
 use super::problem::{Failure, Problem};
 use super::request::{Answer, Refusal, Request};
 use super::types::{AppStatus, Changed, Health, Move, Reloaded, Scale, Status, Stopping};
@@ -71,6 +72,9 @@ fn parts(requests: mpsc::Sender<Request>) -> (Router, utoipa::openapi::OpenApi) 
     let (router, document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(status))
         .routes(routes!(app))
+        .routes(routes!(incidents))
+        .routes(routes!(incident))
+        .routes(routes!(events))
         .routes(routes!(reload))
         .routes(routes!(scale))
         .routes(routes!(stop))
@@ -146,6 +150,62 @@ async fn app(State(api): State<Api>, path: Result<Path<String>, PathRejection>) 
     let status = api.ask(LOOK, |reply| Request::Status { reply }).await?;
     let found = status.apps.into_iter().find(|app| app.name == name);
     found.map(Json).ok_or(Failure::Refused(Refusal::NoSuchApp(name)))
+}
+
+/// What went wrong, newest first: open incidents and closed ones.
+#[utoipa::path(get, path = "/v1/incidents", tag = "look", params(IncidentQuery), responses(
+    (status = OK, body = Incidents),
+    (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json"),
+    (status = NOT_FOUND, body = Problem, content_type = "application/problem+json"),
+    (status = SERVICE_UNAVAILABLE, body = Problem, content_type = "application/problem+json"),
+    (status = GATEWAY_TIMEOUT, body = Problem, content_type = "application/problem+json"),
+))]
+async fn incidents(
+    State(api): State<Api>,
+    query: Result<Query<IncidentQuery>, QueryRejection>,
+) -> Outcome<Incidents> {
+    let IncidentQuery { app, limit } = asked(query)?;
+    let limit = limit.unwrap_or(IncidentQuery::USUAL);
+    if !(1..=IncidentQuery::MOST).contains(&limit) {
+        let text = format!("limit: {limit} is not between 1 and {}", IncidentQuery::MOST);
+        return Err(Failure::BadQuery(text));
+    }
+    let limit = limit as usize;
+    Ok(Json(api.ask(LOOK, |reply| Request::Incidents { app, limit, reply }).await?))
+}
+
+/// One incident, by any name that a visitor was told for it.
+#[utoipa::path(get, path = "/v1/incidents/{id}", tag = "look", params(("id" = String, Path, description = "For example N11-36NPJZM01")), responses(
+    (status = OK, body = Incident),
+    (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json"),
+    (status = NOT_FOUND, body = Problem, content_type = "application/problem+json"),
+    (status = SERVICE_UNAVAILABLE, body = Problem, content_type = "application/problem+json"),
+    (status = GATEWAY_TIMEOUT, body = Problem, content_type = "application/problem+json"),
+))]
+async fn incident(State(api): State<Api>, path: Result<Path<String>, PathRejection>) -> Outcome<Incident> {
+    let text = named(path)?;
+    let name = text.parse().map_err(|_| Refusal::NoSuchIncident(text))?;
+    Ok(Json(api.ask(LOOK, |reply| Request::Incident { name, reply }).await?))
+}
+
+/// What happened to incidents since a number, oldest first. The latest thousand are kept.
+#[utoipa::path(get, path = "/v1/events", tag = "look", params(EventQuery), responses(
+    (status = OK, body = Events),
+    (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json"),
+    (status = NOT_FOUND, body = Problem, content_type = "application/problem+json"),
+    (status = SERVICE_UNAVAILABLE, body = Problem, content_type = "application/problem+json"),
+    (status = GATEWAY_TIMEOUT, body = Problem, content_type = "application/problem+json"),
+))]
+async fn events(State(api): State<Api>, query: Result<Query<EventQuery>, QueryRejection>) -> Outcome<Events> {
+    let EventQuery { app, after } = asked(query)?;
+    if let Some(after) = after.filter(|after| i64::try_from(*after).is_err()) {
+        return Err(Failure::BadQuery(format!("after: {after} is larger than any number of an event")));
+    }
+    Ok(Json(api.ask(LOOK, |reply| Request::Events { app, after, reply }).await?))
+}
+
+fn asked<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Failure> {
+    query.map(|Query(query)| query).map_err(|rejection| Failure::BadQuery(rejection.body_text()))
 }
 
 /// Read the configuration file again and apply the difference. Answers when every application has switched to its new

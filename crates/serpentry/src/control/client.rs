@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt::socket_peercred;
 use serde::de::DeserializeOwned;
 
+use super::incidents::{Events, Incident, Incidents};
 use super::problem::Problem;
 use super::types::{AppStatus, Changed, Move, Reloaded, Scale, Status, Stopping, Tenancy};
 use crate::state;
@@ -75,6 +76,33 @@ impl Client {
     /// See [`ClientError`].
     pub fn app(&self, app: &str) -> Result<AppStatus, ClientError> {
         self.call("GET", &format!("/v1/apps/{}", segment(app)), None, LOOK)
+    }
+
+    /// Newest first, at most so many.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn incidents(&self, app: Option<&str>, limit: u32) -> Result<Incidents, ClientError> {
+        let app = app.map(|app| format!("&app={}", segment(app))).unwrap_or_default();
+        self.call("GET", &format!("/v1/incidents?limit={limit}{app}"), None, LOOK)
+    }
+
+    /// By any of its names.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn incident(&self, name: &str) -> Result<Incident, ClientError> {
+        self.call("GET", &format!("/v1/incidents/{}", segment(name)), None, LOOK)
+    }
+
+    /// Those after that number, oldest first; without a number, all that are still known.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn events(&self, app: Option<&str>, after: Option<u64>) -> Result<Events, ClientError> {
+        let app = app.map(|app| format!("app={}&", segment(app))).unwrap_or_default();
+        let after = after.map(|after| format!("after={after}")).unwrap_or_default();
+        self.call("GET", &format!("/v1/events?{app}{after}"), None, LOOK)
     }
 
     /// # Errors

@@ -70,6 +70,14 @@ fn write_host(text: &mut Text, snapshot: &MetricsSnapshot) {
     for (status, count) in &host.unrouted {
         text.sample("_total", &[("status", &status.to_string())], count);
     }
+    text.family(
+        "serpentry_incidents",
+        Kind::Counter,
+        "Incidents opened that concern no application, by code.",
+    );
+    for (code, count) in &host.incidents {
+        text.sample("_total", &[("code", code)], count);
+    }
 }
 
 fn write_apps(text: &mut Text, apps: &[AppMetrics]) {
@@ -78,12 +86,13 @@ fn write_apps(text: &mut Text, apps: &[AppMetrics]) {
         text.sample("", &[("app", &app.name), ("state", &name(app.state))], 1);
     }
     type Number = fn(&AppMetrics) -> u64;
-    let gauges: [(&str, &str, Number); 5] = [
+    let gauges: [(&str, &str, Number); 6] = [
         ("generation", "The version that serves.", |app| app.generation),
         ("workers_target", "Workers wanted.", |app| app.target.into()),
         ("queue_requests", "Requests that wait for a worker.", |app| app.queue_depth),
         ("queue_limit_requests", "Requests that may wait for a worker.", |app| app.queue_limit),
         ("running_requests", "Requests inside workers.", |app| app.running),
+        ("open_incidents", "Incidents that are open.", |app| app.open_incidents),
     ];
     for (metric, help, number) in gauges {
         text.family(&format!("serpentry_app_{metric}"), Kind::Gauge, help);
@@ -124,6 +133,16 @@ fn write_apps(text: &mut Text, apps: &[AppMetrics]) {
     for app in apps {
         for (reason, count) in &app.refused {
             text.sample("_total", &[("app", &app.name), ("reason", reason)], count);
+        }
+    }
+    text.family(
+        "serpentry_app_incidents",
+        Kind::Counter,
+        "Incidents opened, by code (serpentry explain CODE).",
+    );
+    for app in apps {
+        for (code, count) in &app.incidents {
+            text.sample("_total", &[("app", &app.name), ("code", code)], count);
         }
     }
     text.family("serpentry_app_respawns", Kind::Counter, "Workers started in place of others, by cause.");

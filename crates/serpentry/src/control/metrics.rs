@@ -26,6 +26,8 @@ pub struct HostMetrics {
     pub cpu: Option<Duration>,
     /// Requests that matched no application, by the status of the answer (421, 404, ...).
     pub unrouted: Vec<(u16, u64)>,
+    /// Incidents opened so far that concern no application, by code.
+    pub incidents: Vec<(String, u64)>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +59,9 @@ pub struct AppMetrics {
     /// Workers started in place of others, by cause, for example "exited", "max_requests", "hung".
     pub respawns: Vec<(String, u64)>,
     pub dropped_log_lines: u64,
+    /// Incidents opened so far, by code, and how many are open.
+    pub incidents: Vec<(String, u64)>,
+    pub open_incidents: u64,
     /// Those that are not gone.
     pub workers: Vec<WorkerMetrics>,
 }

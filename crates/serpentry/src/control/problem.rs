@@ -39,6 +39,8 @@ pub(super) enum Failure {
     NoSuchMethod,
     #[error("{1}")]
     BadBody(StatusCode, String),
+    #[error("{0}")]
+    BadQuery(String),
     #[error("the request body is larger than {0} bytes")]
     LargeBody(usize),
     #[error("the request body did not arrive within {0} s")]
@@ -54,6 +56,9 @@ impl Failure {
             Failure::Refused(Refusal::NoSuchApp(_)) => {
                 (StatusCode::NOT_FOUND, "no-such-app", "No such application")
             }
+            Failure::Refused(Refusal::NoSuchIncident(_)) => {
+                (StatusCode::NOT_FOUND, "no-such-incident", "No such incident")
+            }
             Failure::Refused(Refusal::Invalid(_)) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Refused, nothing was changed")
             }
@@ -67,6 +72,7 @@ impl Failure {
             Failure::NoSuchPath => (StatusCode::NOT_FOUND, "no-such-path", "No such path"),
             Failure::NoSuchMethod => (StatusCode::METHOD_NOT_ALLOWED, "no-such-method", "Method not allowed"),
             Failure::BadBody(status, _) => (*status, "bad-body", "The request body cannot be read"),
+            Failure::BadQuery(_) => (StatusCode::BAD_REQUEST, "bad-query", "The query cannot be read"),
             Failure::LargeBody(_) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "large-body", "The request body is too large")
             }

@@ -2,6 +2,7 @@
 
 use tokio::sync::oneshot;
 
+use super::incidents::{Events, Incident, Incidents};
 use super::metrics::MetricsSnapshot;
 use super::types::{Changed, Reloaded, Status, Stopping, Tenancy};
 
@@ -19,6 +20,23 @@ pub enum Request {
     },
     Metrics {
         reply: Answer<MetricsSnapshot>,
+    },
+    /// Newest first, at most `limit`.
+    Incidents {
+        app: Option<String>,
+        limit: usize,
+        reply: Answer<Incidents>,
+    },
+    /// By any of its names.
+    Incident {
+        name: incident::Name,
+        reply: Answer<Incident>,
+    },
+    /// Those after that number, oldest first; without a number, all that are still known.
+    Events {
+        app: Option<String>,
+        after: Option<u64>,
+        reply: Answer<Events>,
     },
     /// Read the file again and apply the difference. Answered when every application has switched or failed.
     Reload {
@@ -62,6 +80,8 @@ pub enum Request {
 pub enum Refusal {
     #[error("there is no application {0:?}")]
     NoSuchApp(String),
+    #[error("there is no incident {0} (any more)")]
+    NoSuchIncident(String),
     /// The call or the configuration file makes no sense: nothing was changed. May be several lines.
     #[error("{0}")]
     Invalid(String),

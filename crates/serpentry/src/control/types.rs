@@ -7,6 +7,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
+use super::incidents::OpenIncident;
+
 /// The host and all its applications.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
@@ -81,6 +83,8 @@ pub struct AppStatus {
     pub respawns: u64,
     /// Lines of its output that were not written because the disk was too slow or full.
     pub dropped_log_lines: u64,
+    /// What is wrong with it now; `GET /v1/incidents` says more.
+    pub incidents: Vec<OpenIncident>,
 }
 
 /// Whether the machine is shared or a part of it is the application's own.

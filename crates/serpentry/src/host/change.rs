@@ -209,6 +209,9 @@ impl Host {
         if let Some(logs) = &self.options.logs {
             logs.reconfigure(Rotation { size: plan.host.log_size, files: plan.host.log_files });
         }
+        if let Some(hooks) = &self.options.hooks {
+            hooks.reconfigure(plan.host.on_incident.clone());
+        }
         Ok(())
     }
 

@@ -57,8 +57,9 @@ impl Host {
             }
             Action::Kill { worker, why } => {
                 if let Some(process) = self.apps.get(&id).and_then(|app| app.processes.get(&worker)) {
-                    let pid = process.handle.pid();
+                    let (pid, number) = (process.handle.pid(), process.number);
                     process.handle.kill();
+                    self.process_killed(number, why);
                     self.tell_about(
                         id,
                         Level::Debug,
@@ -139,6 +140,7 @@ impl Host {
             _ => Level::Info,
         };
         self.tell_about(id, level, &notice.to_string());
+        self.notice_incident(id, notice);
         if matches!(notice, Notice::BootFailed { .. }) {
             self.first_outcome(id);
         }
@@ -227,6 +229,7 @@ impl Host {
 
     fn forget(&mut self, id: router::App) {
         let Some(app) = self.apps.remove(&id) else { return };
+        self.forget_incidents(app.name());
         if self.names.get(app.name()) == Some(&id) {
             self.names.remove(app.name());
             if let Some(logs) = &self.options.logs {

@@ -13,11 +13,14 @@
 //!  moving.rs   another tenancy for an application, live
 //!  orders.rs   what the operator asks over the control socket
 //!  report.rs   status and metrics
+//!  incidents.rs  what went wrong, joined from all of these; endings.rs  how workers ended
 //! ```
 
 mod app;
 pub(crate) mod change;
 mod drive;
+mod endings;
+mod incidents;
 mod machine;
 mod moving;
 mod news;
@@ -42,6 +45,8 @@ use self::app::{HostedApp, Number};
 use self::signals::Signals;
 use self::spec::Spec;
 use crate::exit::FAILED;
+use crate::history::{self, History};
+use crate::hook::Hooks;
 use crate::logs::Logs;
 use crate::process::Fate;
 use crate::tenancy::Keeper;
@@ -77,6 +82,10 @@ pub(crate) struct Options {
     pub(crate) seed: u64,
     pub(crate) logs: Option<Logs>,
     pub(crate) keeper: Keeper,
+    /// Where incidents are kept, and what it says.
+    pub(crate) history: Option<(History, mpsc::Receiver<history::News>)>,
+    /// Who is told about them.
+    pub(crate) hooks: Option<Hooks>,
 }
 
 /// Processors and bytes of memory that there are for all applications.
@@ -108,6 +117,7 @@ pub(crate) struct Host {
     stopping: bool,
     failed: bool,
     notify: notify::Notify,
+    incidents: incidents::Incidents,
     changing: change::Changing,
     changed: (mpsc::Sender<change::Worked>, mpsc::Receiver<change::Worked>),
 }
@@ -122,6 +132,8 @@ enum Reminder {
     EndApp(router::App),
     /// Look at the memory of workers, and whether applications are still kept apart.
     Memory,
+    /// Look through the incident book.
+    Incidents,
     /// Tell the service manager that we live.
     Watchdog,
     /// The graceful stop takes too long.
@@ -138,11 +150,13 @@ enum Happening {
     FilesChanged,
     Order(control::Request),
     Worked(change::Worked),
+    History(history::News),
     Time,
 }
 
 impl Host {
-    pub(crate) fn new(router: Router, listening: Vec<String>, options: Options) -> Self {
+    pub(crate) fn new(router: Router, listening: Vec<String>, mut options: Options) -> Self {
+        let history = options.history.take();
         Host {
             commands: router.commands,
             news: router.events,
@@ -163,6 +177,7 @@ impl Host {
             stopping: false,
             failed: false,
             notify: notify::Notify::from_environment(),
+            incidents: incidents::Incidents::new(history),
             changing: change::Changing::default(),
             changed: mpsc::channel(4),
         }
@@ -187,6 +202,7 @@ impl Host {
         }
         self.begin(specs).await;
         self.remind(MEMORY_PERIOD, Reminder::Memory);
+        self.remind(incidents::PERIOD, Reminder::Incidents);
         if let Some(period) = self.notify.watchdog_period() {
             self.remind(period, Reminder::Watchdog);
         }
@@ -202,6 +218,7 @@ impl Host {
                 event = self.news.recv() => event.map_or(Happening::RouterGone, Happening::News),
                 Some(()) = changes.recv() => Happening::FilesChanged,
                 Some(order) = self.orders.1.recv() => Happening::Order(order),
+                Some(news) = self.incidents.history_news.recv() => Happening::History(news),
             };
             match happening {
                 Happening::Fate(fate) => self.on_fate(fate).await,
@@ -217,6 +234,7 @@ impl Host {
                 Happening::Order(order) => self.obey(order).await,
                 Happening::Worked(change::Worked::File(read)) => self.read(*read).await,
                 Happening::Worked(change::Worked::Move(moved)) => self.moved(*moved).await,
+                Happening::History(news) => self.on_history(news),
                 Happening::Time => self.on_time().await,
             }
         }
@@ -229,7 +247,8 @@ impl Host {
         over && self.apps.values().all(HostedApp::is_gone)
     }
 
-    fn end(self) -> ExitCode {
+    fn end(mut self) -> ExitCode {
+        self.write_history();
         if self.failed {
             return FAILED.into();
         }
@@ -271,10 +290,12 @@ impl Host {
             Fate::Exited { worker: number, status } => {
                 self.remind(DETACH_GRACE, Reminder::Detach(number));
                 let Some((id, worker)) = self.numbers.get(&number).copied() else { return };
+                self.process_ended(number, status);
                 if let Some(app) = self.apps.get_mut(&id) {
                     app.processes.remove(&worker);
                 }
                 self.step(id, supervisor::Event::Exited { worker, status }).await;
+                self.conclude(number).await;
             }
         }
     }
@@ -368,6 +389,10 @@ impl Host {
                 self.remind(MEMORY_PERIOD, Reminder::Memory);
                 self.recycle().await;
                 self.options.keeper.refresh();
+            }
+            Reminder::Incidents => {
+                self.remind(incidents::PERIOD, Reminder::Incidents);
+                self.look_through_incidents();
             }
             Reminder::Watchdog => self.feed_watchdog().await,
             Reminder::StopNow => {

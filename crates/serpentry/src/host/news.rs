@@ -29,7 +29,12 @@ impl Host {
             From::Hello { worker, interface, slots, runtime } => {
                 return self.said_hello(worker, interface, slots, &runtime);
             }
-            From::Closed { worker, replayed, failed } => return self.link_closed(worker, replayed, failed),
+            From::Closed { worker, replayed, failed, requests } => {
+                self.link_closed(worker, replayed, failed);
+                return self.requests_left(worker, (replayed, failed), requests).await;
+            }
+            From::Trouble(trouble) => return self.on_trouble(*trouble),
+            From::Stuck { worker, request, stack } => return self.on_stuck(worker, &request, &stack),
             From::BootFailed { worker, message, traceback } => {
                 let Some((app, worker)) = self.whose(worker) else { return };
                 let id = app.id;

@@ -22,6 +22,9 @@ impl Host {
         match request {
             Request::Status { reply } => self.report(reply, report::status).await,
             Request::Metrics { reply } => self.report(reply, report::metrics).await,
+            Request::Incidents { app, limit, reply } => self.tell_incidents(app.as_deref(), limit, reply),
+            Request::Incident { name, reply } => self.tell_incident(name, reply),
+            Request::Events { app, after, reply } => self.tell_events(app.as_deref(), after, reply),
             Request::Reload { reply } => {
                 if self.stopping {
                     let _ = reply.send(Err(Refusal::Stopping));

@@ -22,6 +22,7 @@ pub(super) type Usages = HashMap<String, jail::cgroup::Usage>;
 pub(super) struct Facts {
     host: HostStatus,
     cpu: Option<Duration>,
+    incidents: Vec<(String, u64)>,
     apps: Vec<AppFacts>,
 }
 
@@ -30,6 +31,7 @@ struct AppFacts {
     id: router::App,
     status: AppStatus,
     endings: Vec<(String, u64)>,
+    incidents: Vec<(String, u64)>,
     workers: Vec<WorkerFacts>,
 }
 
@@ -66,6 +68,7 @@ impl Facts {
                 memory_bytes: machine::resident(pid),
             },
             cpu: machine::cpu_time(pid),
+            incidents: host.incidents.counts(None),
             apps: host.apps.values().map(|app| AppFacts::collect(host, app)).collect(),
         }
     }
@@ -96,6 +99,7 @@ impl AppFacts {
         let mistake = app.last_failure.as_ref().filter(|_| troubled || app.reload_failed);
         AppFacts {
             id: app.id,
+            incidents: host.incidents.counts(Some(app.name())),
             endings: status.endings.iter().map(|(cause, count)| (cause.as_str().to_owned(), count)).collect(),
             status: AppStatus {
                 name: app.name().to_owned(),
@@ -131,6 +135,7 @@ impl AppFacts {
                 last_error: mistake.map(|(_, failure)| Mistake::from(failure.clone())),
                 respawns: status.endings.iter().map(|(_, count)| count).sum(),
                 dropped_log_lines: host.options.logs.as_ref().map_or(0, |logs| logs.dropped(app.name())),
+                incidents: host.incidents.of_app(app.name()),
             },
             workers,
         }
@@ -247,6 +252,7 @@ pub(super) fn metrics(facts: Facts, snapshot: &router::Snapshot, _: &Usages) -> 
             connections: snapshot.connections as u64,
             memory_bytes: facts.host.memory_bytes,
             cpu: facts.cpu,
+            incidents: facts.incidents,
             unrouted: snapshot.refused.iter().map(|(reason, count)| (status_of(*reason), *count)).collect(),
         },
         apps: facts.apps.into_iter().map(join).collect(),
@@ -290,6 +296,8 @@ fn app_metrics(facts: &AppFacts, figures: &router::AppSnapshot) -> AppMetrics {
         total: histogram(&figures.total),
         respawns: facts.endings.clone(),
         dropped_log_lines: status.dropped_log_lines,
+        incidents: facts.incidents.clone(),
+        open_incidents: status.incidents.len() as u64,
         workers: status.workers.iter().zip(&facts.workers).map(worker).collect(),
     }
 }

@@ -26,6 +26,8 @@ fn app(app: &str) -> AppMetrics {
         service: Histogram::default(),
         total: Histogram::default(),
         respawns: vec![("exited".to_owned(), 1)],
+        incidents: vec![("N11".to_owned(), 2)],
+        open_incidents: 1,
         dropped_log_lines: 6,
         workers: vec![WorkerMetrics {
             id: 9,

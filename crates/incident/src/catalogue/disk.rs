@@ -1,0 +1,78 @@
+//! D: disks, volumes and logs.
+
+use super::{last, sum};
+use crate::code::{Cause, Code, Entry, Severity, Unit};
+
+pub(super) const ENTRIES: &[Entry] = &[
+    Entry {
+        code: Code::D10,
+        title: "disk throttled",
+        status: None,
+        severity: Severity::Warning,
+        resource: Some("disk"),
+        evidence: &[
+            last("limit_bytes_per_second", Unit::BytesPerSecond, "its limit"),
+            last("used_bytes_per_second", Unit::BytesPerSecond, "what it read or wrote"),
+            last("waited_ms", Unit::Milliseconds, "time its threads waited for the disk"),
+        ],
+        causes: &[Cause {
+            name: "limit",
+            sentence: "{app} was held back by its disk limit of {limit_bytes_per_second}«; it waited {waited_ms}»",
+            remedy: "raise `disk_read` or `disk_write` in [apps.{app}.limits]",
+        }],
+    },
+    Entry {
+        code: Code::D11,
+        title: "slow durable writes on the request path",
+        status: None,
+        severity: Severity::Warning,
+        resource: None,
+        evidence: &[
+            last("place", Unit::Text, "file and line that waited"),
+            last("call", Unit::Text, "fsync, fdatasync, or the write of a log"),
+            last("fsync_ms", Unit::Milliseconds, "how long one took, 95th percentile"),
+            last("share_percent", Unit::Percent, "share of the requests' time"),
+        ],
+        causes: &[Cause {
+            name: "stack",
+            sentence: "requests to {app} wait for the disk« in {call}»« at {place}»«: {fsync_ms} each»«, {share_percent} of their time»",
+            remedy: "log through `logging.handlers.QueueHandler` or to standard error, which this host stores without making the application wait",
+        }],
+    },
+    Entry {
+        code: Code::D20,
+        title: "volume full",
+        status: Some(507),
+        severity: Severity::Error,
+        resource: Some("disk_space"),
+        evidence: &[
+            last("limit_bytes", Unit::Bytes, "size of the volume"),
+            last("used_bytes", Unit::Bytes, "what is used of it"),
+        ],
+        causes: &[
+            Cause {
+                name: "volume",
+                sentence: "the volume of {app} is full« ({used_bytes} of {limit_bytes})»",
+                remedy: "free space on it, or raise `disk_space` in [apps.{app}.limits]",
+            },
+            Cause {
+                name: "request_body",
+                sentence: "{count|request} to {app} got 507 because no body could be stored in the host's temporary directory",
+                remedy: "`df -h $TMPDIR /tmp` shows how full it is; a smaller `body_size` in [apps.{app}.limits] needs less",
+            },
+        ],
+    },
+    Entry {
+        code: Code::D30,
+        title: "log lines dropped",
+        status: None,
+        severity: Severity::Warning,
+        resource: None,
+        evidence: &[sum("dropped", Unit::Count, "lines that were not written")],
+        causes: &[Cause {
+            name: "backlog",
+            sentence: "{dropped|line} that {app} printed did not get into its log: they came faster than the disk takes them, or the disk is full; {app} did not wait for that",
+            remedy: "print less (a log level above debug), or see with `df -h` and `serpentry logs {app}` whether the disk is full",
+        }],
+    },
+];

@@ -1,0 +1,21 @@
+"""An application that does whatever the path says, for tests of how it is explained."""
+
+import os
+import time
+
+
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/pid":
+        pass
+    elif path.startswith("/wait/"):
+        time.sleep(float(path.removeprefix("/wait/")))
+    elif path.startswith("/signal/"):
+        os.kill(os.getpid(), int(path.removeprefix("/signal/")))
+        time.sleep(60)
+    elif path.startswith("/exit/"):
+        os._exit(int(path.removeprefix("/exit/")))
+    elif path.startswith("/raise"):
+        raise RuntimeError("\x1b]0;owned\x07<script>")
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(os.getpid()).encode()]
