@@ -191,6 +191,31 @@ fn crashes_and_exits_are_told_apart() {
 }
 
 #[test]
+fn a_lack_of_memory_is_proved_and_a_kill_is_not_taken_for_one() {
+    let ctx = TestContext::new();
+    let host = Host::start(&ctx, "memory = \"96MiB\"");
+    let pids = host.pids(&ctx);
+    let unenforced = json(&ctx, &["status", "--json"])["apps"][0]["unenforced"].clone();
+    if let Some(missing) = unenforced.as_array().unwrap().iter().find(|it| it["constraint"] == "memory") {
+        return eprintln!("skipped: no limit of memory here: {}", missing["why"]);
+    }
+    // Memory is there: somebody else sends the same signal.
+    kill_process(to_pid(pids[0]), Signal::KILL).unwrap();
+    let killed = wait_for("the kill", || incident(&ctx, "A20"));
+    assert!(incident(&ctx, "M10").is_none(), "{killed}");
+    host.pids(&ctx);
+    // A POST is not run again: its visitor reads why.
+    let answer = http::send(&host.address, "POST", "/eat/300").text();
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    assert!(name(&answer).starts_with("M10-"), "{answer}");
+    let proved = wait_for("the incident", || incident(&ctx, "M10"));
+    assert_eq!(proved["evidence"]["limit_bytes"].as_f64(), Some(f64::from(96 << 20)), "{proved}");
+    assert!(name(&answer).ends_with(proved["id"].as_str().unwrap()), "{proved}");
+    host.pids(&ctx);
+    assert_eq!(host.program.stop(), Some(0));
+}
+
+#[test]
 fn a_failed_boot_has_its_traceback_and_a_loop_is_named() {
     let ctx = TestContext::new();
     let host = Host::start(&ctx, "");

@@ -15,6 +15,9 @@ def app(environ, start_response):
         time.sleep(60)
     elif path.startswith("/exit/"):
         os._exit(int(path.removeprefix("/exit/")))
+    elif path.startswith("/eat/"):
+        eaten = [b"x" * 2**20 for _ in range(int(path.removeprefix("/eat/")))]
+        time.sleep(len(eaten) * 0)
     elif path.startswith("/raise"):
         raise RuntimeError("\x1b]0;owned\x07<script>")
     start_response("200 OK", [("Content-Type", "text/plain")])

@@ -79,6 +79,23 @@ impl Group {
         usage::read(|controller| self.place(controller).ok(), self.unified().as_deref())
     }
 
+    /// Of that, memory alone: to be asked often.
+    #[must_use]
+    pub fn memory(&self) -> Option<super::MemoryUsage> {
+        usage::memory(&self.place(Controller::Memory).ok()?)
+    }
+
+    /// From now on the peak is that from now on. `false` where the kernel cannot do that (version 2).
+    #[must_use]
+    pub fn forget_peak(&self) -> bool {
+        match self.place(Controller::Memory) {
+            Ok(Place { version: Version::V1, dir }) => {
+                super::file::write(&dir.join("memory.max_usage_in_bytes"), "0").is_ok()
+            }
+            _ => false,
+        }
+    }
+
     /// The processors it may use now; empty if there is no telling.
     #[must_use]
     pub fn cores(&self) -> Vec<u32> {

@@ -28,7 +28,8 @@ pub struct MemoryUsage {
     pub limit: Option<u64>,
     /// Processes of this group that were killed for want of memory.
     pub oom_kills: u64,
-    /// How often the limit was met and something had to be reclaimed.
+    /// How often the limit was met and something had to be reclaimed. Version 1 counts that only in some kernels (not in
+    /// 6.18): there the peak tells, see [`super::Group::forget_peak`].
     pub limit_hits: u64,
 }
 
@@ -68,7 +69,7 @@ pub(super) fn read(place: impl Fn(Controller) -> Option<Place>, unified: Option<
     }
 }
 
-fn memory(Place { version, dir }: &Place) -> Option<MemoryUsage> {
+pub(super) fn memory(Place { version, dir }: &Place) -> Option<MemoryUsage> {
     let number = |name: &str| file::number(&dir.join(name));
     let text = |name: &str| file::read(&dir.join(name)).unwrap_or_default();
     Some(match version {

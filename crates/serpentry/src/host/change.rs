@@ -19,7 +19,7 @@ use crate::load::{self, Loaded, Report};
 use crate::logs::{Logs, Rotation};
 use crate::process::Output;
 use crate::say;
-use crate::tenancy::{Grounds, Keeper, Pool};
+use crate::tenancy::{Grounds, Keeper, Pool, Shortage};
 use serpentry::control::{Answer, Mistake, NotReloaded, Refusal, Reloaded};
 
 /// Where a host's applications come from.
@@ -58,6 +58,11 @@ pub(crate) enum Worked {
     /// The file was read again.
     File(Box<Read>),
     Move(Box<super::moving::Moved>),
+    /// Whether the end of a worker by SIGKILL was for want of memory.
+    Shortage {
+        number: super::Number,
+        shortage: Option<Shortage>,
+    },
 }
 
 impl Source {

@@ -1,10 +1,11 @@
 //! How workers ended, as incidents.
 //!
-//! The end of a worker is known when three things are: what the kernel says (wait status), what the router says (which
-//! requests were inside), and what this host did itself (whether it sent the signal, and why). They come in any order; only
-//! when all are there is a cause named, and those who are answered 502 are told its name. Where the three do not prove a cause,
-//! it is called unknown: a kill by SIGKILL is not taken for a lack of memory here. What else proves a cause (a counter of the
-//! worker's control group that moved) belongs into [`Death`] too, and into the one match in [`Death::detection`].
+//! The end of a worker is known when these are: what the kernel says (wait status; after a SIGKILL also whether the counters of
+//! the worker's control group answer for it), what the router says (which requests were inside), and what this host did itself
+//! (whether it sent the signal, and why). They come in any order; only when all are there is a cause named, and those who are
+//! answered 502 are told its name. Where they do not prove a cause, it is called unknown: a kill by SIGKILL is not taken for a
+//! lack of memory unless a counter moved. What else proves a cause belongs into [`Death`] too, and into the one match in
+//! [`Death::detection`].
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,9 @@ use incident::{Code, Detection, WorkerRef};
 use router::Command;
 use supervisor::{Cause, ExitStatus, KillReason, WorkerId};
 
+use super::change::Worked;
 use super::{Host, Number};
+use crate::tenancy::{Shortage, Whose};
 
 /// A worker whose end is known only in part is forgotten after this long.
 const PARTLY_KNOWN: Duration = Duration::from_secs(120);
@@ -30,8 +33,18 @@ pub(super) struct Death {
     left: Option<(usize, usize, Vec<incident::Request>)>,
     /// Our own: why the signal was sent.
     killed: Option<KillReason>,
+    /// Whether the kernel lacked memory: asked after a SIGKILL that is not our own.
+    shortage: Word,
     /// The supervisor's: nobody had asked for this end.
     pub(super) lost: Option<(Cause, String, Duration)>,
+}
+
+/// What the counters of the worker's control group say.
+#[derive(Debug)]
+enum Word {
+    NotAsked,
+    Asked,
+    Said(Option<Shortage>),
 }
 
 impl Host {
@@ -40,7 +53,17 @@ impl Host {
             let (app, worker) = self.numbers.get(&number).copied()?;
             let pid = self.apps.get(&app)?.processes.get(&worker).map(|process| process.handle.pid());
             let since = Instant::now();
-            let death = Death { since, app, worker, pid, status: None, left: None, killed: None, lost: None };
+            let death = Death {
+                since,
+                app,
+                worker,
+                pid,
+                status: None,
+                left: None,
+                killed: None,
+                shortage: Word::NotAsked,
+                lost: None,
+            };
             self.incidents.deaths.insert(number, death);
         }
         self.incidents.deaths.get_mut(&number)
@@ -48,9 +71,28 @@ impl Host {
 
     /// The process was reaped. To be called before the supervisor hears of it.
     pub(super) fn process_ended(&mut self, number: Number, status: ExitStatus) {
-        if let Some(death) = self.death(number) {
-            death.status = Some(status);
+        let Some(death) = self.death(number) else { return };
+        death.status = Some(status);
+        if status != ExitStatus::Signal(9) || death.killed.is_some() {
+            return;
         }
+        death.shortage = Word::Asked;
+        let id = death.app;
+        let Some(name) = self.apps.get(&id).map(|app| app.name().to_owned()) else { return };
+        let (keeper, done) = (self.options.keeper.clone(), self.changed.0.clone());
+        tokio::task::spawn_local(async move {
+            let shortage = keeper.shortage(name).await;
+            // The receiver is gone only when the program ends.
+            let _ = done.send(Worked::Shortage { number, shortage }).await;
+        });
+    }
+
+    /// The counters have been looked at.
+    pub(super) async fn shortage_told(&mut self, number: Number, shortage: Option<Shortage>) {
+        if let Some(death) = self.incidents.deaths.get_mut(&number) {
+            death.shortage = Word::Said(shortage);
+        }
+        self.conclude(number).await;
     }
 
     pub(super) fn process_killed(&mut self, number: Number, why: KillReason) {
@@ -74,7 +116,9 @@ impl Host {
 
     /// Name the cause once everything is known, and tell those who wait for it.
     pub(super) async fn conclude(&mut self, number: Number) {
-        let complete = |death: &Death| death.status.is_some() && death.left.is_some();
+        let complete = |death: &Death| {
+            death.status.is_some() && death.left.is_some() && !matches!(death.shortage, Word::Asked)
+        };
         if !self.incidents.deaths.get(&number).is_some_and(complete) {
             return;
         }
@@ -112,7 +156,10 @@ impl Death {
             (_, Some(why)) if failed > 0 => new(Code::A21, "ended_by_host").text("reason", why.to_string()),
             (None, _) if failed == 0 => return None,
             _ => match status {
-                ExitStatus::Signal(9) => new(Code::A20, "sigkill"),
+                ExitStatus::Signal(9) => match &self.shortage {
+                    Word::Said(Some(shortage)) => killed_for_memory(shortage, app),
+                    _ => new(Code::A20, "sigkill"),
+                },
                 ExitStatus::Signal(_) => new(Code::A20, "signal"),
                 ExitStatus::Code(_) => new(Code::A21, "exit"),
             },
@@ -132,6 +179,22 @@ impl Death {
         detection.requests = requests;
         Some(detection)
     }
+}
+
+fn killed_for_memory(shortage: &Shortage, app: &str) -> Detection {
+    let detection = match &shortage.whose {
+        Whose::Own => Detection::new(Code::M10, "own_limit", Some(app)),
+        Whose::Pool { own, culprit } => {
+            let detection = Detection::new(Code::M11, "pool", Some(app)).number("own_bytes", *own as f64);
+            match culprit {
+                Some((name, bytes)) => {
+                    detection.text("culprit", name.clone()).number("culprit_bytes", *bytes as f64)
+                }
+                None => detection,
+            }
+        }
+    };
+    detection.number("limit_bytes", shortage.limit as f64).number("used_bytes", shortage.used as f64)
 }
 
 pub(super) fn reference(WorkerId(id): WorkerId, pid: Option<u32>) -> WorkerRef {

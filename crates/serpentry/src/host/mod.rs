@@ -234,6 +234,9 @@ impl Host {
                 Happening::Order(order) => self.obey(order).await,
                 Happening::Worked(change::Worked::File(read)) => self.read(*read).await,
                 Happening::Worked(change::Worked::Move(moved)) => self.moved(*moved).await,
+                Happening::Worked(change::Worked::Shortage { number, shortage }) => {
+                    self.shortage_told(number, shortage).await;
+                }
                 Happening::History(news) => self.on_history(news),
                 Happening::Time => self.on_time().await,
             }

@@ -7,12 +7,15 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jail::cgroup::{self, Constraint, Group, Hierarchies, Outcome, Tree, Usage};
+use jail::cgroup::{self, Group, Hierarchies, Tree, Usage};
 use jail::machine::Roots;
 use jail::network::{self, Bandwidth, Connection, Networks};
 
 use super::data::Data;
 use super::ledger::{Ledger, Machine, Share};
+use super::limits::{limit, why, without_groups};
+use super::shortage::{Seen, Shortage, blame};
+use super::users::identity;
 use super::wants::{Unmet, Wants};
 use crate::say;
 
@@ -99,6 +102,8 @@ struct Held {
     group: Option<Group>,
     disks: Vec<PathBuf>,
     identity: Option<jail::Identity>,
+    /// Its counters of memory when nothing was wrong.
+    memory: Seen,
     /// Its network with a way out.
     connection: Option<Connection>,
     /// Its data is in a volume, which is to be closed.
@@ -115,6 +120,8 @@ pub(super) struct Estate {
     /// Made when the first application wants a network of its own with a way out.
     networks: Option<Networks>,
     held: BTreeMap<Token, Held>,
+    /// The pool's counters of memory when nothing was wrong.
+    pool_seen: Seen,
     last: u64,
     /// Applications whose missing limits were told: once is enough.
     told: BTreeMap<String, Vec<Unmet>>,
@@ -142,6 +149,7 @@ impl Estate {
             settings,
             tree,
             held: BTreeMap::new(),
+            pool_seen: Seen::default(),
             last: 0,
             told: BTreeMap::new(),
         };
@@ -170,6 +178,7 @@ impl Estate {
                 disks: Vec::new(),
                 identity: None,
                 connection: None,
+                memory: Seen::default(),
                 in_volume: false,
             },
         );
@@ -204,7 +213,7 @@ impl Estate {
 
     fn furnish(&mut self, token: Token, wants: &Wants, share: Option<&Share>) -> Result<Prepared, String> {
         let mut unmet = Vec::new();
-        let identity = self.identity(wants, &mut unmet)?;
+        let identity = identity(wants, self.data.as_ref(), &mut unmet)?;
         let mut environment = Vec::new();
         let mut disks = vec![wants.directory.clone()];
         let alone = self.held.iter().all(|(other, held)| *other == token || held.app != wants.app);
@@ -233,6 +242,10 @@ impl Estate {
                 unmet.extend(limit(&group, wants, share, disks.clone()));
                 cgroups = group.entries();
                 if let Some(held) = self.held.get_mut(&token) {
+                    if let Some(memory) = group.memory() {
+                        held.memory = Seen::new(&memory);
+                        held.memory.settle(&memory, || group.forget_peak());
+                    }
                     (held.group, held.disks) = (Some(group), disks);
                 }
             }
@@ -255,44 +268,10 @@ impl Estate {
             confinement: wants.confinement(data.as_deref()),
             environment,
             data,
-            has_room: wants.is_isolated() && rustix::process::geteuid().is_root(),
+            has_room: wants.is_isolated(),
             resolv_conf,
             unmet,
         })
-    }
-
-    /// Whose processes its workers are: the one that is named, for isolated applications one of their own.
-    fn identity(&self, wants: &Wants, unmet: &mut Vec<Unmet>) -> Result<Option<jail::Identity>, String> {
-        let root = rustix::process::geteuid().is_root();
-        if let Some(user) = &wants.user {
-            let found =
-                jail::identity::lookup(user).map_err(|error| format!("cannot read /etc/passwd: {error}"))?;
-            let Some(found) = found else { return Err(format!("there is no user {user:?} in /etc/passwd")) };
-            if !root && found.uid != rustix::process::geteuid().as_raw() {
-                return Err(format!("to run as {user} the host must run as root"));
-            }
-            return Ok(root.then_some(found));
-        }
-        if !wants.is_isolated() {
-            return Ok(None);
-        }
-        if !root {
-            unmet.push(Unmet {
-                constraint: "user".to_owned(),
-                why: "only root can start processes of another user".to_owned(),
-                remedy: "run the host as root".to_owned(),
-            });
-            return Ok(None);
-        }
-        // Its files belong to it: it is looked up there first, so that it keeps its number over restarts.
-        let owner = self.data.as_ref().and_then(|data| data.owner(&wants.app));
-        if let Some(uid) = owner.filter(|uid| jail::identity::DYNAMIC.contains(uid)) {
-            return Ok(Some(jail::Identity { uid, gid: uid, groups: Vec::new() }));
-        }
-        let taken = self.data.as_ref().map(Data::owners).unwrap_or_default();
-        jail::identity::dynamic(&wants.app, |uid| taken.contains(&uid))
-            .map(Some)
-            .ok_or_else(|| "all users without a name are taken".to_owned())
     }
 
     /// Where an application with a way out of its own asks for names.
@@ -415,11 +394,45 @@ impl Estate {
         self.held.values().filter_map(|held| Some((held.app.clone(), held.group.as_ref()?.usage()))).collect()
     }
 
-    /// Others may have changed the rules between applications and the network (`nft flush ruleset`).
-    pub(super) fn refresh(&self) {
+    /// See that all is as it was left. Others may have changed the rules between applications and the network (`nft flush
+    /// ruleset`); and limits of memory are met without harm, which later must not be taken for a cause.
+    pub(super) fn refresh(&mut self) {
+        for held in self.held.values_mut() {
+            if let Some((group, memory)) =
+                held.group.as_ref().and_then(|group| Some((group, group.memory()?)))
+            {
+                held.memory.settle(&memory, || group.forget_peak());
+            }
+        }
+        if let Some((pool, memory)) = self.pool().and_then(|pool| pool.memory().map(|memory| (pool, memory)))
+        {
+            self.pool_seen.settle(&memory, || pool.forget_peak());
+        }
         if let Some(Err(error)) = self.networks.as_ref().map(Networks::refresh) {
             say::warning(format_args!("the rules of applications' networks are not in force: {error}"));
         }
+    }
+
+    fn pool(&self) -> Option<Group> {
+        self.tree.as_ref().ok()?.group(SHARED).ok()
+    }
+
+    /// A process of the application was ended by SIGKILL: whether that was for want of memory, and whose limit it was.
+    pub(super) fn shortage(&mut self, app: &str) -> Option<Shortage> {
+        let pool = self.pool().and_then(|pool| pool.memory());
+        let most = |held: &Held| Some((held.app.clone(), held.group.as_ref()?.memory()?.current));
+        let others = self.held.values().filter(|held| held.path.starts_with(SHARED) && held.app != app);
+        let culprit = others.filter_map(most).max_by_key(|(_, bytes)| *bytes);
+        let pool_seen = self.pool_seen;
+        for held in self.held.values_mut().rev().filter(|held| held.app == app) {
+            let Some(memory) = held.group.as_ref().and_then(Group::memory) else { continue };
+            if held.memory.claim(&memory) {
+                let pool = pool.as_ref().filter(|_| held.path.starts_with(SHARED));
+                let culprit = culprit.clone().filter(|(_, bytes)| *bytes > memory.current);
+                return blame((&memory, held.memory), pool.map(|pool| (pool, pool_seen)), culprit);
+            }
+        }
+        None
     }
 
     /// Give everything back, at the end.
@@ -470,69 +483,6 @@ fn clear_dead(found: &Hierarchies) {
         // One that cannot be cleared away is in nobody's way.
         let _ = Tree::create(found, &name).and_then(Tree::remove);
     }
-}
-
-/// Set the limits of an application's group; what is not enforced of them.
-fn limit(group: &Group, wants: &Wants, share: Option<&Share>, disks: Vec<PathBuf>) -> Vec<Unmet> {
-    let mut limits = wants.cgroup_limits(share, disks);
-    let mut outcomes = group.apply(&limits);
-    let refused = |outcomes: &[Outcome], constraint| {
-        outcomes.iter().any(|outcome: &Outcome| outcome.constraint == constraint && !outcome.enforced())
-    };
-    if refused(&outcomes, Constraint::Cores) {
-        // Without cores of its own it gets at least the time of so many.
-        limits.cpu = wants.limits.cpu;
-        limits.cores = None;
-        let cores: Vec<Outcome> =
-            outcomes.into_iter().filter(|it| it.constraint == Constraint::Cores).collect();
-        outcomes = group.apply(&limits);
-        outcomes.extend(cores);
-    }
-    outcomes
-        .iter()
-        .filter(|outcome| !outcome.enforced() && is_asked_for(outcome.constraint, wants))
-        .map(unmet)
-        .collect()
-}
-
-/// Weights that are as everybody's need no enforcing, and a guarantee is more than what was asked for.
-fn is_asked_for(constraint: Constraint, wants: &Wants) -> bool {
-    match constraint {
-        Constraint::CpuWeight => !wants.is_isolated() && wants.limits.cpu_weight != 100,
-        Constraint::MemoryGuarantee | Constraint::DiskWeight => false,
-        _ => true,
-    }
-}
-
-fn unmet(outcome: &Outcome) -> Unmet {
-    let refusal = outcome.refusal.as_ref();
-    Unmet {
-        constraint: outcome.constraint.name().to_owned(),
-        why: why(outcome),
-        remedy: refusal.map(|refusal| refusal.remedy.clone()).unwrap_or_default(),
-    }
-}
-
-fn why(outcome: &Outcome) -> String {
-    outcome.refusal.as_ref().map_or_else(String::new, |refusal| refusal.why.clone())
-}
-
-/// Everything that only control groups could enforce.
-fn without_groups(wants: &Wants, why: &str) -> Vec<Unmet> {
-    let limits = &wants.limits;
-    let asked = [
-        ("cpu", limits.cpu.is_some()),
-        ("memory", limits.memory.is_some()),
-        ("disk_read", limits.disk_read.is_some()),
-        ("disk_write", limits.disk_write.is_some()),
-        ("processes", true),
-    ];
-    let missing = |(constraint, _): &(&str, bool)| Unmet {
-        constraint: (*constraint).to_owned(),
-        why: why.to_owned(),
-        remedy: "see `serpentry doctor`".to_owned(),
-    };
-    asked.iter().filter(|(_, asked)| *asked).map(missing).collect()
 }
 
 /// Kill what is left in a group and remove it.

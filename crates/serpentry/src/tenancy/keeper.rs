@@ -14,6 +14,7 @@ use jail::cgroup::Usage;
 use tokio::sync::{mpsc, oneshot};
 
 use super::estate::{Denied, Estate, Pool, Prepared, Settings, Token};
+use super::shortage::Shortage;
 use super::wants::Wants;
 use crate::say;
 
@@ -62,6 +63,11 @@ enum Job {
     /// By application: what the control groups of its places say, the latest place first.
     Usage {
         reply: oneshot::Sender<HashMap<String, Usage>>,
+    },
+    /// A process of this application was ended by SIGKILL.
+    Shortage {
+        app: String,
+        reply: oneshot::Sender<Option<Shortage>>,
     },
     /// See whether others have changed what keeps applications apart.
     Refresh,
@@ -141,6 +147,13 @@ impl Keeper {
         self.send(Job::Pool(pool));
     }
 
+    /// Whether a process of the application that was ended by SIGKILL was so for want of memory.
+    pub(crate) async fn shortage(&self, app: String) -> Option<Shortage> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Job::Shortage { app, reply });
+        answer.await.ok().flatten()
+    }
+
     pub(crate) fn refresh(&self) {
         self.send(Job::Refresh);
     }
@@ -183,6 +196,7 @@ fn carry_out(estate: &mut Estate, job: Job) {
         Job::Adjust { token, wants } => estate.adjust(token, &wants),
         Job::Release { token } => estate.release(token),
         Job::Pool(pool) => estate.set_pool(pool),
+        Job::Shortage { app, reply } => drop(reply.send(estate.shortage(&app))),
         Job::Refresh => estate.refresh(),
         Job::Usage { reply } => drop(reply.send(estate.usage())),
         Job::Sweep { reply } => {

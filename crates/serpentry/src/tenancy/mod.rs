@@ -20,12 +20,16 @@ mod data;
 mod estate;
 mod keeper;
 mod ledger;
+mod limits;
 mod room;
+mod shortage;
 mod tenant;
+mod users;
 mod wants;
 
 pub(crate) use estate::{Pool, Settings, UNNAMED};
 pub(crate) use keeper::{Grounds, Keeper};
 pub(crate) use room::Room;
+pub(crate) use shortage::{Shortage, Whose};
 pub(crate) use tenant::{Place, Tenant};
 pub(crate) use wants::{Unmet, Wants};

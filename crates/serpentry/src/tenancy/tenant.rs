@@ -9,6 +9,7 @@ use super::estate::Prepared;
 use super::keeper::Keeper;
 use super::room::Room;
 use super::wants::{Unmet, Wants};
+use crate::say;
 
 /// How long an application waits for another that is about to give back its share, and between two questions.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -95,7 +96,10 @@ impl Tenant {
         // From here on it is given back, also when something below fails.
         let mut place = Place { keeper: self.keeper.clone(), prepared, room: None };
         if place.prepared.has_room {
-            place.room = Some(place.make_room(&wants).await?);
+            match place.make_room(&wants).await {
+                Ok(room) => place.room = Some(room),
+                Err(why) => place.go_without(&wants, why)?,
+            }
         }
         let place = Rc::new(place);
         kept.set(Some(&place));
@@ -155,6 +159,20 @@ impl Place {
     /// Workers can be started in it.
     fn is_good(&self) -> bool {
         self.room.as_ref().is_none_or(Room::is_there)
+    }
+
+    /// Where only root can make rooms, an application may do without one, unless it must not reach the network.
+    fn go_without(&mut self, wants: &Wants, why: String) -> Result<(), String> {
+        if rustix::process::geteuid().is_root() || wants.strict || wants.has_network() {
+            return Err(why);
+        }
+        say::warning(format_args!(
+            "{}: it is not isolated from other processes and files here: {why}",
+            wants.app
+        ));
+        let remedy = "run the host as root".to_owned();
+        self.prepared.unmet.push(Unmet { constraint: "namespaces".to_owned(), why, remedy });
+        Ok(())
     }
 
     async fn make_room(&self, wants: &Wants) -> Result<Room, String> {
