@@ -196,6 +196,7 @@ impl App {
             busy_time: link.busy_time(now),
             age: now.saturating_duration_since(link.attached),
         });
+        let (held_back_in, held_back_out) = self.bandwidth.held_back();
         let mut snapshot = AppSnapshot {
             app: self.id,
             name: self.name.borrow().to_string(),
@@ -205,8 +206,8 @@ impl App {
             queue_limit: self.settings.borrow().queue,
             in_flight: self.visits.get(),
             connections: self.connections.get(),
-            held_back_in: self.bandwidth.held_back_in.get(),
-            held_back_out: self.bandwidth.held_back_out.get(),
+            held_back_in,
+            held_back_out,
             workers: workers.collect(),
             ..AppSnapshot::default()
         };

@@ -12,7 +12,7 @@
 //! Not here: how much of a response may wait in the router. That is the flow control of `exchange.rs`, which holds a worker
 //! no longer because its client is slow by our will than when it is slow by its own.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
@@ -37,14 +37,17 @@ pub(crate) enum Direction {
     Out,
 }
 
-/// The two buckets of an application.
+/// The two buckets of an application, made when it gets its first limit: there may be thousands without one.
 #[derive(Debug, Default)]
-pub(crate) struct Bandwidth {
-    inward: RefCell<Option<Box<Lane>>>,
-    outward: RefCell<Option<Box<Lane>>>,
+pub(crate) struct Bandwidth(OnceCell<Box<Lanes>>);
+
+#[derive(Debug, Default)]
+struct Lanes {
+    inward: RefCell<Option<Lane>>,
+    outward: RefCell<Option<Lane>>,
     /// Time with at least one connection in line.
-    pub(crate) held_back_in: Cell<Duration>,
-    pub(crate) held_back_out: Cell<Duration>,
+    held_back_in: Cell<Duration>,
+    held_back_out: Cell<Duration>,
     /// It is in the core's list of applications with a line.
     served: Cell<bool>,
 }
@@ -58,11 +61,16 @@ impl Bandwidth {
 
     /// Other limits, from now on and also for those who wait.
     pub(crate) fn set(&self, settings: &Settings, now: Instant) {
-        for (lane, rate) in [(&self.inward, settings.bandwidth_in), (&self.outward, settings.bandwidth_out)] {
+        let (inward, outward) = (settings.bandwidth_in, settings.bandwidth_out);
+        if inward.or(outward).is_none() && self.0.get().is_none() {
+            return;
+        }
+        let lanes = self.0.get_or_init(Box::default);
+        for (lane, rate) in [(&lanes.inward, inward), (&lanes.outward, outward)] {
             let mut lane = lane.borrow_mut();
             match (&mut *lane, rate) {
                 (None, None) => {}
-                (None, Some(rate)) => *lane = Some(Box::new(Lane::new(rate, now))),
+                (None, Some(rate)) => *lane = Some(Lane::new(rate, now)),
                 (Some(known), Some(rate)) => known.bucket.set_rate(rate, now),
                 (Some(known), None) => {
                     known.release();
@@ -72,17 +80,27 @@ impl Bandwidth {
         }
     }
 
-    fn lane(&self, direction: Direction) -> &RefCell<Option<Box<Lane>>> {
-        match direction {
-            Direction::In => &self.inward,
-            Direction::Out => &self.outward,
-        }
+    /// Time with at least one connection in line, inward and outward.
+    pub(crate) fn held_back(&self) -> (Duration, Duration) {
+        self.0
+            .get()
+            .map_or_else(Default::default, |lanes| (lanes.held_back_in.get(), lanes.held_back_out.get()))
+    }
+
+    /// The lane of this direction; `None` if there is no limit.
+    fn lane(&self, direction: Direction) -> Option<RefMut<'_, Lane>> {
+        let lanes = self.0.get()?;
+        let lane = match direction {
+            Direction::In => &lanes.inward,
+            Direction::Out => &lanes.outward,
+        };
+        RefMut::filter_map(lane.borrow_mut(), Option::as_mut).ok()
     }
 }
 
 impl App {
     pub(crate) fn is_limited(&self, direction: Direction) -> bool {
-        self.bandwidth.lane(direction).borrow().is_some()
+        self.bandwidth.lane(direction).is_some()
     }
 
     /// Wait for tokens for up to `want` bytes: at least 1, unless `want` is 0. `turn` is the caller's place in line; it
@@ -94,14 +112,15 @@ impl App {
         ctx: &Context<'_>,
         want: usize,
     ) -> Poll<usize> {
-        let polled = match &mut *self.bandwidth.lane(direction).borrow_mut() {
-            Some(lane) => lane.poll(turn, ctx, want, Instant::now()),
+        let polled = match self.bandwidth.lane(direction) {
+            Some(mut lane) => lane.poll(turn, ctx, want, Instant::now()),
             None => {
                 turn.0 = None;
                 return Poll::Ready(want);
             }
         };
-        if polled.is_pending() && !self.bandwidth.served.replace(true) {
+        let lanes = self.bandwidth.0.get();
+        if polled.is_pending() && lanes.is_some_and(|lanes| !lanes.served.replace(true)) {
             self.core.serve_line(self);
         }
         polled
@@ -115,22 +134,19 @@ impl App {
 
     /// True when so many bytes may pass without waiting; then they are paid.
     pub(crate) fn try_bandwidth(&self, direction: Direction, bytes: usize) -> bool {
-        match &mut *self.bandwidth.lane(direction).borrow_mut() {
-            Some(lane) => lane.try_take(bytes, Instant::now()),
-            None => true,
-        }
+        self.bandwidth.lane(direction).is_none_or(|mut lane| lane.try_take(bytes, Instant::now()))
     }
 
     /// Tokens that were taken and not needed.
     pub(crate) fn return_bandwidth(&self, direction: Direction, bytes: usize) {
-        if let Some(lane) = &mut *self.bandwidth.lane(direction).borrow_mut() {
+        if let Some(mut lane) = self.bandwidth.lane(direction) {
             lane.bucket.put_back(bytes);
         }
     }
 
     /// Bytes that have passed, paid by whoever comes next.
     pub(crate) fn owe_bandwidth(&self, direction: Direction, bytes: usize) {
-        if let Some(lane) = &mut *self.bandwidth.lane(direction).borrow_mut() {
+        if let Some(mut lane) = self.bandwidth.lane(direction) {
             lane.bucket.take(bytes);
         }
     }
@@ -138,7 +154,8 @@ impl App {
     /// Divide what has come in. False when nobody is left to be served.
     fn serve_lines(&self, now: Instant) -> bool {
         let mut waiting = false;
-        let Bandwidth { inward, outward, held_back_in, held_back_out, .. } = &self.bandwidth;
+        let Some(lanes) = self.bandwidth.0.get() else { return false };
+        let Lanes { inward, outward, held_back_in, held_back_out, served } = &**lanes;
         for (lane, total) in [(inward, held_back_in), (outward, held_back_out)] {
             if let Some(lane) = &mut *lane.borrow_mut() {
                 waiting |= lane.divide(now);
@@ -146,7 +163,7 @@ impl App {
                 total.set(total.get() + held_back);
             }
         }
-        self.bandwidth.served.set(waiting);
+        served.set(waiting);
         waiting
     }
 }
