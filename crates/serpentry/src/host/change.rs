@@ -87,7 +87,8 @@ impl Source {
     /// Whose the paths are that isolated applications must not see.
     fn grounds(&self, plan: &config::Plan) -> Grounds {
         Grounds {
-            host: vec![self.state.clone(), self.file.clone()],
+            state: self.state.clone(),
+            file: self.file.clone(),
             apps: plan.apps.iter().map(|app| (app.name.clone(), app.directory.clone())).collect(),
         }
     }

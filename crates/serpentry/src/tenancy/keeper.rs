@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::Context as _;
@@ -17,6 +17,10 @@ use super::estate::{Denied, Estate, Pool, Prepared, Settings, Token};
 use super::shortage::Shortage;
 use super::wants::Wants;
 use crate::say;
+
+/// Directories of the system, which applications cannot do without.
+const SYSTEM: [&str; 12] =
+    ["/", "/bin", "/dev", "/etc", "/lib", "/lib64", "/opt", "/proc", "/run", "/sys", "/usr", "/var"];
 
 /// Jobs that may wait: a few for each of the most applications of one host.
 const MOST_WAITING: usize = 65_536;
@@ -32,8 +36,10 @@ pub(crate) struct Keeper {
 /// Paths that isolated applications must not see, but for their own.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Grounds {
-    /// Of the host: its state, its configuration.
-    pub(crate) host: Vec<PathBuf>,
+    /// The host's state directory.
+    pub(crate) state: PathBuf,
+    /// Its configuration, with the environment of all applications.
+    pub(crate) file: PathBuf,
     /// By application.
     pub(crate) apps: BTreeMap<String, PathBuf>,
 }
@@ -77,6 +83,25 @@ enum Job {
     },
 }
 
+impl Grounds {
+    /// What an application must not see.
+    fn hidden_from(&self, app: &str) -> Vec<PathBuf> {
+        let own = self.apps.get(app);
+        let others = self.apps.iter().filter(|(name, path)| *name != app && Some(*path) != own);
+        let mut hidden: Vec<PathBuf> = others.map(|(_, path)| path.clone()).collect();
+        hidden.push(self.state.clone());
+        hidden.push(self.file.clone());
+        // Editors put a new file in the place of the old, and with that what hid the old one is gone: its directory is hidden
+        // too, if that is not needed.
+        let folder =
+            self.file.parent().filter(|folder| !SYSTEM.iter().any(|system| *folder == Path::new(system)));
+        hidden.extend(
+            folder.filter(|folder| own.is_none_or(|own| !folder.starts_with(own))).map(Path::to_owned),
+        );
+        hidden
+    }
+}
+
 impl Keeper {
     /// Take hold of what this host may use. Blocks while leftovers of a dead host of the same name are cleared away. The
     /// program's main thread, which calls this, moves into the host's own control group with all others.
@@ -104,10 +129,7 @@ impl Keeper {
 
     /// What an application must not see.
     pub(super) fn neighbours(&self, app: &str) -> Vec<PathBuf> {
-        let grounds = self.grounds.borrow();
-        let own = grounds.apps.get(app);
-        let others = grounds.apps.iter().filter(|(name, path)| *name != app && Some(*path) != own);
-        grounds.host.iter().chain(others.map(|(_, path)| path)).cloned().collect()
+        self.grounds.borrow().hidden_from(app)
     }
 
     /// A place as wanted.
@@ -203,5 +225,34 @@ fn carry_out(estate: &mut Estate, job: Job) {
             estate.sweep();
             let _ = reply.send(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hidden(file: &str, own: &str) -> Vec<String> {
+        let apps = [("shop", own), ("blog", "/srv/blog")];
+        let grounds = Grounds {
+            state: "/srv/.serpentry".into(),
+            file: file.into(),
+            apps: apps.map(|(name, path)| (name.to_owned(), path.into())).into(),
+        };
+        let mut hidden: Vec<String> =
+            grounds.hidden_from("shop").iter().map(|path| path.display().to_string()).collect();
+        hidden.sort();
+        hidden
+    }
+
+    #[test]
+    fn the_configuration_is_hidden_with_its_directory() {
+        let (blog, state) = ("/srv/blog", "/srv/.serpentry");
+        assert_eq!(hidden("/srv/serpentry.toml", "/srv/shop"), ["/srv", state, blog, "/srv/serpentry.toml"]);
+        let system = hidden("/etc/serpentry.toml", "/srv/shop");
+        assert_eq!(system, ["/etc/serpentry.toml", state, blog], "/etc is needed");
+        // Beside the application's own files it can only be hidden itself.
+        assert_eq!(hidden("/srv/shop/conf/x.toml", "/srv/shop"), [state, blog, "/srv/shop/conf/x.toml"]);
+        assert_eq!(hidden("/srv/shop/x.toml", "/srv/shop"), [state, blog, "/srv/shop/x.toml"]);
     }
 }
