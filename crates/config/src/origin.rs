@@ -72,6 +72,20 @@ impl Origins {
         found.map_or(Origin::BuiltIn, |(origin, _)| origin.clone())
     }
 
+    /// Where in the file each value of an application is that the file says: by key, as `PATH:LINE`.
+    pub fn lines(&self, app: &str) -> BTreeMap<String, String> {
+        let Some(places) = self.apps.get(app) else { return BTreeMap::new() };
+        let said = places.values.iter().filter_map(|(key, (origin, _))| match origin {
+            Origin::File { line } | Origin::Defaults { line } => Some((key.clone(), self.at(*line))),
+            _ => None,
+        });
+        said.collect()
+    }
+
+    fn at(&self, line: usize) -> String {
+        format!("{}:{line}", self.source.path)
+    }
+
     /// The line where an application begins.
     pub fn line(&self, app: &str) -> Option<usize> {
         let header = self.apps.get(app)?.header.as_ref()?;

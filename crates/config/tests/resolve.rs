@@ -201,6 +201,17 @@ fn what_was_moved_has_the_other_tenancy_and_its_defaults() {
 }
 
 #[test]
+fn the_lines_of_values_can_be_asked_for() {
+    let text = "[defaults]\nworkers = 2\n[apps.shop]\napp = \"x:y\"\n[apps.shop.limits]\ncpu = 2\n";
+    let lines = with(text, &environment()).origins.lines("shop");
+    let line = |key: &str| lines.get(key).map(String::as_str);
+    assert_eq!(line("limits.cpu"), Some("serpentry.toml:6"));
+    assert_eq!(line("workers"), Some("serpentry.toml:2"));
+    assert_eq!(line("limits.memory"), None);
+    assert!(with(text, &environment()).origins.lines("blog").is_empty());
+}
+
+#[test]
 fn a_user_is_a_name_or_a_number() {
     for (said, meant) in [("\"www-data\"", "www-data"), ("1000", "1000"), ("\"0\"", "0")] {
         let plan = with(&format!("[apps.shop]\napp = \"x:y\"\nuser = {said}\n"), &environment()).plan;

@@ -21,7 +21,7 @@ use crate::family::Handle;
 use crate::interpreter::Interpreter;
 use crate::logs::{AppLog, Capture, Captured};
 use crate::template::{Order, Preload};
-use crate::tenancy::{Place, Tenant};
+use crate::tenancy::{Place, Tenant, Wants};
 
 pub(crate) use launch::{Kin, Launched, launch};
 
@@ -116,7 +116,8 @@ pub(crate) fn start(
                 let process = launched.process.clone();
                 let started = Started { process, asked, data, control };
                 let _ = fates.send(Fate::Started { worker, started }).await;
-                follow(worker, launched, fates).await;
+                let wants = template.tenant.wants().clone();
+                follow(worker, launched, wants, fates).await;
             }
             Err(error) => {
                 let (reason, traceback) = (format!("{error:#}"), String::new());
@@ -128,9 +129,9 @@ pub(crate) fn start(
 }
 
 /// Wait for the jail's report, then for the end. A full channel only makes these tasks wait, never the supervisor.
-async fn follow(worker: Number, launched: Launched, fates: mpsc::Sender<Fate>) {
+async fn follow(worker: Number, launched: Launched, wants: Wants, fates: mpsc::Sender<Fate>) {
     let Launched { mut kin, process, report, captured, place } = launched;
-    if let Some(reason) = jail_report(report).await {
+    if let Some(reason) = jail_report(report, &wants).await {
         let _ = fates.send(Fate::NotStarted { worker, reason }).await;
     }
     let status = kin.end(&process).await;
@@ -195,8 +196,24 @@ pub(crate) async fn end_of(adopted: &AsyncFd<jail::Adopted>) -> supervisor::Exit
     status.unwrap_or(UNKNOWN)
 }
 
-/// `None` when the interpreter is running.
-pub(crate) async fn jail_report(report: UnixStream) -> Option<String> {
+/// The key of the configuration that a step of the jail carries out.
+fn key_of(step: jail::Step) -> Option<&'static str> {
+    use jail::Step;
+    Some(match step {
+        Step::Limits => "limits.open_files",
+        Step::Identity => "user",
+        Step::Directory => "directory",
+        Step::Exec => "python",
+        Step::Namespaces | Step::Room | Step::HostName | Step::Loopback | Step::View => "tenancy",
+        Step::BoundingSet | Step::Capabilities | Step::NoNewPrivileges | Step::Access | Step::SystemCalls => {
+            "tenancy"
+        }
+        _ => return None,
+    })
+}
+
+/// `None` when the interpreter is running; else which step failed, and the place in the configuration that asked for it.
+pub(crate) async fn jail_report(report: UnixStream, wants: &Wants) -> Option<String> {
     report.set_nonblocking(true).ok()?;
     let mut text = Vec::new();
     tokio::net::UnixStream::from_std(report).ok()?.read_to_end(&mut text).await.ok()?;
@@ -204,7 +221,7 @@ pub(crate) async fn jail_report(report: UnixStream) -> Option<String> {
         return None;
     }
     Some(match serde_json::from_slice::<jail::Failure>(&text) {
-        Ok(failure) => failure.to_string(),
+        Ok(failure) => wants.located(key_of(failure.step), failure.to_string()),
         Err(_) => String::from_utf8_lossy(&text).into_owned(),
     })
 }

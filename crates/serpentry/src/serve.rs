@@ -53,7 +53,8 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
         machine: crate::host::machine(),
         pool: Pool::default(),
     })?;
-    let mut spec = spec::of_app(&app, interpreter, &extension, Output::Inherit, &keeper);
+    let mut spec =
+        spec::of_app(&app, interpreter, &extension, Output::Inherit, &keeper, std::sync::Arc::default());
     spec.router.root_path.clone_from(&arguments.root_path);
     // While developing, an application that does not start is waited for: the next change may mend it.
     spec.supervisor.give_up_on_first_boot_failure = !arguments.reload;

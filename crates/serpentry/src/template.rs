@@ -226,8 +226,9 @@ impl Care {
             traceback: String::new(),
             _captured: captured,
         });
+        let wants = self.template.tenant.wants().clone();
         let outcome = tokio::time::timeout(self.start_timeout, async {
-            match process::jail_report(report).await {
+            match process::jail_report(report, &wants).await {
                 Some(reason) => bail!(reason),
                 None => alive.imported().await,
             }

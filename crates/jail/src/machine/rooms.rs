@@ -15,7 +15,7 @@ const NAMESPACES: &str = "run as root outside a container, or allow it there (Do
 pub(super) fn survey(roots: &Roots) -> Vec<Finding> {
     let mut findings = vec![open_files(), disk_space()];
     findings.push(Finding::enforced("egress_host", "nothing to keep: it connects wherever the host can"));
-    let spaces = spaces();
+    let spaces = spaces(roots);
     findings.extend(egress(&spaces));
     findings.extend(spaces);
     findings.extend([user_ids(roots), dropping(), seccomp(roots), landlock()]);
@@ -69,7 +69,7 @@ fn disk_space() -> Finding {
 const VOLUME: &str = "ext4 in a preallocated file on a loop device";
 
 /// One finding for each kind of namespace: entered by a thread that then ends, and the namespace with it.
-fn spaces() -> Vec<Finding> {
+fn spaces(roots: &Roots) -> Vec<Finding> {
     [
         ("pid_namespace", UnshareFlags::NEWPID, "sees and signals only its own processes"),
         ("mount_namespace", UnshareFlags::NEWNS, "own /tmp and volume, the rest read-only (pivot_root)"),
@@ -79,9 +79,22 @@ fn spaces() -> Vec<Finding> {
     ]
     .map(|(name, flag, what)| match enter(flag) {
         Ok(()) => Finding::enforced(name, what),
+        // A process with several threads cannot try that (unshare(2), CLONE_NEWUSER).
+        Err(_) if allows_user_namespaces(roots) => Finding::enforced(name, what).partly(
+            "without privileges it is made in a user namespace, and whether that is allowed is known only when an application starts",
+            NAMESPACES,
+        ),
         Err(error) => Finding::impossible(name, format!("namespaces cannot be made: {error}"), NAMESPACES),
     })
     .into()
+}
+
+/// What the machine's switches say; a security module may still refuse.
+fn allows_user_namespaces(roots: &Roots) -> bool {
+    let number = |path: &str| fs::read_to_string(roots.proc.join(path)).ok()?.trim().parse::<u64>().ok();
+    // The second is Debian's own.
+    number("sys/user/max_user_namespaces").is_some_and(|most| most > 0)
+        && number("sys/kernel/unprivileged_userns_clone") != Some(0)
 }
 
 fn enter(flag: UnshareFlags) -> io::Result<()> {
@@ -105,20 +118,16 @@ fn egress(spaces: &[Finding]) -> Vec<Finding> {
     };
     let none = of("egress_none", "network namespace with nothing but loopback");
     let nat = of("egress_nat", "network namespace, veth pair, nftables");
-    let missing: Vec<&str> = ["ip", "nft"].into_iter().filter(|name| program(name).is_none()).collect();
     let nat = if !has(CapabilitySet::NET_ADMIN) {
         Finding::impossible("egress_nat", "making network devices and rules needs CAP_NET_ADMIN", ROOT)
-    } else if missing.is_empty() {
-        nat
     } else {
-        let why = format!("there is no {}", missing.join(" and no "));
-        Finding::impossible("egress_nat", why, "install iproute2 and nftables")
-    };
-    // Landlock alone refuses TCP, and leaves UDP.
-    let none = match (landlock_abi(), none.mechanism.is_empty()) {
-        (Some(4..), true) => Finding::enforced("egress_none", "landlock: no TCP connections")
-            .partly(format!("UDP stays possible: {}", none.why), none.remedy),
-        _ => none,
+        match crate::network::survey() {
+            Ok(()) => nat,
+            Err(error @ crate::network::Error::NoWayOut) => {
+                Finding::impossible("egress_nat", error.to_string(), "`ip route add default via ADDRESS`")
+            }
+            Err(error) => Finding::impossible("egress_nat", error.to_string(), ROOT),
+        }
     };
     vec![none, nat]
 }

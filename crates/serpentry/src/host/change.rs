@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use router::{Command, HostPattern, Route, RouteTable};
 use tokio::sync::oneshot;
@@ -77,7 +78,8 @@ impl Source {
         let specs = loaded.plan.apps.iter().filter_map(|app| {
             let interpreter = loaded.interpreters.get(&app.name)?.clone();
             let output = Output::Captured(logs.app(&app.name));
-            Some(spec::of_app(app, interpreter, &self.extension, output, keeper))
+            let lines = Arc::new(loaded.origins.lines(&app.name));
+            Some(spec::of_app(app, interpreter, &self.extension, output, keeper, lines))
         });
         specs.collect()
     }

@@ -71,8 +71,9 @@ impl Host {
         };
         let (Some(app), Some(plan)) = (self.apps.get(&id), plan.app(&name)) else { return };
         let (template, from) = (app.spec.template.clone(), app.spec.app.tenancy);
-        let keeper = &self.options.keeper;
-        let spec = spec::of_app(plan, template.interpreter, &template.extension, template.output, keeper);
+        let (keeper, lines) = (&self.options.keeper, template.tenant.wants().lines.clone());
+        let spec =
+            spec::of_app(plan, template.interpreter, &template.extension, template.output, keeper, lines);
         if let Some(app) = self.apps.get_mut(&id) {
             app.moving = Some(Move { from, to });
         }

@@ -3,8 +3,10 @@
 //! Made from the configuration here and from the command line in `serve.rs`. Two specifications are compared to find what
 //! a change needs: a worker that would be started differently means a new generation, anything else takes effect in place.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use router::{HostSettings, RouteOverride, Settings, TrustedProxies};
@@ -68,9 +70,10 @@ pub(crate) fn of_app(
     extension: &Extension,
     output: Output,
     keeper: &Keeper,
+    lines: Arc<BTreeMap<String, String>>,
 ) -> Spec {
     let limits = &app.limits;
-    let wants = Wants::new(app, visible(&interpreter, extension));
+    let wants = Wants::new(app, visible(&interpreter, extension), lines);
     Spec {
         name: app.name.clone(),
         template: Template {

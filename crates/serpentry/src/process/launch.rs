@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::{Template, end_of, jail_report, wait, watch};
 use crate::family::{self, Adopting, Handle};
 use crate::logs::{Captured, Source};
-use crate::tenancy::Place;
+use crate::tenancy::{Place, Wants};
 
 /// Variables that were meant for this program, not for the application's.
 const OURS: [&str; 6] =
@@ -77,7 +77,8 @@ pub(crate) async fn launch(
         None => None,
     };
     if place.room().is_some() {
-        return launch_into(place, command, handover, &plan, descriptors, source).await;
+        let wants = template.tenant.wants().clone();
+        return launch_into(place, &wants, (command, handover), &plan, descriptors, source).await;
     }
     // Our copies of the pipes' writing ends are closed with the command.
     let child = tokio::process::Command::from(command).spawn().context("cannot create a process")?;
@@ -97,8 +98,8 @@ pub(crate) async fn launch(
 /// The same for a place with a room: what we spawn forks the worker on the other side, and we adopt it.
 async fn launch_into(
     place: Rc<Place>,
-    command: std::process::Command,
-    handover: jail::Handover,
+    wants: &Wants,
+    (command, handover): (std::process::Command, jail::Handover),
     plan: &jail::Plan,
     descriptors: &[OwnedFd],
     source: Option<Source>,
@@ -124,7 +125,7 @@ async fn launch_into(
     wait(&mut starter, &handle).await;
     let pid = match born.context("a birth socket")? {
         (message, Some(pid)) if !message.is_empty() => pid,
-        _ => match jail_report(report).await {
+        _ => match jail_report(report, wants).await {
             Some(reason) => bail!(reason),
             None => bail!("it ended on its way into its room"),
         },

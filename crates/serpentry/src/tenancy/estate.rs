@@ -83,14 +83,21 @@ pub(crate) struct Prepared {
 pub(super) struct Denied {
     /// A sentence.
     pub(super) reason: String,
+    /// The key of the configuration that asks for what cannot be had.
+    pub(super) key: Option<&'static str>,
     /// Another application is about to give back what it holds: it is worth asking again.
     pub(super) soon: bool,
 }
 
 impl From<String> for Denied {
     fn from(reason: String) -> Self {
-        Denied { reason, soon: false }
+        Denied { reason, key: None, soon: false }
     }
+}
+
+/// For `map_err`.
+fn about(key: &'static str) -> impl FnOnce(String) -> Denied {
+    move |reason| Denied { reason, key: Some(key), soon: false }
 }
 
 /// A place that somebody holds.
@@ -186,17 +193,18 @@ impl Estate {
         if prepared.is_err() {
             self.release(token);
         }
-        Ok(prepared?)
+        prepared
     }
 
     fn admit(&mut self, wants: &Wants) -> Result<Option<Share>, Denied> {
         if !wants.is_isolated() {
             return Ok(None);
         }
-        let share = self
-            .ledger
-            .claim(&wants.app, wants.wish())
-            .map_err(|refusal| Denied { reason: refusal.to_string(), soon: self.somebody_leaves() })?;
+        let share = self.ledger.claim(&wants.app, wants.wish()).map_err(|refusal| Denied {
+            reason: refusal.to_string(),
+            key: Some(refusal.key()),
+            soon: self.somebody_leaves(),
+        })?;
         self.balance();
         Ok(Some(share))
     }
@@ -211,14 +219,16 @@ impl Estate {
         self.held.iter().any(moved)
     }
 
-    fn furnish(&mut self, token: Token, wants: &Wants, share: Option<&Share>) -> Result<Prepared, String> {
+    fn furnish(&mut self, token: Token, wants: &Wants, share: Option<&Share>) -> Result<Prepared, Denied> {
         let mut unmet = Vec::new();
-        let identity = identity(wants, self.data.as_ref(), &mut unmet)?;
+        let identity = identity(wants, self.data.as_ref(), &mut unmet).map_err(about("user"))?;
         let mut environment = Vec::new();
         let mut disks = vec![wants.directory.clone()];
         let alone = self.held.iter().all(|(other, held)| *other == token || held.app != wants.app);
         let data = match &mut self.data {
-            Some(data) => Some(data.open(wants, identity.as_ref(), alone, &mut unmet)?),
+            Some(data) => Some(
+                data.open(wants, identity.as_ref(), alone, &mut unmet).map_err(about("limits.disk_space"))?,
+            ),
             None => None,
         };
         if let Some(held) = self.held.get_mut(&token) {
@@ -253,12 +263,13 @@ impl Estate {
         }
         if wants.strict && !unmet.is_empty() {
             let first = &unmet[0];
-            return Err(format!(
+            let reason = format!(
                 "enforce = \"strict\", and `{}` is not enforced here: {}; {}",
                 first.constraint, first.why, first.remedy
-            ));
+            );
+            return Err(about("enforce")(reason));
         }
-        let resolv_conf = self.resolvers(wants)?;
+        let resolv_conf = self.resolvers(wants).map_err(about("limits.egress"))?;
         self.tell(wants, &unmet);
         Ok(Prepared {
             token,

@@ -102,6 +102,14 @@ impl fmt::Display for Refusal {
 }
 
 impl Refusal {
+    /// The key of the configuration that asks for too much.
+    pub(crate) fn key(&self) -> &'static str {
+        match self.what {
+            What::Cores { .. } => "limits.cpu",
+            What::Memory { .. } => "limits.memory",
+        }
+    }
+
     fn holders(&self, to: &mut fmt::Formatter<'_>, amount: impl Fn(f64) -> String) -> fmt::Result {
         /// More than that are no help.
         const SHOWN: usize = 5;

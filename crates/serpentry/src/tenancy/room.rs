@@ -16,6 +16,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
+use super::wants::Wants;
 use crate::family::{self, Adopting, Handle};
 use crate::{process, say};
 
@@ -51,7 +52,7 @@ impl Room {
     ///
     /// # Errors
     /// What could not be made, and why.
-    pub(crate) async fn start(plan: &RoomPlan) -> anyhow::Result<Room> {
+    pub(crate) async fn start(plan: &RoomPlan, wants: &Wants) -> anyhow::Result<Room> {
         family::adopt_orphans()?;
         // From here until the holder is known, it must not be taken for somebody's orphan.
         let adopting = Adopting::begin();
@@ -61,7 +62,7 @@ impl Room {
         let (report, socket) = handover.send(plan).context("cannot send the room its plan")?;
         let socket = watch(socket).context("cannot watch a room")?;
         let ready = tokio::time::timeout(START_TIME, async {
-            if let Some(reason) = process::jail_report(report).await {
+            if let Some(reason) = process::jail_report(report, wants).await {
                 bail!(reason);
             }
             match next(&socket).await {

@@ -90,7 +90,7 @@ impl Tenant {
         let prepared = loop {
             match self.keeper.prepare(&wants).await {
                 Err(denied) if denied.soon && asked.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
-                answer => break answer.map_err(|denied| denied.reason)?,
+                answer => break answer.map_err(|denied| wants.located(denied.key, denied.reason))?,
             }
         };
         // From here on it is given back, also when something below fails.
@@ -189,11 +189,13 @@ impl Place {
                 self.prepared.resolv_conf.clone(),
             ),
         };
-        let problem = |error: anyhow::Error| format!("cannot make its room: {error:#}");
-        let room = Room::start(&plan).await.map_err(problem)?;
+        let problem =
+            |error: anyhow::Error| wants.located(Some("tenancy"), format!("cannot make its room: {error:#}"));
+        let room = Room::start(&plan, wants).await.map_err(problem)?;
         if wants.has_way_out() {
             let namespace = jail::network::namespace_of(room.pid()).map_err(|error| problem(error.into()))?;
-            self.keeper.connect(self.prepared.token, wants, namespace).await?;
+            let connected = self.keeper.connect(self.prepared.token, wants, namespace).await;
+            connected.map_err(|why| wants.located(Some("limits.egress"), why))?;
         }
         Ok(room)
     }

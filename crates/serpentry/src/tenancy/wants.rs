@@ -1,6 +1,8 @@
 //! From the configuration of an application to what the kernel is asked for. Pure.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use config::{Egress, Enforcement, Rate, Tenancy};
 use jail::cgroup;
@@ -29,6 +31,8 @@ pub(crate) struct Wants {
     pub(crate) strict: bool,
     pub(crate) limits: config::Limits,
     pub(crate) directory: PathBuf,
+    /// Where in the configuration file its values are, by key.
+    pub(crate) lines: Arc<BTreeMap<String, String>>,
     /// What it must be able to read besides its directory: the interpreter's installation, our extension.
     pub(crate) visible: Vec<PathBuf>,
 }
@@ -44,7 +48,11 @@ pub(crate) struct Unmet {
 }
 
 impl Wants {
-    pub(crate) fn new(app: &config::App, visible: Vec<PathBuf>) -> Self {
+    pub(crate) fn new(
+        app: &config::App,
+        visible: Vec<PathBuf>,
+        lines: Arc<BTreeMap<String, String>>,
+    ) -> Self {
         Wants {
             app: app.name.clone(),
             tenancy: app.tenancy,
@@ -52,7 +60,16 @@ impl Wants {
             strict: app.enforce == Enforcement::Strict,
             limits: app.limits.clone(),
             directory: app.directory.clone(),
+            lines,
             visible,
+        }
+    }
+
+    /// A sentence about one of its values, with the place of that in the file.
+    pub(crate) fn located(&self, key: Option<&str>, text: String) -> String {
+        match key.and_then(|key| Some((key, self.lines.get(key)?))) {
+            Some((key, place)) => format!("{text} (`{key}`, {place})"),
+            None => text,
         }
     }
 
@@ -173,7 +190,19 @@ mod tests {
             format!("[apps.shop]\napp = \"x:y\"\ntenancy = \"{tenancy}\"\n[apps.shop.limits]\n{limits}\n");
         let environment = config::Environment { directory: "/srv".into(), ..config::Environment::default() };
         let plan = config::load(text.as_bytes(), "serpentry.toml", &environment).unwrap().plan;
-        Wants::new(&plan.apps[0], Vec::new())
+        Wants::new(&plan.apps[0], Vec::new(), Arc::default())
+    }
+
+    #[test]
+    fn a_sentence_names_the_line_that_asked() {
+        let wants = Wants {
+            lines: Arc::new([("limits.cpu".to_owned(), "serpentry.toml:7".to_owned())].into()),
+            ..wants("isolated", "cpu = 9")
+        };
+        let said = |key| wants.located(key, "it cannot be".to_owned());
+        assert_eq!(said(Some("limits.cpu")), "it cannot be (`limits.cpu`, serpentry.toml:7)");
+        assert_eq!(said(Some("limits.memory")), "it cannot be", "a default is in no line");
+        assert_eq!(said(None), "it cannot be");
     }
 
     #[test]
