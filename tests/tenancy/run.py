@@ -50,6 +50,7 @@ def main() -> int:
         prove=arguments.prove,
         models=(arguments.model,) if arguments.model else ("isolated", "shared"),
         words=arguments.k,
+        without=arguments.without,
         alone=arguments.alone,
         listing=arguments.list,
         json=arguments.json,
@@ -69,6 +70,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--prove", action="store_true", help="without limits: every attack must get through")
     parser.add_argument("--model", choices=("isolated", "shared"), help="only this one")
     parser.add_argument("-k", action="append", default=[], metavar="TEXT", help="only cases whose name has this text")
+    parser.add_argument(
+        "--without", action="append", default=[], metavar="TEXT", help="not the cases whose name has this text"
+    )
     parser.add_argument("--list", action="store_true", help="print the cases and run nothing")
     parser.add_argument(
         "--killed", type=int, default=6, metavar="N", help="hosts to kill at random moments (default 6)"

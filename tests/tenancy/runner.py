@@ -41,6 +41,7 @@ class Options:
     prove: bool
     models: tuple[str, ...]
     words: list[str]
+    without: list[str]
     alone: bool
     listing: bool
     json: Path | None
@@ -60,6 +61,7 @@ def run_all(options: Options) -> int:
     """Every chosen case; the exit status."""
     models = ("unlimited",) if options.prove else options.models
     chosen = [case for case in CASES if all(word.lower() in case.name.lower() for word in options.words)]
+    chosen = [case for case in chosen if not any(word.lower() in case.name.lower() for word in options.without)]
     if options.listing:
         for case in chosen:
             needs = f"  needs {', '.join(case.needs)}" if case.needs else ""

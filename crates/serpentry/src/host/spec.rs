@@ -93,7 +93,7 @@ pub(crate) fn of_app(
             }),
             output,
             preload: app.preload.then(|| Rc::new(Preload::new(app.start_timeout))),
-            tenant: Rc::new(Tenant::new(keeper.clone(), wants)),
+            tenant: Rc::new(Tenant::new(keeper.clone(), wants, app.workers.min == 0)),
         },
         router: Settings {
             queue: limits.queue,

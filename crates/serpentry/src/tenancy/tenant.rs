@@ -24,8 +24,8 @@ pub(crate) struct Tenant {
     place: tokio::sync::Mutex<Kept>,
 }
 
-/// How the place is kept: what an isolated application holds it holds also while it sleeps, so that it can wake up; a shared
-/// one holds nothing, and its place goes with its last worker.
+/// How the place is kept. What an isolated application holds it holds also while it sleeps, so that it can wake up. A shared
+/// one that may sleep gives its place back with its last worker; one that does not keeps it while a worker is replaced.
 #[derive(Debug)]
 enum Kept {
     Always(Option<Rc<Place>>),
@@ -60,8 +60,10 @@ pub(crate) struct Place {
 }
 
 impl Tenant {
-    pub(crate) fn new(keeper: Keeper, wants: Wants) -> Self {
-        let kept = if wants.is_isolated() { Kept::Always(None) } else { Kept::WhileUsed(Weak::new()) };
+    /// `sleeps`: it may be without workers for long.
+    pub(crate) fn new(keeper: Keeper, wants: Wants, sleeps: bool) -> Self {
+        let kept =
+            if wants.is_isolated() || !sleeps { Kept::Always(None) } else { Kept::WhileUsed(Weak::new()) };
         Tenant { keeper, wants: RefCell::new(wants), place: tokio::sync::Mutex::new(kept) }
     }
 
