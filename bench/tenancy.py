@@ -61,7 +61,8 @@ def main() -> int:
     text = tenancy_report.text(parts)
     print(text)
     if arguments.part in ("all", "report") and arguments.markdown:
-        arguments.markdown.write_text(text)
+        # What programs said has paths in it, which are of this machine.
+        arguments.markdown.write_text(text.replace(f"{ROOT}/", ""))
     return 0
 
 
