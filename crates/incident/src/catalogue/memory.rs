@@ -31,11 +31,18 @@ pub(super) const ENTRIES: &[Entry] = &[
             last("workers", Unit::Count, "workers that were wanted at that time"),
             last("oom_kills", Unit::Count, "the control group's counter moved by this much"),
         ],
-        causes: &[Cause {
-            name: "own_limit",
-            sentence: "worker {worker}« (pid {pid})» of {app}« (1 of {workers})» was killed by the kernel at the memory limit of {limit_bytes} ({used_bytes} used)«; it grew by {growth_bytes} per request»«; inside: {in_flight|request}, {replayed} run again, {failed} answered 502»",
-            remedy: "raise `memory` in [apps.{app}.limits], lower `workers`, or set `recycle_memory` in [apps.{app}] below the limit so that workers are replaced before",
-        }],
+        causes: &[
+            Cause {
+                name: "own_limit",
+                sentence: "worker {worker}« (pid {pid})» of {app}« (1 of {workers})» was killed by the kernel at the memory limit of {limit_bytes} ({used_bytes} used)«; it grew by {growth_bytes} per request»«; inside: {in_flight|request}, {replayed} run again, {failed} answered 502»",
+                remedy: "raise `memory` in [apps.{app}.limits], lower `workers`, or set `recycle_memory` in [apps.{app}] below the limit so that workers are replaced before",
+            },
+            Cause {
+                name: "pool",
+                sentence: "worker {worker}« (pid {pid})» of {app} was killed by the kernel because the shared pool reached {limit_bytes}, and no other application used as much of it as this one ({used_bytes})«; inside: {in_flight|request}, {replayed} run again, {failed} answered 502»",
+                remedy: "set `memory` in [apps.{app}.limits] so that it is limited before it fills the pool, or raise `pool_memory` in [host]",
+            },
+        ],
     },
     Entry {
         code: Code::M11,

@@ -184,14 +184,13 @@ impl Death {
 fn killed_for_memory(shortage: &Shortage, app: &str) -> Detection {
     let detection = match &shortage.whose {
         Whose::Own => Detection::new(Code::M10, "own_limit", Some(app)),
-        Whose::Pool { own, culprit } => {
-            let detection = Detection::new(Code::M11, "pool", Some(app)).number("own_bytes", *own as f64);
-            match culprit {
-                Some((name, bytes)) => {
-                    detection.text("culprit", name.clone()).number("culprit_bytes", *bytes as f64)
-                }
-                None => detection,
-            }
+        Whose::Pool { own, culprit: Some((name, bytes)) } => Detection::new(Code::M11, "pool", Some(app))
+            .number("own_bytes", *own as f64)
+            .text("culprit", name.clone())
+            .number("culprit_bytes", *bytes as f64),
+        Whose::Pool { own, culprit: None } => {
+            let used = Detection::new(Code::M10, "pool", Some(app)).number("used_bytes", *own as f64);
+            return used.number("limit_bytes", shortage.limit as f64);
         }
     };
     detection.number("limit_bytes", shortage.limit as f64).number("used_bytes", shortage.used as f64)

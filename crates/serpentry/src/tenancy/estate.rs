@@ -19,6 +19,10 @@ use super::users::identity;
 use super::wants::{Unmet, Wants};
 use crate::say;
 
+/// What the directories of all hosts begin with, and after that the names of those that tests make without a lock.
+const TREE: &str = "serpentry-";
+const OTHERS: &str = "test-";
+
 /// What the names of hosts without a state directory begin with; their pid follows.
 pub(crate) const UNNAMED: &str = "serve-";
 
@@ -140,7 +144,7 @@ impl Estate {
         let tree = Hierarchies::find(&Roots::default())
             .map_err(|error| format!("cannot read the mounted file systems: {error}"))
             .and_then(|found| {
-                clear_dead(&found);
+                clear_dead(&found, &settings.name);
                 Tree::create(&found, &settings.name).map_err(|error| error.to_string())
             });
         if let Err(why) = &tree {
@@ -439,7 +443,6 @@ impl Estate {
             let Some(memory) = held.group.as_ref().and_then(Group::memory) else { continue };
             if held.memory.claim(&memory) {
                 let pool = pool.as_ref().filter(|_| held.path.starts_with(SHARED));
-                let culprit = culprit.clone().filter(|(_, bytes)| *bytes > memory.current);
                 return blame((&memory, held.memory), pool.map(|pool| (pool, pool_seen)), culprit);
             }
         }
@@ -478,22 +481,26 @@ impl Estate {
     }
 }
 
-/// Groups of hosts without a state directory are named by their pid, so no successor of the same name clears them away when
-/// one was killed: the next host does.
-fn clear_dead(found: &Hierarchies) {
-    let bases = found.list.iter().map(|hierarchy| &hierarchy.base);
-    let names = bases.flat_map(|base| std::fs::read_dir(base).into_iter().flatten().flatten());
+/// Clear away what killed hosts have left. The next host of the same name would do it too, but there may never be one: those
+/// without a state directory are named by their pid, and state directories are removed. Whoever lives holds a lock.
+fn clear_dead(found: &Hierarchies, own: &str) {
+    let bases = || found.list.iter().map(|hierarchy| &hierarchy.base);
+    let names = bases().flat_map(|base| std::fs::read_dir(base).into_iter().flatten().flatten());
+    let is_locked = |name: &String| bases().any(|base| is_locked(&base.join(format!("{TREE}{name}"))));
     let dead: BTreeSet<String> = names
-        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_prefix("serpentry-")?.to_owned()))
-        .filter(|name| {
-            let pid = name.strip_prefix(UNNAMED).filter(|pid| pid.parse::<u32>().is_ok());
-            pid.is_some_and(|pid| !std::path::Path::new("/proc").join(pid).exists())
-        })
+        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_prefix(TREE)?.to_owned()))
+        .filter(|name| name != own && !name.starts_with(OTHERS) && !is_locked(name))
         .collect();
     for name in dead {
         // One that cannot be cleared away is in nobody's way.
         let _ = Tree::create(found, &name).and_then(Tree::remove);
     }
+}
+
+fn is_locked(directory: &std::path::Path) -> bool {
+    use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+    let opened = open(directory, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    opened.is_ok_and(|opened| flock(&opened, FlockOperation::NonBlockingLockExclusive).is_err())
 }
 
 /// Kill what is left in a group and remove it.

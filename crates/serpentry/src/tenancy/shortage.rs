@@ -24,7 +24,8 @@ pub(crate) struct Shortage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Whose {
     Own,
-    /// Of all shared applications together. What the application used itself, and who uses most now.
+    /// Of all shared applications together. The most that the application used itself, and who uses more than that now;
+    /// nobody: it has filled the pool itself.
     Pool {
         own: u64,
         culprit: Option<(String, u64)>,
@@ -91,7 +92,9 @@ pub(super) fn blame(
     if !seen.is_met(pool) {
         return None;
     }
-    found(pool, Whose::Pool { own: memory.current, culprit })
+    // What it used when it was killed; by now that is given back.
+    let own = memory.peak.unwrap_or(0).max(memory.current);
+    found(pool, Whose::Pool { own, culprit: culprit.filter(|(_, bytes)| *bytes > own) })
 }
 
 #[cfg(test)]
@@ -123,7 +126,11 @@ mod tests {
         let pool = (Seen::new(&memory(0, 1, Some(900))), memory(1, 2, Some(900)));
         let culprit = Some(("hog".to_owned(), 800));
         let shortage = blame((&unmet, own), Some((&pool.1, pool.0)), culprit.clone()).unwrap();
-        assert_eq!((shortage.limit, shortage.whose), (900, Whose::Pool { own: 40, culprit }));
+        assert_eq!((shortage.limit, shortage.whose), (900, Whose::Pool { own: 100, culprit }));
+        // Whoever uses less than the one that was killed has not filled the pool.
+        let other = Some(("other".to_owned(), 90));
+        let shortage = blame((&unmet, own), Some((&pool.1, pool.0)), other).unwrap();
+        assert_eq!(shortage.whose, Whose::Pool { own: 100, culprit: None });
         // Neither: never guess.
         assert_eq!(blame((&unmet, own), Some((&pool.1, Seen::new(&pool.1))), None), None);
         assert_eq!(blame((&memory(1, 6, None), own), None, None), None);
