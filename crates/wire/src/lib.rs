@@ -21,15 +21,17 @@ mod data;
 mod frame;
 mod headers;
 mod request;
+mod spent;
 
 pub use control::{BORN, BootFailure, ControlFromWorker, ControlToWorker, Hello, Interface, NOT_BORN};
 pub use data::{FromWorker, MESSAGE_COST, REQUEST_WINDOW, ResponseHead, ToWorker, message_cost};
 pub use frame::{FRAME_HEADER, Frame, FrameBuffer, MAX_PAYLOAD, put_frame, set_flag};
 pub use headers::{Header, HeaderList, KNOWN_HEADERS, Name, known_header};
 pub use request::{RequestHead, RequestWriter};
+pub use spent::Spent;
 
 /// Version of everything in this crate. A worker states it in [`Hello`]; the router refuses any other.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// Largest piece of a body or WebSocket message in one frame, in bytes. Longer ones are split.
 pub const MAX_CHUNK: usize = 64 * 1024;
@@ -50,6 +52,8 @@ pub mod flag {
     pub const TEXT: u8 = 32;
     /// Nudge: give back every request that has not started.
     pub const RECLAIM: u8 = 64;
+    /// Response, Body, Failed, Done: the payload ends with what the request took so far, see [`super::Spent`].
+    pub const SPENT: u8 = 128;
 }
 
 /// What is wrong with a frame. The peer that sent it is broken or hostile: drop it.

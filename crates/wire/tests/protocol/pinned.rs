@@ -4,7 +4,7 @@
 use crate::messages::{Values, encode_all};
 
 /// The version that the bytes below belong to.
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 
 /// Length, kind, flags, reserved, id; then the payload.
 const PINNED: [(&str, &str); 23] = [
