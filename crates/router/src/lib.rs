@@ -34,6 +34,7 @@ mod histogram;
 mod http;
 mod link;
 mod listen;
+mod measure;
 mod prefix;
 mod routes;
 mod settings;
@@ -58,13 +59,15 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::{Notify, mpsc};
 
 pub use access_log::{AccessLog, LogFormat, LogTarget};
-pub use event::{App, Command, Event, Trouble, Worker};
+pub use event::{App, Command, Event, Finding, Found, Routes, Trouble, Worker};
 pub use forwarded::{NotAnAddress, TrustedProxies};
 pub use histogram::Histogram;
 pub use listen::Listener;
 pub use routes::{HostPattern, Route, RouteTable};
 pub use settings::{HostSettings, RouteOverride, Settings};
-pub use snapshot::{AppSnapshot, Reason, Snapshot, WorkerPhase, WorkerSnapshot};
+pub use snapshot::{
+    AppSnapshot, Classification, Reason, RouteSnapshot, Snapshot, WorkerPhase, WorkerSnapshot,
+};
 pub use sweep::DEMAND_PAUSE;
 pub use trouble::{Figures, QUIET};
 
@@ -194,6 +197,13 @@ fn obey(core: &Rc<core::Core>, order: Command, stop: &Notify) {
         Command::Snapshot { reply } => {
             // Whoever asked may have gone.
             let _ = reply.send(core.snapshot());
+        }
+        Command::Routes { app, reply } => {
+            let routes = core.app(app).map(|app| {
+                let (seconds, routes) = app.measure.snapshot();
+                Routes { seconds, routes }
+            });
+            let _ = reply.send(routes);
         }
         Command::Stop => {
             core.stopping.set(true);

@@ -60,6 +60,8 @@ pub struct Settings {
     pub socket_buffers: Option<usize>,
     /// Where a front proxy has mounted the application: empty or "/prefix". It comes before the prefix of a route.
     pub root_path: String,
+    /// Tell clients in `Server-Timing` fields what their requests took.
+    pub server_timing: bool,
     /// Share of the requests that may be run again after a worker's death, see [`crate::budget`].
     pub retry_budget: f64,
     /// Exceptions for parts of the application; the longest prefix that fits wins.

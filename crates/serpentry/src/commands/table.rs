@@ -2,10 +2,14 @@
 //!
 //! Texts that come from applications (errors, tracebacks) are made harmless for terminals first.
 
+mod routes;
+
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 
 use serpentry::control::{AppState, AppStatus, HostState, Severity, Status, WorkerState, WorkerStatus};
+
+pub(super) use routes::routes;
 
 /// How the output may look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! Status and metrics: the supervisors' facts and the machine's, joined with the router's figures.
 
+mod routes;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -13,6 +15,8 @@ use serpentry::control::{
     Latency, Limits, MetricsSnapshot, Mistake, Pressure, Queue, Requests, Status, Tenancy, Unenforced,
     WorkerMetrics, WorkerState, WorkerStatus,
 };
+
+pub(super) use routes::routes;
 
 /// What applications use of the machine, by name.
 pub(super) type Usages = HashMap<String, jail::cgroup::Usage>;

@@ -112,6 +112,7 @@ pub(crate) fn of_app(
             bandwidth_out: limits.bandwidth_out,
             socket_buffers: limits.socket_buffers.map(size),
             root_path: String::new(),
+            server_timing: app.server_timing,
             retry_budget: app.retry_budget,
             overrides: app.overrides.iter().map(route_override).collect(),
         },
