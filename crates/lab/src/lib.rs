@@ -9,6 +9,7 @@
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod load;
+pub mod probe;
 mod random;
 pub mod statistics;
 
