@@ -12,6 +12,7 @@ pub mod document;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod load;
+pub mod probe;
 mod random;
 pub mod statistics;
 
