@@ -8,6 +8,7 @@
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod host;
 pub mod load;
 mod random;
 pub mod statistics;
