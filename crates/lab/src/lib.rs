@@ -9,6 +9,7 @@
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod host;
+pub mod journal;
 pub mod load;
 mod random;
 pub mod statistics;
