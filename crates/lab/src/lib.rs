@@ -11,6 +11,7 @@ pub mod fuzzing;
 pub mod host;
 pub mod journal;
 pub mod load;
+pub mod neighbour;
 pub mod probe;
 mod random;
 pub mod statistics;

@@ -227,7 +227,7 @@ fn hold(directory: &Path) -> Result<File, JournalError> {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
             let mut holder = String::new();
-            let _ = lock.by_ref().take(20).read_to_string(&mut holder);
+            let _ = (&lock).take(20).read_to_string(&mut holder);
             return Err(JournalError::Busy { holder: holder.trim().parse().ok() });
         }
         Err(errno) => return Err(error("lock", &path)(errno.into())),
@@ -305,7 +305,7 @@ mod tests {
             + &line(&Line::Noted { number: 3, change: group("/b") })
             + &line(&Line::PutBack { number: 2 });
         assert_eq!(left(&text, "b"), [directory.clone(), group("/b")]);
-        assert_eq!(left(&text, "another boot"), [directory.clone()]);
+        assert_eq!(left(&text, "another boot"), std::slice::from_ref(&directory));
         let torn = text.clone() + &line(&Line::PutBack { number: 3 })[..10];
         assert_eq!(left(&torn, "b"), [directory, group("/b")]);
         assert_eq!(left("", "b"), []);
