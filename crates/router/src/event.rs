@@ -7,6 +7,7 @@ use incident::{Id, Name, Request};
 use tokio::sync::oneshot;
 use wire::Interface;
 
+use crate::counters::AppCounters;
 use crate::routes::RouteTable;
 use crate::settings::{HostSettings, Settings};
 use crate::snapshot::{Reason, RouteSnapshot, Snapshot};
@@ -50,6 +51,8 @@ pub enum Command {
     Snapshot { reply: oneshot::Sender<Snapshot> },
     /// What was measured of an application's requests, by route. `None`: there is no such application.
     Routes { app: App, reply: oneshot::Sender<Option<Routes>> },
+    /// Take a few counters of these applications: often, and without any cost for the others.
+    Counters { apps: Vec<App>, reply: oneshot::Sender<Vec<AppCounters>> },
     /// Accept no more connections, close idle ones, finish the rest.
     Stop,
     /// Reopen the access log (it was rotated).
