@@ -11,7 +11,7 @@ mod route;
 mod sketch;
 mod table;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::time::Instant;
 
 use incident::Request;
@@ -26,7 +26,7 @@ use crate::snapshot::RouteSnapshot;
 
 /// What was measured of one application's requests.
 #[derive(Debug, Default)]
-pub(crate) struct Measure(RefCell<Option<Box<Inner>>>);
+pub(crate) struct Measure(OnceCell<Box<RefCell<Inner>>>);
 
 #[derive(Debug)]
 struct Inner {
@@ -38,12 +38,11 @@ struct Inner {
 
 impl Measure {
     fn with<T>(&self, action: impl FnOnce(&mut Inner) -> T) -> T {
-        let mut inner = self.0.borrow_mut();
         let fresh = || {
             let (table, contention) = (table::Table::new(), lock::Contention::default());
-            Box::new(Inner { table, contention, since: Instant::now() })
+            Box::new(RefCell::new(Inner { table, contention, since: Instant::now() }))
         };
-        action(inner.get_or_insert_with(fresh))
+        action(&mut self.0.get_or_init(fresh).borrow_mut())
     }
 
     /// The place of a request's route.
@@ -57,10 +56,10 @@ impl Measure {
 
     /// Seconds for which it counts, and the routes.
     pub(crate) fn snapshot(&self) -> (u64, Vec<RouteSnapshot>) {
-        let inner = self.0.borrow();
-        inner
-            .as_ref()
-            .map_or((0, Vec::new()), |inner| (inner.since.elapsed().as_secs(), inner.table.snapshot()))
+        self.0.get().map_or((0, Vec::new()), |inner| {
+            let inner = inner.borrow();
+            (inner.since.elapsed().as_secs(), inner.table.snapshot())
+        })
     }
 }
 
@@ -82,8 +81,8 @@ impl App {
 
     /// Report what the figures of the last seconds show.
     pub(crate) fn report_findings(&self, now: Instant) {
-        let mut inner = self.measure.0.borrow_mut();
-        let Some(Inner { table, contention, .. }) = inner.as_deref_mut() else { return };
+        let Some(inner) = self.measure.0.get() else { return };
+        let Inner { table, contention, .. } = &mut *inner.borrow_mut();
         let tell = |finding| self.core.report(Event::Found(Box::new(Found { app: self.id, finding })));
         for (route, report) in table.take_heavy(self.core.clock.uptime() / heavy::PERIOD) {
             let heavy::Report { count, cpu, share, requests } = report;
