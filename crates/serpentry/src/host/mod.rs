@@ -13,7 +13,8 @@
 //!  moving.rs   another tenancy for an application, live
 //!  orders.rs   what the operator asks over the control socket
 //!  report.rs   status and metrics
-//!  incidents.rs  what went wrong, joined from all of these; endings.rs  how workers ended
+//!  incidents.rs  what went wrong, joined from all of these; endings.rs  how workers ended;
+//!             observed.rs  what workers see inside of themselves
 //! ```
 
 mod app;
@@ -25,6 +26,7 @@ mod machine;
 mod moving;
 mod news;
 mod notify;
+mod observed;
 mod orders;
 mod report;
 mod signals;
@@ -118,6 +120,7 @@ pub(crate) struct Host {
     failed: bool,
     notify: notify::Notify,
     incidents: incidents::Incidents,
+    observed: observed::Observed,
     changing: change::Changing,
     changed: (mpsc::Sender<change::Worked>, mpsc::Receiver<change::Worked>),
 }
@@ -178,6 +181,7 @@ impl Host {
             failed: false,
             notify: notify::Notify::from_environment(),
             incidents: incidents::Incidents::new(history),
+            observed: observed::Observed::default(),
             changing: change::Changing::default(),
             changed: mpsc::channel(4),
         }
