@@ -54,8 +54,8 @@ def episode(worker: Worker, path: str, seconds: float) -> tuple[Blocked, Blocked
     assert worker.answer(id).body == b"done"
     assert (began.over, ended.over, began.episode) == (False, True, ended.episode)
     assert began.milliseconds < ended.milliseconds, "it is told while it lasts"
-    # A loaded machine adds to it; the observer sees at most a calm tick less.
-    assert seconds * 1000 - 130 < ended.milliseconds < seconds * 1000 + 3000
+    # The observer may see the beginning late. A loaded machine adds to it, most of all to what computes.
+    assert seconds * 1000 - 300 < ended.milliseconds < seconds * 1000 + (8000 if path == "/compute" else 3000)
     return began, ended
 
 

@@ -110,13 +110,40 @@ def forget() -> None:
     root = None
 
 
+def place_of_thread(thread: int) -> tuple[str, str, str, str]:
+    return described(outwards(current_frames().get(thread)))
+
+
+def place_here() -> tuple[str, str, str, str]:
+    """Of the calling thread."""
+    return described(outwards(sys._getframe(1)))
+
+
 def described(spots: list[Spot]) -> tuple[str, str, str, str]:
     """Place, call, innermost and stack."""
     users = guilty(spots)
     if users is None:
         return "", "", "", ""
     inner = "" if users is spots[0] else f"{name_of(spots[0].code)} at {place_of(spots[0])}"
-    return printable(place_of(users)), printable(call_of(users)), printable(inner), stack_of(spots)
+    call = call_of(users)
+    handler = log_handler(spots)
+    if handler and handler not in call:
+        call = f"{call} of a {handler}" if users is not spots[0] else f"{call} in a {handler}"
+    return printable(place_of(users)), printable(call), printable(inner), stack_of(spots)
+
+
+def log_handler(spots: list[Spot]) -> str:
+    """The handler that a log record is in, if one is."""
+    logging = sys.modules.get("logging")
+    base = getattr(logging, "Handler", None)
+    for spot in spots:
+        code = spot.code
+        if code.co_name == "handle" and code.co_filename.endswith("/logging/__init__.py"):
+            handler = spot.frame.f_locals.get("self")
+            if isinstance(base, type) and isinstance(handler, base):
+                kind = type(handler)
+                return f"{kind.__module__}.{kind.__qualname__}"[:LONGEST_CALL]
+    return ""
 
 
 def guilty(spots: list[Spot]) -> Spot | None:

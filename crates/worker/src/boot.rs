@@ -3,6 +3,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Instant;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi::c_str;
@@ -90,7 +91,7 @@ fn serve(
     (support, observer): (&Bound<'_, PyModule>, &Observer),
 ) -> PyResult<i32> {
     let outcome = loaded.and_then(|Loaded { app, concurrency, serving }| match serving {
-        Serving::Wsgi => prepare_wsgi(py, link, steward, config, (app, &concurrency), support),
+        Serving::Wsgi => prepare_wsgi(py, link, steward, config, (app, &concurrency), (support, observer)),
         Serving::Asgi(asgi) => {
             prepare_asgi(py, link, steward, config, (app, asgi.bind(py)), (support, observer))
         }
@@ -169,7 +170,7 @@ fn prepare_wsgi(
     steward: &Steward,
     config: &Config,
     (app, concurrency): (Py<PyAny>, &str),
-    support: &Bound<'_, PyModule>,
+    (support, observer): (&Bound<'_, PyModule>, &Observer),
 ) -> PyResult<Py<PyAny>> {
     let threads = if concurrency == "threads" { config.threads.max(1) } else { 1 };
     hello(link, Interface::Wsgi, threads, None);
@@ -181,7 +182,12 @@ fn prepare_wsgi(
     };
     // The only place that sets it.
     let _ = steward.interrupts.set(Arc::new(interrupt));
-    let server = Bound::new(py, WsgiServer::new(py, link, app, runners, support)?)?;
+    // Like the link: one per process, used until the end.
+    let pulse: &'static Pulse = Box::leak(Box::new(Pulse::new(Instant::now())));
+    if let Err(error) = observer.watch_threads(py, link, pulse) {
+        crate::log::line(&format!("cannot watch the threads: {error}"));
+    }
+    let server = Bound::new(py, WsgiServer::new(py, (link, pulse), app, runners, support)?)?;
     partial(support.getattr("serve_threads")?, (server.getattr("serve")?, threads))
 }
 
@@ -201,7 +207,7 @@ fn prepare_asgi(
     let lifespan = asgi.call_method1("start", (&event_loop, &app, &config.lifespan))?;
     let state = lifespan.getattr("state")?.cast_into::<PyDict>()?;
     // Like the link: one per process, used until the end.
-    let pulse: &'static Pulse = Box::leak(Box::default());
+    let pulse: &'static Pulse = Box::leak(Box::new(Pulse::new(Instant::now())));
     let server = AsgiServer::new((link, pulse), app, &event_loop, asgi, support, state)?;
     let interrupt = TaskInterrupt {
         shared: server.get().shared,

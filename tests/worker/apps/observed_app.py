@@ -45,8 +45,9 @@ async def block_inside(seconds):
 
 
 async def compute(seconds):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    """By the clock of the thread: what it waits for a processor is not its own doing, and not told as such."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
         json.dumps([1, 2, 3])
 
 

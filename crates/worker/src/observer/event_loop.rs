@@ -17,9 +17,12 @@ use std::time::{Duration, Instant};
 
 use wire::{Blocked, ControlFromWorker};
 
+use super::durable::Disk;
 use super::looker::{Found, Looker, Sight};
-use super::native::{Doing, NativeThread};
+use super::native::Doing;
 use super::pulse::{Beat, Pulse};
+use super::serving::Mark;
+use super::threads::Places;
 use crate::link::Link;
 
 /// How often the pulse is looked at while there is something to do, and while nothing happens to what is inside.
@@ -46,9 +49,8 @@ const BUSY_PERIOD: Duration = Duration::from_secs(1);
 pub(super) struct LoopWatch {
     pub(super) link: &'static Link,
     pub(super) pulse: &'static Pulse,
-    /// Python's identifier of the loop's thread.
-    pub(super) thread: u64,
-    pub(super) native: NativeThread,
+    /// The loop's thread.
+    pub(super) mark: &'static Mark,
     pub(super) looker: Looker,
     pub(super) episodes: u64,
     /// Since when how many were told.
@@ -60,6 +62,7 @@ struct Silence {
     beat: Beat,
     /// No later than this the loop was stuck, if it is.
     since: Instant,
+    not_before: Option<Instant>,
     woken: bool,
     /// What the thread had waited for a processor then.
     waited_to_run: Option<Duration>,
@@ -80,9 +83,13 @@ impl LoopWatch {
         let mut active = Instant::now();
         let mut last = Instant::now();
         let mut calm = false;
+        let mut disk = Disk::new(self.link, true, last);
+        let mut places = Places::default();
         loop {
             std::thread::sleep(if calm { CALM_TICK } else { TICK });
             let now = Instant::now();
+            places.look(&mut disk, self.mark, &self.looker);
+            disk.decide(now);
             let beat = self.pulse.now();
             let late = now.duration_since(std::mem::replace(&mut last, now)) > THRESHOLD + CALM_TICK;
             if beat.count != silence.beat.count {
@@ -95,16 +102,20 @@ impl LoopWatch {
                 continue;
             }
             if late && silence.told.is_none() {
-                // We stood still ourselves.
+                // We stood still ourselves: nothing is known of that time.
                 silence = self.silence(now);
+                silence.not_before = Some(now);
                 continue;
             }
-            let inside = self.pulse.is_inside();
-            if !inside && !silence.woken {
+            let inside = self.pulse.inside_since();
+            if let Some(since) = inside.filter(|_| !silence.woken) {
+                silence.since = silence.not_before.map_or(since, |bound| bound.max(since));
+            } else if !silence.woken {
                 if now.duration_since(active) >= REST && self.link.inbox().mail.is_empty() {
                     self.pulse.sleep();
                     (active, last) = (Instant::now(), Instant::now());
                     silence = self.silence(active);
+                    disk = Disk::new(self.link, true, active);
                     continue;
                 }
                 (silence.since, silence.woken) = (now, true);
@@ -119,6 +130,7 @@ impl LoopWatch {
         Silence {
             beat: self.pulse.now(),
             since: now,
+            not_before: None,
             woken: false,
             waited_to_run: None,
             asked: None,
@@ -130,7 +142,7 @@ impl LoopWatch {
 
     /// There is no beat.
     fn examine(&mut self, silence: &mut Silence, now: Instant) {
-        let ready = self.native.waited_to_run();
+        let ready = self.mark.native.waited_to_run();
         let before = *silence.waited_to_run.get_or_insert(ready.unwrap_or_default());
         let starved = ready.map_or(Duration::ZERO, |ready| ready.saturating_sub(before));
         let stuck = now.duration_since(silence.since).saturating_sub(starved);
@@ -142,7 +154,7 @@ impl LoopWatch {
             return;
         }
         let Some((asked, answer)) = silence.asked.take() else {
-            let answer = self.looker.look(self.thread, silence.beat.count);
+            let answer = self.looker.look(self.mark.thread, silence.beat.count);
             silence.asked = answer.map(|answer| (now, answer));
             return;
         };
@@ -182,7 +194,7 @@ impl LoopWatch {
             self.episodes += 1;
         }
         let before = silence.told.map_or(0, |(_, waited)| waited);
-        let doing = self.native.doing();
+        let doing = self.mark.native.doing();
         silence.told = Some((self.episodes, silence.waited.max(before)));
         silence.blind = found.is_none();
         self.send(silence, now, found, silence.waited.saturating_sub(before), Some(doing));

@@ -38,6 +38,7 @@ pub(super) enum Sight {
 
 enum Job {
     Blocked { thread: u64, beats: u64, asked: Instant, reply: SyncSender<Sight> },
+    Place { thread: u64, reply: SyncSender<Option<Found>> },
     Forget,
 }
 
@@ -67,6 +68,12 @@ impl Looker {
         self.jobs.try_send(job).is_ok().then_some(answer)
     }
 
+    /// Ask where a thread is, whatever it does. `None`: it has too much to do.
+    pub(super) fn place(&self, thread: u64) -> Option<Receiver<Option<Found>>> {
+        let (reply, answer) = sync_channel(1);
+        self.jobs.try_send(Job::Place { thread, reply }).is_ok().then_some(answer)
+    }
+
     /// Keep no frame of the application any longer than needed.
     pub(super) fn forget(&self) {
         // If there is no room, the next look does it.
@@ -80,6 +87,11 @@ fn work(queue: &Receiver<Job>, python: &Py<PyModule>, pulse: &Pulse, gate: &Gate
         let attached = Python::try_attach(|py| {
             let python = python.bind(py);
             match job {
+                Job::Place { thread, reply } => {
+                    let found = python.call_method1("place_of_thread", (thread,));
+                    let found = found.and_then(|found| found.extract::<Quadruple>());
+                    let _ = reply.send(found.ok().map(Found::from));
+                }
                 Job::Forget => drop(python.call_method0("forget")),
                 Job::Blocked { thread, beats, asked, reply } => {
                     let moved = || pulse.now().count != beats;
@@ -110,7 +122,7 @@ fn look(
     Ok(Some(found.into()))
 }
 
-type Quadruple = (String, String, String, String);
+pub(super) type Quadruple = (String, String, String, String);
 
 impl From<Quadruple> for Found {
     fn from((place, call, inner, stack): Quadruple) -> Self {

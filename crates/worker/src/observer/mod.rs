@@ -5,12 +5,16 @@
 //! host. All texts are the application's, and cut here.
 //!
 //! `pulse.rs` the loop's heartbeat; `event_loop.rs` who looks at it; `looker.rs` who asks the interpreter; `native.rs` what the
-//! kernel says of a thread; python/observer.py frames.
+//! kernel says of a thread; `serving.rs` the threads that run requests, `threads.rs` who looks at those of WSGI; `durable.rs` how
+//! long they wait for the disk; python/observer.py frames.
 
+mod durable;
 mod event_loop;
 mod looker;
 mod native;
 mod pulse;
+pub(crate) mod serving;
+mod threads;
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
@@ -20,8 +24,7 @@ use pyo3::prelude::*;
 
 use self::event_loop::LoopWatch;
 use self::looker::{Gate, Looker};
-use self::native::NativeThread;
-use crate::interrupt::this_thread;
+use self::threads::ThreadsWatch;
 use crate::link::{Link, lock};
 
 pub(crate) use self::pulse::Pulse;
@@ -48,6 +51,7 @@ impl Observer {
             c"serpentry/observer.py",
             c"serpentry_observer",
         )?;
+        durable::replace(py, &python)?;
         Ok(Observer { python: python.unbind(), gate: OnceLock::new() })
     }
 
@@ -61,19 +65,36 @@ impl Observer {
         link: &'static Link,
         pulse: &'static Pulse,
     ) -> std::io::Result<()> {
-        let gate = Arc::clone(self.gate.get_or_init(|| Arc::new(Mutex::new(()))));
-        let looker = Looker::start(self.python.clone_ref(py), pulse, gate)?;
         let watch = LoopWatch {
             link,
             pulse,
-            thread: this_thread(),
-            native: NativeThread::open(native::this_thread()),
-            looker,
+            mark: serving::enter(true),
+            looker: self.looker(py, pulse)?,
             episodes: 0,
             told: (Instant::now(), 0),
         };
         std::thread::Builder::new().name("observer".to_owned()).spawn(move || watch.run())?;
         Ok(())
+    }
+
+    /// Watch the threads that [`serving::enter`].
+    ///
+    /// # Errors
+    /// When the kernel has no thread left.
+    pub(crate) fn watch_threads(
+        &self,
+        py: Python<'_>,
+        link: &'static Link,
+        pulse: &'static Pulse,
+    ) -> std::io::Result<()> {
+        let watch = ThreadsWatch { link, pulse, looker: self.looker(py, pulse)? };
+        std::thread::Builder::new().name("observer".to_owned()).spawn(move || watch.run())?;
+        Ok(())
+    }
+
+    fn looker(&self, py: Python<'_>, pulse: &'static Pulse) -> std::io::Result<Looker> {
+        let gate = Arc::clone(self.gate.get_or_init(|| Arc::new(Mutex::new(()))));
+        Looker::start(self.python.clone_ref(py), pulse, gate)
     }
 
     /// No thread of the observer uses the interpreter from now on: it is about to end.

@@ -4,13 +4,24 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
-/// The files of one thread, kept open: reading them again costs a few microseconds.
+/// One thread. What is read often is kept open: reading it again costs a few microseconds.
 #[derive(Debug)]
 pub(crate) struct NativeThread {
-    stat: Option<File>,
+    id: i32,
     syscall: Option<File>,
-    schedstat: Option<File>,
 }
+
+const DURABLE: [i64; 6] = [
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_sync_file_range,
+    libc::SYS_syncfs,
+    libc::SYS_sync,
+    libc::SYS_msync,
+];
+
+const WRITES: [i64; 5] =
+    [libc::SYS_write, libc::SYS_pwrite64, libc::SYS_writev, libc::SYS_pwritev, libc::SYS_pwritev2];
 
 /// What it is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,24 +35,46 @@ pub(crate) struct Doing {
 impl NativeThread {
     /// By the kernel's number of the thread. What cannot be read is not known; a jail may hide it.
     pub(crate) fn open(id: i32) -> Self {
-        let open = |name: &str| File::open(format!("/proc/self/task/{id}/{name}")).ok();
-        NativeThread { stat: open("stat"), syscall: open("syscall"), schedstat: open("schedstat") }
+        let mut thread = NativeThread { id, syscall: None };
+        thread.syscall = thread.file("syscall");
+        thread
+    }
+
+    fn file(&self, name: &str) -> Option<File> {
+        File::open(format!("/proc/self/task/{}/{name}", self.id)).ok()
     }
 
     pub(crate) fn doing(&self) -> Doing {
+        Doing { state: self.state(), call: self.call() }
+    }
+
+    fn state(&self) -> char {
         let mut buffer = [0; 512];
-        let stat = read(self.stat.as_ref(), &mut buffer);
+        let stat = read(self.file("stat").as_ref(), &mut buffer);
         // The name in parentheses may hold anything.
-        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).unwrap_or('?');
+        stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).unwrap_or('?')
+    }
+
+    fn call(&self) -> Option<i64> {
         let mut buffer = [0; 512];
-        let call = read(self.syscall.as_ref(), &mut buffer).split_whitespace().next();
-        Doing { state, call: call.and_then(|number| number.parse().ok()).filter(|number| *number >= 0) }
+        let call = read(self.syscall.as_ref(), &mut buffer).split_whitespace().next()?;
+        // "running", or -1 outside of any.
+        call.parse().ok().filter(|number| *number >= 0)
+    }
+
+    /// It sleeps in a call that makes data durable, or in a write that the kernel holds back. One read if it does not.
+    pub(crate) fn waits_for_disk(&self) -> bool {
+        match self.call() {
+            Some(call) if DURABLE.contains(&call) => true,
+            Some(call) if WRITES.contains(&call) => self.state() == 'D',
+            _ => false,
+        }
     }
 
     /// How long it was ready to run and did not, so far (Documentation/scheduler/sched-stats.rst).
     pub(crate) fn waited_to_run(&self) -> Option<Duration> {
         let mut buffer = [0; 128];
-        let field = read(self.schedstat.as_ref(), &mut buffer).split_whitespace().nth(1)?;
+        let field = read(self.file("schedstat").as_ref(), &mut buffer).split_whitespace().nth(1)?;
         field.parse().ok().map(Duration::from_nanos)
     }
 }

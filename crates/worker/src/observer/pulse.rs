@@ -6,10 +6,14 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::Thread;
+use std::time::{Duration, Instant};
 
-/// Only counted up by the loop's thread.
-#[derive(Debug, Default)]
+/// Only counted up by the loop's thread. (Several threads may use one to show that anything happens: they may lose beats.)
+#[derive(Debug)]
 pub(crate) struct Pulse {
+    origin: Instant,
+    /// When the latest step of our own began, in nanoseconds since the origin.
+    began: AtomicU64,
     /// Everything that shows that the loop goes on.
     beats: AtomicU64,
     /// Of these, how many were only because someone woke it.
@@ -29,8 +33,24 @@ pub(super) struct Beat {
 }
 
 impl Pulse {
+    pub(crate) fn new(origin: Instant) -> Self {
+        Pulse {
+            origin,
+            began: AtomicU64::new(0),
+            beats: AtomicU64::new(0),
+            woken: AtomicU64::new(0),
+            inside: AtomicBool::new(false),
+            asleep: AtomicBool::new(false),
+            observer: OnceLock::new(),
+        }
+    }
+
     /// The loop goes on. `inside`: from here on it runs what came for it.
     pub(crate) fn beat(&self, inside: bool) {
+        if inside {
+            let since = u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.began.store(since, Ordering::Relaxed);
+        }
         self.inside.store(inside, Ordering::Relaxed);
         raise(&self.beats);
         if self.asleep.load(Ordering::Relaxed) {
@@ -59,8 +79,10 @@ impl Pulse {
         Beat { count, own: count.wrapping_sub(self.woken.load(Ordering::Relaxed)) }
     }
 
-    pub(super) fn is_inside(&self) -> bool {
-        self.inside.load(Ordering::Relaxed)
+    /// Since when it is inside of our code.
+    pub(super) fn inside_since(&self) -> Option<Instant> {
+        let since = Duration::from_nanos(self.began.load(Ordering::Relaxed));
+        self.inside.load(Ordering::Relaxed).then(|| self.origin + since)
     }
 
     /// The calling thread observes.
