@@ -14,6 +14,7 @@ pub mod fuzzing;
 pub mod load;
 pub mod probe;
 mod random;
+pub mod report;
 pub mod statistics;
 
 pub use random::Random;
