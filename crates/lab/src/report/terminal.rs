@@ -66,18 +66,17 @@ pub fn tables(document: &Document, style: Style) -> String {
                 .unwrap_or_default()
         );
     }
-    for table in [
+    let all = [
         claims(document),
         verdicts(document),
         endpoints(document),
         scorecard(document),
         changes(document),
         invalid(document),
-    ] {
-        if let Some((titles, rows)) = table {
-            text.push('\n');
-            text.push_str(&layout(titles, rows, style));
-        }
+    ];
+    for (titles, rows) in all.into_iter().flatten() {
+        text.push('\n');
+        text.push_str(&layout(titles, rows, style));
     }
     text
 }

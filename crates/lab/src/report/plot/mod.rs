@@ -57,7 +57,7 @@ fn figure(id: &str, title: &str, description: &str, width: Width, draw: impl Fn(
     let mut text = format!("<figure class=\"{}\">\n", if width == Width::Full { "full" } else { "half" });
     text.push_str(&draw(wide).finish(&format!("{id}-wide"), "wide", title, description));
     text.push_str(&draw(NARROW).finish(&format!("{id}-narrow"), "narrow", title, description));
-    let _ = write!(text, "<figcaption>{}</figcaption></figure>\n", escape::html(description));
+    let _ = writeln!(text, "<figcaption>{}</figcaption></figure>", escape::html(description));
     text
 }
 
