@@ -1,15 +1,18 @@
 //! The laboratory's instruments: what generates load and measures it, and what may be concluded from the measurements.
 //!
-//! Two halves that do not know each other. [`load`] sends requests at times that were planned before, and records what
+//! Parts that do not know each other. [`load`] sends requests at times that were planned before, and records what
 //! became of each. [`statistics`] takes numbers and gives estimates, intervals and verdicts; it knows neither HTTP nor a
-//! clock. Neither knows how applications are hosted: what is measured is a URL.
+//! clock. Neither knows how applications are hosted: what is measured is a URL. [`simulate`] says what would happen to an
+//! application whose requests are known, and [`plan`] what it needs for a given traffic.
 //!
 //! Randomness is a parameter everywhere ([`Random`]): the same seed gives the same arrivals and the same intervals.
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod load;
+pub mod plan;
 mod random;
+pub mod simulate;
 pub mod statistics;
 
 pub use random::Random;
