@@ -5,12 +5,19 @@
 //! clock. Neither knows how applications are hosted: what is measured is a URL. [`simulate`] says what would happen to an
 //! application whose requests are known, and [`plan`] what it needs for a given traffic.
 //!
+//! [`document`] is what a whole run leaves: data only, written by whoever runs, read by whoever reports.
+//!
 //! Randomness is a parameter everywhere ([`Random`]): the same seed gives the same arrivals and the same intervals.
 
+pub mod document;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod host;
+pub mod journal;
 pub mod load;
+pub mod neighbour;
 pub mod plan;
+pub mod probe;
 mod random;
 pub mod simulate;
 pub mod statistics;
