@@ -245,7 +245,8 @@ fn answers(document: &mut Document, quiet: &[PairOfBlocks], noisy: &[PairOfBlock
     let worst = |values: &[f64]| expected_shortfall(&sorted(values.iter().copied()), 0.05);
     let rate = |values: &[f64]| values.len() as f64 * (1.0 + 0.001 * values[0].fract());
     type Figure<'a> = &'a dyn Fn(&[f64]) -> f64;
-    let asked: [(&str, &str, &str, &[PairOfBlocks], Figure<'_>, f64, bool); 5] = [
+    type Question<'a> = (&'a str, &'a str, &'a str, &'a [PairOfBlocks], Figure<'a>, f64, bool);
+    let asked: [Question<'_>; 5] = [
         (
             "tenancy-noisy",
             "shared varies more than isolated when neighbours are busy",
