@@ -53,7 +53,9 @@ impl Watch {
 
     fn first(&self, wanted: impl Fn(&Incident) -> bool) -> Option<(Instant, Incident)> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.iter().find(|(_, event)| wanted(&event.incident)).map(|(at, event)| (*at, event.incident.clone()))
+        seen.iter()
+            .find(|(_, event)| wanted(&event.incident))
+            .map(|(at, event)| (*at, event.incident.clone()))
     }
 
     fn wait(&self, patience: Duration, wanted: impl Fn(&Incident) -> bool) -> Option<(Instant, Incident)> {
@@ -76,7 +78,12 @@ impl Watch {
     }
 }
 
-pub(super) fn conduct(mut stage: Stage, fault: &'static Fault, state: &Path, yes: bool) -> anyhow::Result<Drilled> {
+pub(super) fn conduct(
+    mut stage: Stage,
+    fault: &'static Fault,
+    state: &Path,
+    yes: bool,
+) -> anyhow::Result<Drilled> {
     let inject = permitted(&stage, fault, yes)?;
     if stage.is_test() {
         stage.settle(SERVING)?;
@@ -108,11 +115,9 @@ pub(super) fn conduct(mut stage: Stage, fault: &'static Fault, state: &Path, yes
     };
     let others = watch.end();
     let again = serving_again(&client, &app);
-    let incident = match &found {
-        // As it is now: more is known of it by and by.
-        Some((_, incident)) => Some(client.incident(&incident.id).unwrap_or_else(|_| incident.clone())),
-        None => None,
-    };
+    // As it is now: more is known of it by and by.
+    let now = |told: &Incident| client.incident(&told.id).unwrap_or_else(|_| told.clone());
+    let incident = found.as_ref().map(|(_, told)| now(told));
     let outcome = match (&incident, prevented) {
         (Some(_), _) => Outcome::Explained,
         (None, Some(_)) => Outcome::Prevented,
@@ -127,7 +132,9 @@ pub(super) fn conduct(mut stage: Stage, fault: &'static Fault, state: &Path, yes
         outcome,
         why: prevented.map(str::to_owned),
         seconds: found.map(|(at, _)| at.saturating_duration_since(onset).as_secs_f64()),
-        precision: incident.as_ref().map(|it| super::drilled::precision(fault, it, &app, &visits, ended.map(|(_, pid)| pid))),
+        precision: incident
+            .as_ref()
+            .map(|it| super::drilled::precision(fault, it, &app, &visits, ended.map(|(_, pid)| pid))),
         incident,
         others,
         visits,

@@ -71,14 +71,18 @@ pub(super) fn precision(
         (None, _) => false,
     };
     // The name of the application's route is in front of what the visitors asked for.
-    let asked = |path: &str| visits.iter().any(|visit| visit.path.split('?').next().is_some_and(|it| it.ends_with(path)));
+    let asked = |path: &str| {
+        visits.iter().any(|visit| visit.path.split('?').next().is_some_and(|it| it.ends_with(path)))
+    };
     let number = |fact: Option<&Fact>| matches!(fact, Some(Fact::Number(_)));
     let limit = |incident: &Incident| incident.limit.is_some() && incident.resource.is_some();
     Precision {
         tenant: incident.app.as_deref() == Some(&app.name),
         worker: proof.worker.then(right_worker),
         limit: proof.limit.then(|| limit(incident)),
-        requests: proof.requests.then(|| incident.requests.iter().any(|it| !it.path.is_empty() && asked(&it.path))),
+        requests: proof
+            .requests
+            .then(|| incident.requests.iter().any(|it| !it.path.is_empty() && asked(&it.path))),
         growth: proof.growth.then(|| number(incident.evidence.get("growth_bytes"))),
         answer: proof.answer.then(|| visits.iter().any(Visit::is_explained)),
     }
@@ -99,7 +103,10 @@ impl Precision {
     /// Points, and how many there could be.
     fn points(&self) -> (usize, usize) {
         let parts = self.parts();
-        (parts.iter().filter(|(_, it)| *it == Some(true)).count(), parts.iter().filter(|(_, it)| it.is_some()).count())
+        (
+            parts.iter().filter(|(_, it)| *it == Some(true)).count(),
+            parts.iter().filter(|(_, it)| it.is_some()).count(),
+        )
     }
 
     fn json(&self) -> Value {
@@ -144,9 +151,7 @@ impl Drilled {
     }
 
     fn value(&self) -> Value {
-        let brief = |incident: &Incident| {
-            json!({"id": incident.id, "code": incident.code, "app": incident.app, "sentence": incident.sentence})
-        };
+        let brief = |incident: &Incident| json!({"id": incident.id, "code": incident.code, "app": incident.app, "sentence": incident.sentence});
         json!({
             "fault": self.fault.name,
             "about": self.fault.about,
@@ -252,7 +257,8 @@ impl Drilled {
         if let Some(precision) = &self.precision {
             let said = |wanted| {
                 let parts = precision.parts();
-                let some: Vec<_> = parts.iter().filter(|(_, it)| *it == Some(wanted)).map(|(name, _)| *name).collect();
+                let some: Vec<_> =
+                    parts.iter().filter(|(_, it)| *it == Some(wanted)).map(|(name, _)| *name).collect();
                 some.join(", ")
             };
             let missing = said(false);
@@ -296,7 +302,11 @@ fn visit_line(visit: &Visit) -> String {
     let (method, path) = (&visit.method, text::line(&visit.path));
     let what = match (visit.status, &visit.incident) {
         (Some(status), Some(incident)) => {
-            format!("{status}, Serpentry-Incident: {}, {}", text::line(incident), text::line(visit.content_type.as_deref().unwrap_or("")))
+            format!(
+                "{status}, Serpentry-Incident: {}, {}",
+                text::line(incident),
+                text::line(visit.content_type.as_deref().unwrap_or(""))
+            )
         }
         (Some(status), None) => status.to_string(),
         (None, _) => text::line(visit.error.as_deref().unwrap_or("no answer")),
@@ -318,7 +328,8 @@ fn time(seconds: f64) -> String {
 /// Of many drills: one line each.
 pub(super) fn table(all: &[Drilled]) -> String {
     let width = all.iter().map(|it| it.fault.name.len()).max().unwrap_or(0);
-    let line = |it: &Drilled| format!("{:width$}  {:8}  {}\n", it.fault.name, tenancy(it.tenancy), it.verdict());
+    let line =
+        |it: &Drilled| format!("{:width$}  {:8}  {}\n", it.fault.name, tenancy(it.tenancy), it.verdict());
     let explained = all.iter().filter(|it| it.is_good()).count();
     all.iter().map(line).collect::<String>() + &format!("\n{explained} of {} as they should be\n", all.len())
 }

@@ -47,7 +47,8 @@ impl Ground {
     pub(super) fn start(tenancy: Tenancy, home: Option<Home>, python: &Path) -> anyhow::Result<Ground> {
         let folder = furnish(tenancy, home, python)?;
         let program = std::env::current_exe().context("cannot find this program's own path")?;
-        let output = fs::File::create(folder.path().join("host.txt")).context("cannot write to the folder")?;
+        let output =
+            fs::File::create(folder.path().join("host.txt")).context("cannot write to the folder")?;
         let child = Command::new(program)
             .args(["drill", "--serve", "--ground"])
             .arg(folder.path())
@@ -131,7 +132,11 @@ pub(super) fn serve(tenancy: Tenancy, python: &Path, duration: Duration) -> anyh
         std::thread::sleep(duration);
         stop_myself();
     });
-    hosting::run(&cli::HostArguments { file: folder.path().join("serpentry.toml"), watch: false, no_echo: true })
+    hosting::run(&cli::HostArguments {
+        file: folder.path().join("serpentry.toml"),
+        watch: false,
+        no_echo: true,
+    })
 }
 
 /// The host of a [`Ground`]: until our input ends.
@@ -154,7 +159,8 @@ fn stop_myself() {
 
 /// A folder with the test application and a configuration.
 fn furnish(tenancy: Tenancy, home: Option<Home>, python: &Path) -> anyhow::Result<TempDir> {
-    let folder = tempfile::Builder::new().prefix("serpentry-drill-").tempdir().context("cannot make a folder")?;
+    let folder =
+        tempfile::Builder::new().prefix("serpentry-drill-").tempdir().context("cannot make a folder")?;
     let app = folder.path().join("app");
     fs::create_dir(&app).context("cannot make a folder")?;
     fs::write(app.join("serpentry_drill.py"), SOURCE).context("cannot write the test application")?;
@@ -164,7 +170,8 @@ fn furnish(tenancy: Tenancy, home: Option<Home>, python: &Path) -> anyhow::Resul
     }
     let python = which(python)?;
     let file = folder.path().join("serpentry.toml");
-    fs::write(&file, configuration(tenancy, home, &app, &python)).context("cannot write the configuration")?;
+    fs::write(&file, configuration(tenancy, home, &app, &python))
+        .context("cannot write the configuration")?;
     Ok(folder)
 }
 

@@ -199,7 +199,11 @@ fn all(arguments: &DrillArguments) -> anyhow::Result<ExitCode> {
     Ok(if done.iter().all(Drilled::is_good) { ExitCode::SUCCESS } else { FAILED.into() })
 }
 
-fn on_own_ground(fault: &'static Fault, tenancy: Tenancy, python: &std::path::Path) -> anyhow::Result<Drilled> {
+fn on_own_ground(
+    fault: &'static Fault,
+    tenancy: Tenancy,
+    python: &std::path::Path,
+) -> anyhow::Result<Drilled> {
     let ground = Ground::start(tenancy, Some(fault.home), python)?;
     let client = ground.client();
     let status = ground.status()?;

@@ -58,7 +58,13 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) fn enter(client: Client, host: &HostStatus, apps: &[AppStatus], name: &str, path: &str) -> anyhow::Result<Stage> {
+    pub(super) fn enter(
+        client: Client,
+        host: &HostStatus,
+        apps: &[AppStatus],
+        name: &str,
+        path: &str,
+    ) -> anyhow::Result<Stage> {
         let Some(app) = apps.iter().find(|app| app.name == name) else {
             let names: Vec<_> = apps.iter().map(|app| app.name.as_str()).collect();
             return Err(Usage(format!("no application {name:?} here; there are {}", names.join(", "))).into());
@@ -66,7 +72,8 @@ impl Stage {
         let door = Door::of(host, app)?;
         let others = apps.iter().filter(|other| other.name != name && is_test(other));
         let neighbour = others.max_by_key(|other| other.name == "neighbour");
-        let neighbour = neighbour.map(|it| Ok::<_, anyhow::Error>((it.name.clone(), Door::of(host, it)?))).transpose()?;
+        let neighbour =
+            neighbour.map(|it| Ok::<_, anyhow::Error>((it.name.clone(), Door::of(host, it)?))).transpose()?;
         Ok(Stage {
             client,
             app: app.clone(),
@@ -93,7 +100,8 @@ impl Stage {
         loop {
             let visit = self.door.visit("GET", "/drill/hello", b"", PATIENCE);
             self.app = self.client.app(&self.app.name)?;
-            let serving = |app: &AppStatus| app.workers.iter().filter(|it| it.state == WorkerState::Serving).count();
+            let serving =
+                |app: &AppStatus| app.workers.iter().filter(|it| it.state == WorkerState::Serving).count();
             let beside = match &neighbour {
                 Some(name) => self.client.app(name).is_ok_and(|app| serving(&app) >= app.target as usize),
                 None => true,
@@ -245,7 +253,8 @@ impl Stage {
                 self.keep(visit);
             }
         }
-        self.visits.sort_by_key(|visit| (!visit.is_explained(), visit.status.is_some_and(|status| status < 400)));
+        self.visits
+            .sort_by_key(|visit| (!visit.is_explained(), visit.status.is_some_and(|status| status < 400)));
         (self.client, self.app, self.visits)
     }
 }

@@ -94,9 +94,14 @@ impl Door {
     /// The bytes of a request whose body has `length` bytes; the body is not in it.
     pub(super) fn head(&self, method: &str, path: &str, length: usize, more: &str) -> String {
         let (path, host) = (self.path(path), &self.host);
-        let length =
-            if length == 0 && method == "GET" { String::new() } else { format!("Content-Length: {length}\r\n") };
-        format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nAccept: application/problem+json\r\n{length}{more}\r\n")
+        let length = if length == 0 && method == "GET" {
+            String::new()
+        } else {
+            format!("Content-Length: {length}\r\n")
+        };
+        format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nAccept: application/problem+json\r\n{length}{more}\r\n"
+        )
     }
 
     /// One request from beginning to end.
@@ -109,7 +114,9 @@ impl Door {
             // Whoever refuses a body does not read it to its end.
             let sent = connection.write_all(&[head.as_bytes(), body].concat());
             match connection.answer(began + patience) {
-                Err(_) if sent.is_err() => Err(sent.err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())),
+                Err(_) if sent.is_err() => {
+                    Err(sent.err().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()))
+                }
                 answer => answer,
             }
         };
@@ -199,7 +206,10 @@ impl Connection {
                 return Ok(visit);
             }
             if count == 0 {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed without an answer"));
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the connection was closed without an answer",
+                ));
             }
         }
     }
@@ -245,7 +255,8 @@ impl Visit {
 
     /// Told by the host why, in a form that programs can read.
     pub(super) fn is_explained(&self) -> bool {
-        let json = self.content_type.as_deref().is_some_and(|kind| kind.starts_with("application/problem+json"));
+        let json =
+            self.content_type.as_deref().is_some_and(|kind| kind.starts_with("application/problem+json"));
         self.status.is_some_and(|status| status >= 400) && self.incident.is_some() && json
     }
 }

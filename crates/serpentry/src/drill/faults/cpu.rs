@@ -25,7 +25,10 @@ pub(super) static STARVED: Fault = Fault {
         }
         Ok(Onset::At(began))
     },
-    prevented: Some((Tenancy::Isolated, "an isolated application has a core of its own, which no neighbour can take")),
+    prevented: Some((
+        Tenancy::Isolated,
+        "an isolated application has a core of its own, which no neighbour can take",
+    )),
     ..USUAL
 };
 
