@@ -19,6 +19,7 @@ mod incidents;
 mod init;
 mod interpreters;
 mod jail;
+mod laboratory;
 mod listening;
 mod load;
 mod logs;

@@ -6,6 +6,7 @@ use incident::{Id, Name, Request};
 use tokio::sync::oneshot;
 use wire::Interface;
 
+use crate::counters::AppCounters;
 use crate::routes::RouteTable;
 use crate::settings::{HostSettings, Settings};
 use crate::snapshot::{Reason, Snapshot};
@@ -47,6 +48,8 @@ pub enum Command {
     Explain { app: App, worker: Worker, name: Name },
     /// Take all figures at this moment.
     Snapshot { reply: oneshot::Sender<Snapshot> },
+    /// Take a few counters of these applications: often, and without any cost for the others.
+    Counters { apps: Vec<App>, reply: oneshot::Sender<Vec<AppCounters>> },
     /// Accept no more connections, close idle ones, finish the rest.
     Stop,
     /// Reopen the access log (it was rotated).

@@ -23,6 +23,7 @@ mod bucket;
 mod budget;
 mod connection;
 mod core;
+mod counters;
 mod deadline;
 mod dispatch;
 mod event;
@@ -58,6 +59,7 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::{Notify, mpsc};
 
 pub use access_log::{AccessLog, LogFormat, LogTarget};
+pub use counters::{AppCounters, WorkerCounters};
 pub use event::{App, Command, Event, Trouble, Worker};
 pub use forwarded::{NotAnAddress, TrustedProxies};
 pub use histogram::Histogram;
@@ -194,6 +196,10 @@ fn obey(core: &Rc<core::Core>, order: Command, stop: &Notify) {
         Command::Snapshot { reply } => {
             // Whoever asked may have gone.
             let _ = reply.send(core.snapshot());
+        }
+        Command::Counters { apps, reply } => {
+            let of = |app| core.app(app).map(|app| app.counters());
+            let _ = reply.send(apps.into_iter().filter_map(of).collect());
         }
         Command::Stop => {
             core.stopping.set(true);

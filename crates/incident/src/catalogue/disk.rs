@@ -56,6 +56,11 @@ pub(super) const ENTRIES: &[Entry] = &[
                 remedy: "free space on it, or raise `disk_space` in [apps.{app}.limits]",
             },
             Cause {
+                name: "state",
+                sentence: "the disk that {app} keeps logs, incidents and the data of applications on is full« ({used_bytes} of {limit_bytes})»",
+                remedy: "free space on it: `df -h` and `du -x` show what fills it; `log_size` and `log_files` in [host] bound the logs",
+            },
+            Cause {
                 name: "request_body",
                 sentence: "{count|request} to {app} got 507 because no body could be stored in the host's temporary directory",
                 remedy: "`df -h $TMPDIR /tmp` shows how full it is; a smaller `body_size` in [apps.{app}.limits] needs less",
