@@ -1,18 +1,16 @@
 //! Own ground: a host of test applications with limits that make every fault happen soon, on loopback, in a folder that is
 //! removed at the end.
 //!
-//! The host is this program again. It ends with whoever started it, however that ends: its standard input is a pipe that
-//! nobody writes to, and when it closes, it stops.
+//! The host is this program again, and ends with whoever started it, however that ends.
 
 use std::fs::{self, Permissions};
-use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{Pid, Signal, getpid, kill_process};
 use serpentry::control::{Client, ClientError, HostState, Status, Tenancy};
 use tempfile::TempDir;
 
@@ -23,8 +21,9 @@ use crate::{cli, hosting, say};
 /// How long a host may take until all its applications have booted.
 const START: Duration = Duration::from_secs(60);
 
-/// How long it may take to end before it is killed.
+/// How long it may take to end before it is killed, and how long gracefully.
 const END: Duration = Duration::from_secs(15);
+const AT_ONCE: Duration = Duration::from_millis(300);
 
 impl Home {
     /// The name of the application.
@@ -50,9 +49,10 @@ impl Ground {
         let output =
             fs::File::create(folder.path().join("host.txt")).context("cannot write to the folder")?;
         let child = Command::new(program)
-            .args(["drill", "--serve", "--ground"])
-            .arg(folder.path())
-            .stdin(Stdio::piped())
+            .arg("host")
+            .arg(folder.path().join("serpentry.toml"))
+            .args(["--no-echo", "--with-parent"])
+            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(output)
             .spawn()
@@ -101,9 +101,16 @@ impl Ground {
     }
 
     fn stop(&mut self) {
-        drop(self.child.stdin.take());
-        let deadline = Instant::now() + END;
-        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let began = Instant::now();
+        let mut told = 0;
+        while matches!(self.child.try_wait(), Ok(None)) && began.elapsed() < END {
+            // Gracefully, then at once: what does not end by itself is part of a drill, and nobody waits for it.
+            if told < 2 && began.elapsed() >= AT_ONCE * told {
+                // It is our child and not reaped: it is that process or a zombie.
+                let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
+                told += 1;
+            }
             std::thread::sleep(Duration::from_millis(10));
         }
         // Both fail only if it has ended meanwhile.
@@ -136,20 +143,8 @@ pub(super) fn serve(tenancy: Tenancy, python: &Path, duration: Duration) -> anyh
         file: folder.path().join("serpentry.toml"),
         watch: false,
         no_echo: true,
+        with_parent: false,
     })
-}
-
-/// The host of a [`Ground`]: until our input ends.
-pub(super) fn host(folder: &Path) -> anyhow::Result<ExitCode> {
-    std::thread::spawn(|| {
-        // Nobody writes to it: it ends with an end or an error.
-        let _ = std::io::stdin().read(&mut [0]);
-        stop_myself();
-        // What does not end by itself is part of a drill: nobody waits for it.
-        std::thread::sleep(Duration::from_millis(200));
-        stop_myself();
-    });
-    hosting::run(&cli::HostArguments { file: folder.join("serpentry.toml"), watch: false, no_echo: true })
 }
 
 fn stop_myself() {

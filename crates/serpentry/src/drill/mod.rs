@@ -97,10 +97,6 @@ pub(crate) struct DrillArguments {
     #[arg(long)]
     json: bool,
 
-    /// The folder of a ground that another process of this program has made, and ends by closing our input.
-    #[arg(long, hide = true, requires = "serve")]
-    ground: Option<PathBuf>,
-
     #[command(flatten)]
     host: HostArguments,
 }
@@ -109,9 +105,6 @@ pub(crate) fn run(arguments: &DrillArguments) -> anyhow::Result<ExitCode> {
     if arguments.source {
         print(SOURCE)?;
         return Ok(ExitCode::SUCCESS);
-    }
-    if let Some(folder) = &arguments.ground {
-        return ground::host(folder);
     }
     if arguments.serve {
         return ground::serve(tenancy(&arguments.serve_tenancy), &arguments.python, arguments.duration);
