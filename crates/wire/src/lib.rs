@@ -23,7 +23,9 @@ mod headers;
 mod request;
 mod spent;
 
-pub use control::{BORN, BootFailure, ControlFromWorker, ControlToWorker, Hello, Interface, NOT_BORN};
+pub use control::{
+    BORN, Blocked, BootFailure, ControlFromWorker, ControlToWorker, Durable, Hello, Interface, Look, NOT_BORN,
+};
 pub use data::{FromWorker, MESSAGE_COST, REQUEST_WINDOW, ResponseHead, ToWorker, message_cost};
 pub use frame::{FRAME_HEADER, Frame, FrameBuffer, MAX_PAYLOAD, put_frame, set_flag};
 pub use headers::{Header, HeaderList, KNOWN_HEADERS, Name, known_header};
@@ -38,7 +40,7 @@ pub const MAX_CHUNK: usize = 64 * 1024;
 
 /// Meaning of the bits in a frame's flags. Each message accepts only the ones listed for it.
 pub mod flag {
-    /// Body, Response, Message: this is the last piece.
+    /// Body, Response, Message: this is the last piece. Blocked: it is over. Seen: it is complete.
     pub const END: u8 = 1;
     /// Response, Body, Failed, Done: the application has finished with this request, its slot is free.
     pub const DONE: u8 = 2;

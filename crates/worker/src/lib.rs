@@ -16,6 +16,7 @@ mod interrupt;
 mod link;
 mod log;
 mod measure;
+mod observer;
 mod outbox;
 mod signals;
 mod steward;
