@@ -1,0 +1,231 @@
+//! C3: sync workers scale poorly for work that waits.
+//!
+//! `/io?ms=50`, closed loops, everything quiet. A ladder of concurrency for the picture, then groups of the three models at
+//! 64 at a time for the verdict, then sync once more with as many workers as there are requests: what it takes to be as
+//! good, in memory.
+
+use super::pairing::{
+    Concluded, Question, answer, differences, median, middle, ratio, shown, throughput,
+};
+use crate::document::{Answer, Block, Claim, Verdict};
+use crate::statistics::queueing::TOLERANCE;
+
+pub const SYNC: &str = "sync 5x1";
+pub const THREADS: &str = "threads 5x8";
+pub const ASYNC: &str = "async 2";
+/// The plain functions of a framework beside a loop: 40 threads per worker.
+pub const POOL: &str = "async 2, pool of 40";
+pub const MANY: &str = "sync 64x1";
+
+/// 2 x cores + 1, as is usually advised; fixed, so that the claim is the same on every machine.
+pub const SYNC_WORKERS: u32 = 5;
+pub const WAIT_MS: f64 = 50.0;
+pub const CONNECTIONS: u32 = 64;
+/// A factor of two, as logarithm.
+pub const MATERIAL: f64 = std::f64::consts::LN_2;
+/// Sync with a worker for every request is as good from here on.
+const AS_GOOD: f64 = 0.9;
+
+/// What blocks do not say.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Facts {
+    /// Largest relative deviation from Little's law in the blocks of the verdict.
+    pub little: Option<f64>,
+    /// Of the whole application with [`SYNC_WORKERS`], of async, and with a worker for every request.
+    pub sync_bytes: Option<u64>,
+    pub async_bytes: Option<u64>,
+    pub many_bytes: Option<u64>,
+    pub available_bytes: Option<u64>,
+}
+
+pub const EXPECTATION: &str = "async and threads answer 4 to 10 times as much as 5 sync workers: a sync worker does \
+    nothing else while it waits, so 5 of them answer 5 / 50 ms = 100 requests/s at most, however many are asked";
+
+/// The verdict from all blocks: ladder blocks have their concurrency as phase.
+#[must_use]
+pub fn conclude(blocks: &[Block], facts: &Facts) -> Concluded {
+    let question = |id, b, question, primary| Question {
+        id,
+        question,
+        metric: "requests/s at 64 at a time",
+        a: SYNC,
+        b,
+        material: MATERIAL,
+        primary,
+    };
+    let asked = [
+        question("C3", ASYNC, "an event loop answers at least twice what sync workers do", true),
+        question("C3-threads", THREADS, "threads answer at least twice what sync workers do", false),
+        question("C3-pool", POOL, "plain functions beside a loop answer at least twice what sync workers do", false),
+    ];
+    let answers: Vec<Answer> = asked
+        .iter()
+        .map(|question| answer(question, differences(blocks, SYNC, question.b, throughput)))
+        .filter(|answer| answer.primary || answer.pairs > 0)
+        .collect();
+    let primary = &answers[0];
+    let knee = knee(blocks);
+    let many = many(blocks);
+    let (verdict, because) = verdict(primary.verdict, knee, facts, many);
+    let mut notes = vec![
+        format!("requests/s at {CONNECTIONS} at a time, and for each 100 MiB:"),
+        view(blocks, SYNC, facts.sync_bytes),
+        view(blocks, ASYNC, facts.async_bytes),
+        view(blocks, MANY, facts.many_bytes),
+    ];
+    notes.extend(because);
+    let sentence = format!(
+        "async over sync: {} times; threads over sync: {} times. {SYNC_WORKERS} sync workers stop gaining at {} requests at a time",
+        ratio(primary),
+        answers.iter().find(|answer| answer.id == "C3-threads").map_or_else(|| "?".to_owned(), ratio),
+        shown(knee, 1)
+    );
+    let flips_when = many.map(|share| {
+        format!(
+            "{CONNECTIONS} sync workers, one for each request, reach {:.0} % of async; they need {} instead of {}",
+            share * 100.0,
+            mebibytes(facts.many_bytes),
+            mebibytes(facts.sync_bytes)
+        )
+    });
+    let claim = Claim {
+        id: "C3".into(),
+        title: "sync workers scale poorly for work that waits".into(),
+        expectation: EXPECTATION.into(),
+        verdict,
+        sentence,
+        flips_when,
+        notes,
+        ..Claim::default()
+    };
+    Concluded::new(claim, answers)
+}
+
+/// The primary holds only where the mechanism is the expected one, and only for those who do not buy the memory.
+fn verdict(primary: Verdict, knee: Option<f64>, facts: &Facts, many: Option<f64>) -> (Verdict, Option<String>) {
+    if primary != Verdict::Supported {
+        return (primary, None);
+    }
+    let workers = f64::from(SYNC_WORKERS);
+    if knee.is_none_or(|knee| (knee - workers).abs() > 1.0) {
+        let why = format!(
+            "the difference is there, but sync does not stop gaining at its {SYNC_WORKERS} workers: something else limits it"
+        );
+        return (Verdict::Inconclusive, Some(why));
+    }
+    if facts.little.is_none_or(|deviation| deviation > TOLERANCE) {
+        let why = format!(
+            "Little's law does not hold in the blocks (off by {} %, {:.0} % are allowed): the figures contradict each other",
+            shown(facts.little.map(|deviation| deviation * 100.0), 1),
+            TOLERANCE * 100.0
+        );
+        return (Verdict::Inconclusive, Some(why));
+    }
+    let fits = matches!((facts.many_bytes, facts.available_bytes), (Some(need), Some(have)) if need <= have);
+    if fits && many.is_some_and(|share| share >= AS_GOOD) {
+        let why = "true for a given number of workers; a worker for every request is as good, where its memory is there";
+        return (Verdict::Conditional, Some(why.to_owned()));
+    }
+    (Verdict::Supported, None)
+}
+
+/// Requests at a time at which sync stops gaining: what it answers in the end, in units of what one at a time gets.
+#[must_use]
+pub fn knee(blocks: &[Block]) -> Option<f64> {
+    let at = |concurrency: u32| {
+        let rung = concurrency.to_string();
+        let found = blocks.iter().filter(|block| {
+            block.valid && block.arm == SYNC && block.pair.is_none() && block.phase.as_deref() == Some(&rung)
+        });
+        median(&found.filter_map(throughput).collect::<Vec<_>>())
+    };
+    Some(at(CONNECTIONS)? / at(1)?)
+}
+
+/// Throughput of a sync worker for each request, relative to async.
+fn many(blocks: &[Block]) -> Option<f64> {
+    Some(middle(blocks, MANY, throughput)? / at_verdict(blocks, ASYNC)?)
+}
+
+fn at_verdict(blocks: &[Block], arm: &str) -> Option<f64> {
+    let of_arm: Vec<Block> =
+        blocks.iter().filter(|block| block.arm == arm && (block.pair.is_some() || arm == MANY)).cloned().collect();
+    middle(&of_arm, arm, throughput)
+}
+
+fn view(blocks: &[Block], arm: &str, bytes: Option<u64>) -> String {
+    let rate = at_verdict(blocks, arm);
+    let each = rate.zip(bytes).map(|(rate, bytes)| rate * (100 << 20) as f64 / bytes as f64);
+    format!("{arm}: {} requests/s, {}, {} for each 100 MiB", shown(rate, 0), mebibytes(bytes), shown(each, 0))
+}
+
+pub(super) fn mebibytes(bytes: Option<u64>) -> String {
+    format!("{} MiB", shown(bytes.map(|bytes| bytes as f64 / f64::from(1 << 20)), 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Random;
+    use crate::claims::pairing::simulated::block;
+
+    /// A server that answers `sync_rate` at 64 at a time and `one` at one.
+    fn session(sync_rate: f64, one: f64, async_rate: f64, many_rate: f64) -> Vec<Block> {
+        let mut random = Random::new(3);
+        let mut blocks = Vec::new();
+        for (rung, rate) in [(1, one), (4, one * 4.0), (64, sync_rate), (256, sync_rate)] {
+            let rung = Block { phase: Some(format!("{rung}")), ..block(SYNC, None, rate, 0.01, &mut random) };
+            blocks.push(rung);
+        }
+        for group in 0..6 {
+            blocks.push(block(SYNC, Some(group), sync_rate, 0.02, &mut random));
+            blocks.push(block(THREADS, Some(group), async_rate * 0.6, 0.02, &mut random));
+            blocks.push(block(ASYNC, Some(group), async_rate, 0.02, &mut random));
+        }
+        blocks.push(block(MANY, None, many_rate, 0.02, &mut random));
+        blocks
+    }
+
+    fn facts() -> Facts {
+        Facts {
+            little: Some(0.01),
+            sync_bytes: Some(60 << 20),
+            async_bytes: Some(40 << 20),
+            many_bytes: Some(700 << 20),
+            available_bytes: Some(4 << 30),
+        }
+    }
+
+    #[test]
+    fn a_fivefold_difference_at_the_expected_knee_is_supported_or_conditional() {
+        let few = session(98.0, 19.6, 900.0, 500.0);
+        let concluded = conclude(&few, &facts());
+        assert_eq!(concluded.claim.verdict, Verdict::Supported, "{concluded:?}");
+        assert_eq!(concluded.claim.answers, ["C3", "C3-threads"]);
+        assert!(concluded.claim.flips_when.unwrap().contains("700 MiB instead of 60 MiB"));
+        let as_good = session(98.0, 19.6, 900.0, 880.0);
+        assert_eq!(conclude(&as_good, &facts()).claim.verdict, Verdict::Conditional);
+        let poor = Facts { available_bytes: Some(500 << 20), ..facts() };
+        assert_eq!(conclude(&as_good, &poor).claim.verdict, Verdict::Supported);
+    }
+
+    #[test]
+    fn the_mechanism_must_be_the_expected_one() {
+        // The same ratio, but sync gains nothing from its workers.
+        let concluded = conclude(&session(98.0, 90.0, 900.0, 500.0), &facts());
+        assert_eq!(concluded.claim.verdict, Verdict::Inconclusive);
+        assert!(concluded.claim.notes.last().unwrap().contains("something else limits it"));
+        let wrong = Facts { little: Some(0.2), ..facts() };
+        let concluded = conclude(&session(98.0, 19.6, 900.0, 500.0), &wrong);
+        assert_eq!(concluded.claim.verdict, Verdict::Inconclusive);
+        assert!(concluded.claim.notes.last().unwrap().contains("off by 20.0 %"));
+    }
+
+    #[test]
+    fn equal_models_contradict_nothing_and_show_no_effect() {
+        let equal = session(98.0, 19.6, 99.0, 99.0);
+        assert_eq!(conclude(&equal, &facts()).claim.verdict, Verdict::NoMaterialEffect);
+        let reversed = session(400.0, 80.0, 99.0, 99.0);
+        assert_eq!(conclude(&reversed, &facts()).claim.verdict, Verdict::Contradicted);
+    }
+}
