@@ -4,8 +4,11 @@
 //! became of each. [`statistics`] takes numbers and gives estimates, intervals and verdicts; it knows neither HTTP nor a
 //! clock. Neither knows how applications are hosted: what is measured is a URL.
 //!
+//! [`document`] is what a whole run leaves: data only, written by whoever runs, read by whoever reports.
+//!
 //! Randomness is a parameter everywhere ([`Random`]): the same seed gives the same arrivals and the same intervals.
 
+pub mod document;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod load;
