@@ -8,6 +8,7 @@
 //!
 //! Randomness is a parameter everywhere ([`Random`]): the same seed gives the same arrivals and the same intervals.
 
+pub mod claims;
 pub mod document;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;

@@ -1,108 +1,176 @@
 //! C12: failures of isolated applications are explained better than those of shared ones.
 //!
-//! The same faults in both tenancies, one after the other; for each it is noted how much of what an operator needs the
-//! program's own incidents say, and after how long. Isolated is "more transparent" only if it explains at least nine in
-//! eleven faults better, by a point on average.
+//! The same faults in both tenancies, one after the other, by `serpentry drill --all`; for each it is noted how much of what an
+//! operator needs the program's own incidents say, and after how long. Isolated is "more transparent" only if it explains at
+//! least nine in eleven faults better, by a point of six on average.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, Command, Stdio};
 
-use super::pairing::{Concluded, Question, median, shown};
+use serde::Deserialize;
+
+use super::pairing::{Concluded, median, shown};
 use crate::document::{Answer, Claim, Verdict};
+use crate::experiment::{Session, SessionError};
 
-/// What one fault came to, in one tenancy.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Report {
-    pub fault: String,
-    pub tenancy: String,
-    /// Code of the incident that was expected; None when none came while it was watched.
-    pub code: Option<String>,
-    /// From the fault to the incident.
-    pub seconds: Option<f64>,
-    /// What it says; each is worth a point.
-    pub precision: Precision,
-    /// Another application was blamed.
-    pub wrong_victim: bool,
-    /// The program's own sentence.
-    pub sentence: String,
-}
-
-/// What an operator needs to know of a failure (lab.md, C5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "a checklist")]
-pub struct Precision {
-    pub tenant: bool,
-    pub process: bool,
-    /// The resource, and the value of its limit.
-    pub resource: bool,
-    /// Which requests were affected.
-    pub requests: bool,
-    /// What shows it: growth, shares, counts.
-    pub evidence: bool,
-    /// The client got an answer that a machine can read, and it names the incident.
-    pub client: bool,
-}
-
-impl Precision {
-    #[must_use]
-    pub fn points(self) -> u32 {
-        [self.tenant, self.process, self.resource, self.requests, self.evidence, self.client]
-            .iter()
-            .map(|&known| u32::from(known))
-            .sum()
-    }
-
-    fn missing(self) -> Vec<&'static str> {
-        [
-            (self.tenant, "the application"),
-            (self.process, "the process"),
-            (self.resource, "resource and limit"),
-            (self.requests, "the requests"),
-            (self.evidence, "evidence"),
-            (self.client, "an answer that names it"),
-        ]
-        .into_iter()
-        .filter_map(|(known, what)| (!known).then_some(what))
-        .collect()
-    }
-}
-
-pub const SHARED: &str = "shared";
-pub const ISOLATED: &str = "isolated";
-/// Faults of the full matrix; with fewer the same share must be better.
+/// The eleven faults of the matrix, as `serpentry drill` calls them, are the first that it lists.
 const FULL: usize = 11;
+/// So many of them must be explained better; of fewer faults the same share.
 const BETTER: usize = 9;
 /// Fewest faults that can support anything: 5 of 5 is as likely by chance as 1 in 32.
 pub const FEWEST_FAULTS: usize = 5;
+/// Points of a complete explanation (lab.md, C5). Where something is nothing for a fault, the rest counts more.
+const POINTS: f64 = 6.0;
+/// A line of the drill's output: an incident and some visits.
+const LONGEST_LINE: u64 = 1 << 20;
+
+pub const SHARED: &str = "shared";
+pub const ISOLATED: &str = "isolated";
+
+/// What one fault came to, in one tenancy: a line of `serpentry drill --all --json`, of which this is used.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default)]
+pub struct Drilled {
+    pub fault: String,
+    pub tenancy: String,
+    /// The incident that it must become.
+    pub code: String,
+    /// `explained`, `missing`, `prevented`, `not done`.
+    pub outcome: String,
+    pub why: Option<String>,
+    pub seconds_to_incident: Option<f64>,
+    pub precision: Option<Precision>,
+    pub incident: Option<Incident>,
+    /// Incidents that have nothing to do with the fault.
+    #[serde(rename = "false")]
+    pub false_ones: Vec<Incident>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default)]
+pub struct Incident {
+    pub code: String,
+    pub sentence: String,
+}
+
+/// What it says; null: that is nothing for this fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct Precision {
+    pub application: Option<bool>,
+    pub worker: Option<bool>,
+    pub limit: Option<bool>,
+    pub requests: Option<bool>,
+    pub growth: Option<bool>,
+    pub answer: Option<bool>,
+}
+
+impl Precision {
+    fn parts(self) -> [(&'static str, Option<bool>); 6] {
+        [
+            ("the application", self.application),
+            ("the worker", self.worker),
+            ("resource and limit", self.limit),
+            ("the requests", self.requests),
+            ("the growth", self.growth),
+            ("an answer that names it", self.answer),
+        ]
+    }
+}
+
+impl Drilled {
+    /// Of six. None when it could not happen, or was not tried: that says nothing about the explanation.
+    fn points(&self) -> Option<f64> {
+        if self.outcome == "missing" {
+            return Some(0.0);
+        }
+        let parts: Vec<bool> = self.precision?.parts().iter().filter_map(|(_, known)| *known).collect();
+        let known = parts.iter().filter(|&&known| known).count();
+        (self.outcome == "explained" && !parts.is_empty()).then(|| POINTS * known as f64 / parts.len() as f64)
+    }
+}
 
 pub const EXPECTATION: &str = "no difference: what is reported depends on what the host watches, and it watches both alike; \
     a shared application without a limit of its own has no limit that could be named";
 
-/// The verdict of the matrix. `not_injected` are faults that could not be tried, and why.
+/// # Errors
+/// The session cannot go on, or the program knows no drill.
+pub fn run(session: &mut Session) -> Result<Concluded, SessionError> {
+    // The drill starts hosts of its own.
+    session.stop()?;
+    let faults = faults(session)?;
+    let mut command = Command::new(&session.options.program);
+    command.args(["drill", "--all", "--json"]);
+    command.args(faults.iter().flat_map(|fault| ["--only", fault]));
+    if let Some(python) = &session.options.python {
+        command.arg("--python").arg(python);
+    }
+    let mut child = Running::start(&mut command)?;
+    let mut lines = BufReader::new(child.output()?.take(LONGEST_LINE * (faults.len() as u64) * 2)).lines();
+    let mut drilled: Vec<Drilled> = Vec::new();
+    while let Some(line) = lines.next().transpose().map_err(SessionError::io("read what the drill says"))? {
+        session.check()?;
+        let one: Drilled = serde_json::from_str(&line)
+            .map_err(|error| SessionError::Other(format!("the drill says what cannot be read: {error}")))?;
+        session.progress.step(drilled.len() + 1, faults.len() * 2, &format!("C12: {} ({})", one.fault, one.tenancy));
+        drilled.push(one);
+    }
+    Ok(conclude(&drilled))
+}
+
+/// The names of the matrix's faults.
+fn faults(session: &Session) -> Result<Vec<String>, SessionError> {
+    #[derive(Deserialize)]
+    struct Listed {
+        fault: String,
+    }
+    let output = Command::new(&session.options.program)
+        .args(["drill", "--json"])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(SessionError::io("start the drill"))?;
+    let listed: Vec<Listed> = serde_json::from_slice(&output.stdout)
+        .map_err(|_| SessionError::Missing("this program has no `drill` that lists its faults".to_owned()))?;
+    Ok(listed.into_iter().take(FULL).map(|one| one.fault).collect())
+}
+
+/// A process that is killed when it is not wanted any more; the drill's hosts end with it.
+struct Running(Child);
+
+impl Running {
+    fn start(command: &mut Command) -> Result<Running, SessionError> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.spawn().map(Running).map_err(SessionError::io("start the drill"))
+    }
+
+    fn output(&mut self) -> Result<std::process::ChildStdout, SessionError> {
+        self.0.stdout.take().ok_or_else(|| SessionError::Other("the drill has no output".to_owned()))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The verdict of the matrix.
 #[must_use]
-pub fn conclude(reports: &[Report], not_injected: &[(String, String)]) -> Concluded {
-    let points = by_fault(reports);
-    let both: Vec<(f64, f64)> = points
+pub fn conclude(drilled: &[Drilled]) -> Concluded {
+    let points = by_fault(drilled);
+    let differences: Vec<f64> = points
         .values()
-        .filter_map(|tenancies| Some((*tenancies.get(SHARED)?, *tenancies.get(ISOLATED)?)))
+        .filter_map(|tenancies| Some(tenancies.get(ISOLATED)? - tenancies.get(SHARED)?))
         .collect();
-    let differences: Vec<f64> = both.iter().map(|(shared, isolated)| isolated - shared).collect();
-    let question = Question {
-        id: "C12",
-        question: "isolated applications' failures are explained better, by a point of six or more",
-        metric: "points of six: isolated - shared (not a ratio)",
-        a: SHARED,
-        b: ISOLATED,
-        material: 1.0,
-        primary: false,
-    };
     let (verdict, because) = judge(&differences);
     let answer = Answer {
-        id: question.id.into(),
-        question: question.question.into(),
-        metric: question.metric.into(),
-        a: question.a.into(),
-        b: question.b.into(),
-        primary: question.primary,
+        id: "C12".into(),
+        question: "isolated applications' failures are explained better, by a point of six or more".into(),
+        metric: "points of six, isolated - shared (no ratio)".into(),
+        a: SHARED.into(),
+        b: ISOLATED.into(),
         pairs: u32::try_from(differences.len()).unwrap_or(u32::MAX),
         verdict,
         because,
@@ -114,42 +182,42 @@ pub fn conclude(reports: &[Report], not_injected: &[(String, String)]) -> Conclu
         (!of_tenancy.is_empty()).then(|| crate::statistics::mean(&of_tenancy))
     };
     let seconds = |tenancy: &str| {
-        let of_tenancy = reports.iter().filter(|report| report.tenancy == tenancy);
-        median(&of_tenancy.filter_map(|report| report.seconds).collect::<Vec<_>>())
+        let of_tenancy = drilled.iter().filter(|drilled| drilled.tenancy == tenancy);
+        median(&of_tenancy.filter_map(|drilled| drilled.seconds_to_incident).collect::<Vec<_>>())
     };
-    let wrong = reports.iter().filter(|report| report.wrong_victim).count();
-    let mut notes: Vec<String> = reports.iter().map(note).collect();
-    notes.extend(not_injected.iter().map(|(fault, why)| format!("{fault}: not injected: {why}")));
     let claim = Claim {
         id: "C12".into(),
         title: "failures of isolated applications are explained better than those of shared ones".into(),
         expectation: EXPECTATION.into(),
         verdict,
         sentence: format!(
-            "{} faults: shared {} points of six after {} s, isolated {} after {} s; the wrong application was blamed {wrong} times",
+            "{} faults: shared {} points of six after {} s, isolated {} after {} s; {} incidents had nothing to do with the fault",
             differences.len(),
             shown(mean(SHARED), 1),
             shown(seconds(SHARED), 2),
             shown(mean(ISOLATED), 1),
             shown(seconds(ISOLATED), 2),
+            drilled.iter().map(|drilled| drilled.false_ones.len()).sum::<usize>(),
         ),
         flips_when: Some(
             "without the host's own instruments (kernel counters of each application, a watching thread in each worker) only \
              the isolated ones would have figures of their own"
                 .into(),
         ),
-        notes,
+        notes: drilled.iter().map(note).collect(),
         ..Claim::default()
     };
     Concluded::new(claim, vec![answer])
 }
 
 /// Mean points of each fault in each tenancy.
-fn by_fault(reports: &[Report]) -> BTreeMap<&str, BTreeMap<&str, f64>> {
+fn by_fault(drilled: &[Drilled]) -> BTreeMap<&str, BTreeMap<&str, f64>> {
     let mut collected: BTreeMap<&str, BTreeMap<&str, Vec<f64>>> = BTreeMap::new();
-    for report in reports {
-        let tenancies = collected.entry(&report.fault).or_default();
-        tenancies.entry(&report.tenancy).or_default().push(f64::from(report.precision.points()));
+    for drilled in drilled {
+        if let Some(points) = drilled.points() {
+            let tenancies = collected.entry(&drilled.fault).or_default();
+            tenancies.entry(&drilled.tenancy).or_default().push(points);
+        }
     }
     let means = |tenancies: BTreeMap<_, Vec<f64>>| {
         tenancies.into_iter().map(|(tenancy, points)| (tenancy, crate::statistics::mean(&points))).collect()
@@ -174,77 +242,112 @@ fn judge(differences: &[f64]) -> (Verdict, Option<String>) {
     } else if mean.abs() < 1.0 && better < needed && worse < needed {
         (Verdict::NoMaterialEffect, None)
     } else {
-        (Verdict::Inconclusive, Some(format!("{better} faults better, {worse} worse, {mean:+.1} points on average")))
+        (
+            Verdict::Inconclusive,
+            Some(format!("{better} faults better, {worse} worse, {mean:+.1} points on average")),
+        )
     }
 }
 
-fn note(report: &Report) -> String {
-    let Some(code) = &report.code else {
-        return format!("{} ({}): no incident while it was watched", report.fault, report.tenancy);
+fn note(drilled: &Drilled) -> String {
+    let Drilled { fault, tenancy, code, .. } = drilled;
+    let why = drilled.why.as_deref().unwrap_or_default();
+    let said = match (drilled.outcome.as_str(), drilled.precision, drilled.points()) {
+        ("explained", Some(precision), Some(points)) => {
+            let missing: Vec<&str> = precision
+                .parts()
+                .into_iter()
+                .filter_map(|(what, known)| (known == Some(false)).then_some(what))
+                .collect();
+            let missing =
+                if missing.is_empty() { String::new() } else { format!(", without {}", missing.join(", ")) };
+            let sentence = drilled.incident.as_ref().map_or("", |incident| &incident.sentence);
+            let seconds = shown(drilled.seconds_to_incident, 2);
+            format!("{code} after {seconds} s, {points:.1} of 6{missing}: {sentence}")
+        }
+        ("missing", ..) => format!("no incident {code} while it was watched"),
+        (outcome, ..) => format!("{outcome}: {why}"),
     };
-    let missing = report.precision.missing();
-    let missing =
-        if missing.is_empty() { String::new() } else { format!(", without {}", missing.join(", ")) };
-    format!(
-        "{} ({}): {code} after {} s, {} of 6{missing}: {}",
-        report.fault,
-        report.tenancy,
-        shown(report.seconds, 2),
-        report.precision.points(),
-        report.sentence
-    )
+    let wrong: Vec<&str> = drilled.false_ones.iter().map(|incident| incident.code.as_str()).collect();
+    let wrong = if wrong.is_empty() { String::new() } else { format!("; not explained by it: {}", wrong.join(", ")) };
+    format!("{fault} ({tenancy}): {said}{wrong}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const ALL: Precision =
-        Precision { tenant: true, process: true, resource: true, requests: true, evidence: true, client: true };
+    const ALL: Precision = Precision {
+        application: Some(true),
+        worker: Some(true),
+        limit: Some(true),
+        requests: Some(true),
+        growth: None,
+        answer: Some(true),
+    };
+    const LESS: Precision = Precision { limit: Some(false), ..ALL };
 
-    fn reports(shared: Precision, isolated: Precision, faults: usize) -> Vec<Report> {
-        let report = |fault: usize, tenancy: &str, precision| Report {
+    fn session(shared: Precision, isolated: Precision, faults: usize) -> Vec<Drilled> {
+        let one = |fault: usize, tenancy: &str, precision| Drilled {
             fault: format!("fault {fault}"),
             tenancy: tenancy.to_owned(),
-            code: Some("M10".into()),
-            seconds: Some(0.1),
-            precision,
-            ..Report::default()
+            code: "M10".into(),
+            outcome: "explained".into(),
+            seconds_to_incident: Some(0.1),
+            precision: Some(precision),
+            ..Drilled::default()
         };
-        (0..faults)
-            .flat_map(|fault| [report(fault, SHARED, shared), report(fault, ISOLATED, isolated)])
-            .collect()
+        (0..faults).flat_map(|fault| [one(fault, SHARED, shared), one(fault, ISOLATED, isolated)]).collect()
     }
 
-    fn verdict(reports: &[Report]) -> Verdict {
-        conclude(reports, &[]).claim.verdict
+    fn verdict(drilled: &[Drilled]) -> Verdict {
+        conclude(drilled).claim.verdict
     }
 
     #[test]
     fn a_point_in_nine_of_eleven_is_needed() {
-        let less = Precision { resource: false, ..ALL };
-        assert_eq!(verdict(&reports(less, ALL, 11)), Verdict::Supported);
-        assert_eq!(verdict(&reports(ALL, less, 11)), Verdict::Contradicted);
-        assert_eq!(verdict(&reports(ALL, ALL, 11)), Verdict::NoMaterialEffect);
-        assert_eq!(verdict(&reports(less, ALL, 4)), Verdict::Inconclusive);
-        let mut mixed = reports(less, ALL, 8);
-        mixed.extend(reports(ALL, ALL, 11).split_off(16));
+        assert_eq!(verdict(&session(LESS, ALL, 11)), Verdict::Supported);
+        assert_eq!(verdict(&session(ALL, LESS, 11)), Verdict::Contradicted);
+        assert_eq!(verdict(&session(ALL, ALL, 11)), Verdict::NoMaterialEffect);
+        assert_eq!(verdict(&session(LESS, ALL, 4)), Verdict::Inconclusive);
+        let mut mixed = session(LESS, ALL, 8);
+        mixed.extend(session(ALL, ALL, 11).split_off(16));
         assert_eq!(verdict(&mixed), Verdict::NoMaterialEffect, "8 of 11 is not enough");
         // Much better in few faults: neither.
-        let mut few = reports(Precision::default(), ALL, 3);
-        few.extend(reports(ALL, ALL, 11).split_off(6));
+        let nothing = Precision { application: Some(false), ..Precision::default() };
+        let mut few = session(nothing, ALL, 3);
+        few.extend(session(ALL, ALL, 11).split_off(6));
         assert_eq!(verdict(&few), Verdict::Inconclusive);
     }
 
     #[test]
-    fn what_is_missing_is_said() {
-        let mut reports = reports(Precision { process: false, client: false, ..ALL }, ALL, 5);
-        reports[1].code = None;
-        reports[3].wrong_victim = true;
-        let claim = conclude(&reports, &[("disk full".into(), "no volumes here".into())]).claim;
-        assert!(claim.notes[0].contains("4 of 6, without the process, an answer that names it"), "{claim:?}");
-        assert!(claim.notes[1].contains("no incident"));
-        assert!(claim.notes.last().unwrap().contains("no volumes here"));
-        assert!(claim.sentence.contains("blamed 1 times"), "{}", claim.sentence);
+    fn what_could_not_happen_does_not_count_and_what_was_missed_does() {
+        let mut drilled = session(ALL, ALL, 11);
+        for (one, outcome) in drilled.iter_mut().step_by(2).zip(["prevented", "not done"]) {
+            outcome.clone_into(&mut one.outcome);
+            one.why = Some("no volumes here".into());
+        }
+        assert_eq!(conclude(&drilled).answers[0].pairs, 9);
+        for one in drilled.iter_mut().skip(4).step_by(2) {
+            "missing".clone_into(&mut one.outcome);
+        }
+        let claim = conclude(&drilled).claim;
+        assert_eq!(claim.verdict, Verdict::Supported);
+        assert_eq!(claim.notes[0], "fault 0 (shared): prevented: no volumes here");
+        assert!(claim.notes[4].contains("no incident M10"), "{:?}", claim.notes);
+    }
+
+    #[test]
+    fn lines_of_a_drill_are_read() {
+        let line = r#"{"fault":"oom","about":"x","code":"M10","tenancy":"shared","outcome":"explained","why":null,
+            "seconds_to_incident":0.02,"precision":{"points":4,"of":5,"application":true,"worker":true,"limit":false,
+            "requests":true,"growth":null,"answer":true},"incident":{"code":"M10","sentence":"killed"},
+            "false":[{"id":"H10-1","code":"H10","app":null,"sentence":"s"}]}"#;
+        let drilled: Drilled = serde_json::from_str(line).unwrap();
+        assert_eq!(drilled.precision, Some(LESS));
+        assert_eq!(
+            note(&drilled),
+            "oom (shared): M10 after 0.02 s, 4.8 of 6, without resource and limit: killed; not explained by it: H10"
+        );
     }
 }

@@ -4,9 +4,7 @@
 //! 64 at a time for the verdict, then sync once more with as many workers as there are requests: what it takes to be as
 //! good, in memory.
 
-use super::pairing::{
-    Concluded, Question, answer, differences, median, middle, ratio, shown, throughput,
-};
+use super::pairing::{Concluded, Question, answer, differences, median, middle, ratio, shown, throughput};
 use crate::document::{Answer, Block, Claim, Verdict};
 use crate::statistics::queueing::TOLERANCE;
 
@@ -19,8 +17,12 @@ pub const MANY: &str = "sync 64x1";
 
 /// 2 x cores + 1, as is usually advised; fixed, so that the claim is the same on every machine.
 pub const SYNC_WORKERS: u32 = 5;
-pub const WAIT_MS: f64 = 50.0;
 pub const CONNECTIONS: u32 = 64;
+/// For the picture.
+pub const LADDER: [u32; 5] = [1, 4, 16, CONNECTIONS, 256];
+/// Wait 50 ms.
+const TARGET: &str = "/io?ms=50";
+const POOL_TARGET: &str = "/io?ms=50&pool=1";
 /// A factor of two, as logarithm.
 pub const MATERIAL: f64 = std::f64::consts::LN_2;
 /// Sync with a worker for every request is as good from here on.
@@ -41,6 +43,54 @@ pub struct Facts {
 pub const EXPECTATION: &str = "async and threads answer 4 to 10 times as much as 5 sync workers: a sync worker does \
     nothing else while it waits, so 5 of them answer 5 / 50 ms = 100 requests/s at most, however many are asked";
 
+/// # Errors
+/// The session cannot go on.
+pub fn run(session: &mut Session) -> Result<Concluded, SessionError> {
+    let many = |app: AppPlan| app.limit("queue", 4_096).limit("connections", 4_096).limit("processes", 1_024);
+    let sync = many(session.probe(probe::WSGI)).set("workers", SYNC_WORKERS);
+    let plan = HostPlan::default()
+        .with("sync", sync.clone())
+        .with("threads", sync.set("threads", 8))
+        .with("async", many(session.probe(probe::ASGI)).set("workers", 2));
+    let first = session.document.blocks.len();
+    session.start(plan)?;
+    let models = [(SYNC, "sync", TARGET), (THREADS, "threads", TARGET), (ASYNC, "async", TARGET)];
+    let condition = |(name, app, target): (&str, &str, &str), connections: u32| {
+        quiet(name, app, &connections.to_string(), closed(target, connections))
+    };
+    let rungs: Vec<Condition> = LADDER.iter().flat_map(|&at| models.map(|model| condition(model, at))).collect();
+    shorter(session, 0.4, |session| ladder(session, "C3-ladder", &rungs))?;
+    let verdict: Vec<Condition> = models.into_iter().chain([(POOL, "async", POOL_TARGET)]).map(|model| condition(model, CONNECTIONS)).collect();
+    let mut facts = Facts::default();
+    shorter(session, 0.5, |session| {
+        rounds(session, "C3", &verdict, |_, block| {
+            let known: Vec<f64> = block.latencies.iter().copied().filter(|latency| latency.is_finite()).collect();
+            let mean = crate::statistics::mean(&known);
+            let deviation = little_deviation(f64::from(CONNECTIONS), block.throughput(), mean);
+            if block.is_valid() && deviation.is_finite() {
+                facts.little = Some(facts.little.map_or(deviation, |worst| worst.max(deviation)));
+            }
+        })
+    })?;
+    facts.sync_bytes = session.host()?.app("sync")?.memory_bytes;
+    facts.async_bytes = session.host()?.app("async")?.memory_bytes;
+    facts.available_bytes = available();
+    session.progress.note(&format!("sync with {CONNECTIONS} workers"));
+    session.host()?.scale("sync", CONNECTIONS)?;
+    let last = condition((MANY, "sync", TARGET), CONNECTIONS);
+    ladder(session, "C3-many", &[last])?;
+    facts.many_bytes = session.host()?.app("sync")?.memory_bytes;
+    session.stop()?;
+    Ok(conclude(&session.document.blocks[first..], &facts))
+}
+
+/// Memory that this machine has left.
+fn available() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
 /// The verdict from all blocks: ladder blocks have their concurrency as phase.
 #[must_use]
 pub fn conclude(blocks: &[Block], facts: &Facts) -> Concluded {
@@ -56,11 +106,16 @@ pub fn conclude(blocks: &[Block], facts: &Facts) -> Concluded {
     let asked = [
         question("C3", ASYNC, "an event loop answers at least twice what sync workers do", true),
         question("C3-threads", THREADS, "threads answer at least twice what sync workers do", false),
-        question("C3-pool", POOL, "plain functions beside a loop answer at least twice what sync workers do", false),
+        question(
+            "C3-pool",
+            POOL,
+            "plain functions beside a loop answer at least twice what sync workers do",
+            false,
+        ),
     ];
     let answers: Vec<Answer> = asked
         .iter()
-        .map(|question| answer(question, differences(blocks, SYNC, question.b, throughput)))
+        .map(|question| ask(question, blocks, throughput))
         .filter(|answer| answer.primary || answer.pairs > 0)
         .collect();
     let primary = &answers[0];
@@ -102,7 +157,12 @@ pub fn conclude(blocks: &[Block], facts: &Facts) -> Concluded {
 }
 
 /// The primary holds only where the mechanism is the expected one, and only for those who do not buy the memory.
-fn verdict(primary: Verdict, knee: Option<f64>, facts: &Facts, many: Option<f64>) -> (Verdict, Option<String>) {
+fn verdict(
+    primary: Verdict,
+    knee: Option<f64>,
+    facts: &Facts,
+    many: Option<f64>,
+) -> (Verdict, Option<String>) {
     if primary != Verdict::Supported {
         return (primary, None);
     }
@@ -148,8 +208,11 @@ fn many(blocks: &[Block]) -> Option<f64> {
 }
 
 fn at_verdict(blocks: &[Block], arm: &str) -> Option<f64> {
-    let of_arm: Vec<Block> =
-        blocks.iter().filter(|block| block.arm == arm && (block.pair.is_some() || arm == MANY)).cloned().collect();
+    let of_arm: Vec<Block> = blocks
+        .iter()
+        .filter(|block| block.arm == arm && (block.pair.is_some() || arm == MANY))
+        .cloned()
+        .collect();
     middle(&of_arm, arm, throughput)
 }
 

@@ -5,7 +5,9 @@
 //! heavy ones.
 
 use super::c3::mebibytes;
-use super::pairing::{Concluded, Question, answer, differences, latency, median, middle, ratio, shown, throughput};
+use super::pairing::{
+    Concluded, Question, answer, differences, latency, median, middle, ratio, shown, throughput,
+};
 use crate::document::{Answer, Block, Claim, Verdict, bounds};
 use crate::statistics::trend::{Trend, theil_sen};
 use crate::statistics::verdict::material;
@@ -28,6 +30,16 @@ pub const LIGHT_MS: f64 = 5.0;
 pub const HEAVY_SHARE: f64 = 0.05;
 pub const MIXED: &str = "mixed";
 
+/// Requests per second of (c): 0.05 x 50 ms and what everything else costs use about half of two cores.
+const MIXED_RATE: f64 = 250.0;
+const LIGHT: &str = "light p95";
+/// How long requests of (b) are held open, and after how long it is looked at memory.
+const HOLD: Duration = Duration::from_millis(1_200);
+const LOOK: Duration = Duration::from_millis(900);
+const REPEATS: u32 = 2;
+/// Workers of (b) for sync.
+const WORKERS: [u32; 4] = [1, 2, 3, 5];
+
 /// Threads need at least so many times the memory of async for each open request, and sync workers so many times.
 const LESS_THAN_THREADS: f64 = 2.0;
 const LESS_THAN_SYNC: f64 = 20.0;
@@ -43,6 +55,110 @@ pub struct Held {
     /// Open requests; for sync, workers.
     pub open: u32,
     pub bytes: u64,
+}
+
+/// # Errors
+/// The session cannot go on.
+pub fn run(session: &mut Session) -> Result<Concluded, SessionError> {
+    let many = |app: AppPlan| app.limit("queue", 4_096).limit("connections", 4_096).limit("processes", 2_048).limit("open_files", 4_096);
+    let wsgi = many(session.probe(probe::WSGI));
+    let plan = HostPlan::default()
+        .with("sync", wsgi.clone().set("workers", 5))
+        .with("few", wsgi.clone().set("workers", 2).set("threads", 8))
+        .with("threads", wsgi.set("workers", 2).set("threads", 256))
+        .with("async", many(session.probe(probe::ASGI)).set("workers", 2));
+    let first = session.document.blocks.len();
+    session.start(plan)?;
+    // Memory first: threads that have once run keep their stacks.
+    let mut held = Vec::new();
+    for repeat in 0..REPEATS {
+        for (arm, app) in [(ASYNC, "async"), (THREADS, "threads")] {
+            session.progress.step(repeat as usize, REPEATS as usize, "C4b");
+            held.extend(slope(session, arm, app)?);
+        }
+    }
+    for workers in WORKERS {
+        session.check()?;
+        session.host()?.scale("sync", workers)?;
+        let bytes = resident(&session.host()?.workers("sync")?);
+        held.push(Held { arm: SYNC.to_owned(), open: workers, bytes });
+    }
+    let speed = |connections: u32| {
+        [(THREADS, "threads"), (ASYNC, "async")]
+            .map(|(name, app)| quiet(name, app, &connections.to_string(), closed("/io?ms=50", connections)))
+    };
+    shorter(session, 0.5, |session| {
+        rounds(session, "C4a", &speed(RUNGS[0]), |_, _| {})?;
+        ladder(session, "C4a-wide", &speed(RUNGS[1])).map(drop)
+    })?;
+    let targets = [(LIGHT_MS, "io", 1.0 - HEAVY_SHARE), (HEAVY_MS, "cpu", HEAVY_SHARE)];
+    let targets = targets.map(|(ms, route, share)| (format!("/{route}?ms={ms}"), share));
+    let load = Load { targets: targets.into(), rate: Rate::Poisson(MIXED_RATE) };
+    let mixed = [(ASYNC, "async"), (FEW_THREADS, "few"), (SYNC, "sync")]
+        .map(|(name, app)| quiet(name, app, MIXED, load.clone()));
+    shorter(session, 0.7, |session| {
+        rounds(session, "C4c", &mixed, |session, block| {
+            let p95 = Latency::new(block.quantile_of(0, 0.95) * 1e3);
+            if let (Some(row), Some(p95)) = (session.document.blocks.last_mut(), p95) {
+                row.latency_ms.insert(LIGHT.to_owned(), p95);
+            }
+        })
+    })?;
+    session.stop()?;
+    Ok(conclude(&session.document.blocks[first..], &held))
+}
+
+/// Memory of fresh workers with more and more requests held open.
+fn slope(session: &mut Session, arm: &str, app: &str) -> Result<Vec<Held>, SessionError> {
+    let restart = format!("/v1/apps/{app}/restart");
+    session.host()?.control().post::<serde_json::Value>(&restart, None, Duration::from_secs(125)).map_err(crate::host::HostError::from)?;
+    session.host()?.settle()?;
+    let mut found = Vec::new();
+    for open in HELD {
+        session.check()?;
+        let endpoint = session.host()?.endpoint();
+        let pids = session.host()?.workers(app)?;
+        // Also without held requests: the first one loads what is loaded late.
+        let connections = open.max(2);
+        let target = if open == 0 { "/hold?s=0".to_owned() } else { format!("/hold?s={}", HOLD.as_secs_f64()) };
+        let request = Request::new("GET", &HostPlan::authority(app), &target, &[], b"")?;
+        let plan = LoadPlan {
+            endpoint,
+            mix: Mix::single(request),
+            pace: Pace::Closed { connections: connections as usize },
+            stop: StopRule { duration: LOOK, requests: Some(u64::from(connections)) },
+            limits: load::Limits::default(),
+            seed: 1,
+            realtime: false,
+            arm: 0,
+            block: 0,
+        };
+        let generator = std::thread::spawn(move || {
+            let mut records = RawRecords::default();
+            load::run(&plan, &mut records, &Watch::default()).map(|_| records)
+        });
+        std::thread::sleep(LOOK);
+        let bytes = resident(&pids);
+        let records = generator.join().map_err(|_| SessionError::Other("the load generator panicked".to_owned()))??;
+        // Those that were open when it was looked at memory.
+        let look = LOOK.as_nanos() as u64;
+        let were_open = records.records().iter().filter(|record| {
+            record.outcome == Outcome::Answered && record.sent < look && record.done > look
+        });
+        let open = u32::try_from(were_open.count()).unwrap_or(u32::MAX);
+        found.push(Held { arm: arm.to_owned(), open, bytes });
+    }
+    Ok(found)
+}
+
+/// Memory of processes, what they share counted in parts (`Pss`), in bytes.
+fn resident(pids: &[u32]) -> u64 {
+    let one = |pid: &u32| -> Option<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    pids.iter().filter_map(one).sum::<u64>() * 1024
 }
 
 /// The verdict of all three parts.
@@ -62,18 +178,27 @@ pub fn conclude(blocks: &[Block], held: &[Held]) -> Concluded {
             material: material::THROUGHPUT,
             primary,
         };
-        answer(&question, differences(&at(rung), THREADS, ASYNC, throughput))
+        ask(&question, &at(rung), throughput)
     };
     let a = speed("C4a", RUNGS[0], true);
     let wide = speed("C4a-wide", RUNGS[1], false);
     let memory = memory(held);
+    let mixed: Vec<Block> = blocks.iter().filter(|block| block.phase.as_deref() == Some(MIXED)).cloned().collect();
     let light = |id, question, b| {
-        let question =
-            Question { id, question, metric: "p95 of light requests", a: b, b: ASYNC, material: material::LATENCY, primary: false };
-        answer(&question, differences(blocks, b, ASYNC, latency("light p95")))
+        let question = Question {
+            id,
+            question,
+            metric: "p95 of light requests",
+            a: b,
+            b: ASYNC,
+            material: material::LATENCY,
+            primary: false,
+        };
+        ask(&question, &mixed, latency(LIGHT))
     };
     let c = light("C4c", "light requests of an event loop wait longer than those of threads", FEW_THREADS);
-    let c_sync = light("C4c-sync", "light requests of an event loop wait longer than those of sync workers", SYNC);
+    let c_sync =
+        light("C4c-sync", "light requests of an event loop wait longer than those of sync workers", SYNC);
     let claim = Claim {
         id: "C4".into(),
         title: "async has better throughput, and needs less memory for each open request".into(),
@@ -106,7 +231,7 @@ fn together(throughput: Verdict, memory: Verdict) -> Verdict {
 }
 
 fn flips(wide: &Answer, light: &Answer, blocks: &[Block]) -> String {
-    let p95 = |arm| shown(middle(blocks, arm, latency("light p95")), 1);
+    let p95 = |arm| shown(middle(blocks, arm, latency(LIGHT)), 1);
     let mixed = format!(
         "with {:.0} % requests of {HEAVY_MS:.0} ms processor time among light ones, p95 of the light ones is {} ms with async, \
          {} ms with threads, {} ms with sync workers ({} times threads)",
@@ -186,7 +311,8 @@ fn over(upper: &Slope, lower: &Slope) -> Result<(f64, Interval), String> {
         return Err("memory did not grow with the open requests".into());
     }
     let low = upper.interval.low.max(0.0) / lower.interval.high;
-    let high = if lower.interval.low > 0.0 { upper.interval.high / lower.interval.low } else { f64::INFINITY };
+    let high =
+        if lower.interval.low > 0.0 { upper.interval.high / lower.interval.low } else { f64::INFINITY };
     Ok((upper.slope / lower.slope, Interval { low, high, level: upper.interval.level }))
 }
 
@@ -195,7 +321,9 @@ fn judge(ratio: f64, interval: Interval, sync: f64) -> (Verdict, Option<String>)
         return if sync >= LESS_THAN_SYNC {
             (Verdict::Supported, None)
         } else {
-            let why = format!("less than threads, but a sync worker needs only {sync:.0} times as much as an open request");
+            let why = format!(
+                "less than threads, but a sync worker needs only {sync:.0} times as much as an open request"
+            );
             (Verdict::Conditional, Some(why))
         };
     }
@@ -247,7 +375,7 @@ mod tests {
             for (arm, p95) in [(ASYNC, 10.0 * wobble), (FEW_THREADS, 10.0), (SYNC, 12.0)] {
                 let mut block = slow(arm, pair, p95, 0.05, &mut random);
                 let light = block.latency_ms.remove("p95").map(Latency::milliseconds).and_then(Latency::new);
-                block.latency_ms.insert("light p95".into(), light.unwrap());
+                block.latency_ms.insert(LIGHT.into(), light.unwrap());
                 blocks.push(Block { phase: Some(MIXED.into()), ..block });
             }
         }

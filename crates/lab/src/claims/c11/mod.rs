@@ -1,8 +1,12 @@
 //! C11: how long it takes until an action on a running application has its effect, and what it costs. A description: there
 //! is nothing to support or contradict, but for the order in which control groups, forks and new processes come.
 
+mod actions;
+
 use super::pairing::{Concluded, median, shown};
 use crate::document::{Claim, Verdict};
+
+pub use actions::run;
 
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -84,7 +88,10 @@ pub fn time_to_effect(done: &[f64], at: f64, end: f64, least: f64) -> Option<f64
     }
     let span = WINDOW * STEADY as f64;
     let steps = ((end - at - span) / WINDOW).max(0.0) as usize;
-    (0..=steps).map(|step| at + step as f64 * WINDOW).find(|&from| rate(from, from + span) >= (1.0 - CLOSE) * finally).map(|from| from - at)
+    (0..=steps)
+        .map(|step| at + step as f64 * WINDOW)
+        .find(|&from| rate(from, from + span) >= (1.0 - CLOSE) * finally)
+        .map(|from| from - at)
 }
 
 pub const EXPECTATION: &str = "limits of a control group: under 100 ms; a forked worker: 10 to 100 ms; a new process: the \
@@ -100,7 +107,8 @@ pub fn conclude(effects: &[Effect]) -> Concluded {
         let repeats = of(action).count();
         let without = of(action).filter(|effect| effect.seconds.is_none()).count();
         let sum = |figure: fn(&Effect) -> u32| of(action).map(figure).sum::<u32>();
-        let missing = if without > 0 { format!(" ({without} of {repeats} without effect)") } else { String::new() };
+        let missing =
+            if without > 0 { format!(" ({without} of {repeats} without effect)") } else { String::new() };
         format!(
             "{}: {} s{missing}, {} requests lost, {} run again",
             action.name(),

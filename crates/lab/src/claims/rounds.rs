@@ -1,0 +1,81 @@
+//! Running blocks of more than two conditions: in rounds, each of which has every condition once, in an order of its own and
+//! with the same arrivals.
+
+use std::time::Duration;
+
+use crate::document::BlockKind;
+use crate::experiment::{Arm, Block, Condition, Effort, Load, Noise, Purpose, Rate, Session, SessionError};
+
+/// A block is at least so long, whatever the effort.
+const SHORTEST: Duration = Duration::from_millis(200);
+
+/// A condition without neighbours; `phase` tells blocks of the same arm apart.
+pub(super) fn quiet(name: &str, app: &str, phase: &str, load: Load) -> Condition {
+    let noise = Noise { name: phase.to_owned(), parts: Vec::new() };
+    Condition { name: name.to_owned(), app: app.to_owned(), arm: Arm::FairShare, noise, load }
+}
+
+/// So many at a time, of one target.
+pub(super) fn closed(target: &str, connections: u32) -> Load {
+    Load::of(target, Rate::Closed(connections as usize))
+}
+
+/// Do something with blocks of this share of the session's usual length.
+pub(super) fn shorter<'a, T>(
+    session: &mut Session<'a>,
+    share: f64,
+    work: impl FnOnce(&mut Session<'a>) -> Result<T, SessionError>,
+) -> Result<T, SessionError> {
+    let usual = session.options.effort;
+    let block = usual.block.mul_f64(share).max(SHORTEST);
+    session.options.effort = Effort { block, discard: usual.discard.mul_f64(share), ..usual };
+    let result = work(session);
+    session.options.effort = usual;
+    result
+}
+
+/// As many rounds as the effort has pairs. Before them, rounds in which one condition runs twice: what comparing it with itself
+/// shows. `seen` gets each block when it is in the document.
+pub(super) fn rounds(
+    session: &mut Session,
+    question: &str,
+    conditions: &[Condition],
+    mut seen: impl FnMut(&mut Session, &Block),
+) -> Result<(), SessionError> {
+    let Effort { pairs, control, .. } = session.options.effort;
+    let of = pairs + control;
+    for number in 0..of {
+        session.progress.step(number, of, question);
+        let seed = session.random.next_u64();
+        let kind = if number < control { BlockKind::Control } else { BlockKind::Measured };
+        let pair = u16::try_from(number).ok();
+        let mut order: Vec<&Condition> = match kind {
+            BlockKind::Control => vec![&conditions[number % conditions.len()]; 2],
+            _ => conditions.iter().collect(),
+        };
+        session.random.shuffle(&mut order);
+        for condition in order {
+            let purpose = Purpose { kind, pair, question: question.to_owned() };
+            let block = session.block(condition, seed, &purpose)?;
+            seen(session, &block);
+        }
+    }
+    session.progress.step(of, of, question);
+    Ok(())
+}
+
+/// One block of each condition, for the picture.
+pub(super) fn ladder(
+    session: &mut Session,
+    question: &str,
+    conditions: &[Condition],
+) -> Result<Vec<Block>, SessionError> {
+    let mut blocks = Vec::new();
+    for (number, condition) in conditions.iter().enumerate() {
+        session.progress.step(number, conditions.len(), question);
+        let seed = session.random.next_u64();
+        let purpose = Purpose { kind: BlockKind::Ladder, pair: None, question: question.to_owned() };
+        blocks.push(session.block(condition, seed, &purpose)?);
+    }
+    Ok(blocks)
+}
