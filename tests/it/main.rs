@@ -18,6 +18,7 @@ mod incidents;
 mod init;
 mod interpreters;
 mod jail;
+mod laboratory;
 mod listening;
 mod load;
 mod logs;

@@ -12,7 +12,10 @@ pub mod claims;
 pub mod document;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod host;
+pub mod journal;
 pub mod load;
+pub mod neighbour;
 pub mod probe;
 mod random;
 pub mod statistics;

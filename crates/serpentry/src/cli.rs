@@ -274,6 +274,10 @@ pub(crate) struct HostArguments {
     /// Do not show on standard error what the applications write; it is in their logs in any case
     #[arg(long)]
     pub(crate) no_echo: bool,
+
+    /// Stop, as on TERM, when the thread that started it ends: the laboratory's hosts end with it
+    #[arg(long, hide = true)]
+    pub(crate) with_parent: bool,
 }
 
 #[derive(Debug, Args)]

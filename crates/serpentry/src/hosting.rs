@@ -9,6 +9,7 @@ use std::rc::Rc;
 use anyhow::Context as _;
 use router::{AccessLog, Listener, LogFormat, LogTarget};
 
+use rustix::process::{Signal, set_parent_process_death_signal};
 use serpentry::control;
 use serpentry::state::State;
 
@@ -23,6 +24,9 @@ use crate::tenancy::{Keeper, Pool, Settings};
 use crate::{listening, load, say};
 
 pub(crate) fn run(arguments: &HostArguments) -> anyhow::Result<ExitCode> {
+    if arguments.with_parent {
+        end_with_parent()?;
+    }
     let file = std::path::absolute(&arguments.file).context("the configuration file")?;
     let loaded = load::load(&file, &BTreeMap::new())?;
     say::set_level(level(loaded.plan.host.log_level));
@@ -151,4 +155,9 @@ fn level(level: config::LogLevel) -> say::Level {
         config::LogLevel::Info => say::Level::Info,
         config::LogLevel::Debug => say::Level::Debug,
     }
+}
+
+/// Whoever started us must not leave us behind, however it ends.
+fn end_with_parent() -> anyhow::Result<()> {
+    set_parent_process_death_signal(Some(Signal::TERM)).context("cannot end with the parent")
 }

@@ -1,0 +1,84 @@
+//! The four arms: what "shared" and "isolated" can mean, as configurations of the program.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::host::{AppPlan, HostPlan};
+
+/// How an application shares the processors with its neighbours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Arm {
+    /// All tenants' processes in one control group: the kernel is fair to processes, not to tenants.
+    #[serde(rename = "S0")]
+    Unmanaged,
+    /// A group for each tenant with equal weights: what `tenancy = "shared"` is.
+    #[serde(rename = "S1")]
+    FairShare,
+    /// The same and a quota of one core, in periods of 100 ms, for the application.
+    #[serde(rename = "I1")]
+    Quota,
+    /// One core of its own: what `tenancy = "isolated"` is.
+    #[serde(rename = "I2")]
+    Pinned,
+}
+
+impl Arm {
+    pub const ALL: [Arm; 4] = [Arm::Unmanaged, Arm::FairShare, Arm::Quota, Arm::Pinned];
+
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Arm::Unmanaged => "S0",
+            Arm::FairShare => "S1",
+            Arm::Quota => "I1",
+            Arm::Pinned => "I2",
+        }
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Arm::Unmanaged => "shared, unmanaged (S0)",
+            Arm::FairShare => "shared, fair shares (S1)",
+            Arm::Quota => "shared, quota of one core (I1)",
+            Arm::Pinned => "isolated, one core of its own (I2)",
+        }
+    }
+
+    /// What must be enforced on this machine for it, as the program calls it.
+    #[must_use]
+    pub(super) fn needs(self) -> &'static [&'static str] {
+        match self {
+            Arm::Unmanaged => &[],
+            Arm::FairShare => &["cpu_weight"],
+            Arm::Quota => &["cpu"],
+            Arm::Pinned => &["cpu", "cores"],
+        }
+    }
+
+    /// An application in this arm.
+    #[must_use]
+    pub fn apply(self, app: &AppPlan) -> AppPlan {
+        let app = app.clone();
+        match self {
+            Arm::Unmanaged | Arm::FairShare => app.set("tenancy", "shared"),
+            Arm::Quota => app.set("tenancy", "shared").limit("cpu", 1.0),
+            Arm::Pinned => {
+                // A file system of its own would be made anew for each run, and is not what is compared.
+                let space = app.limits.get("disk_space").cloned().unwrap_or_else(|| Value::from("none"));
+                app.set("tenancy", "isolated").limit("cpu", 1).limit("disk_space", space)
+            }
+        }
+    }
+
+    /// A host in which one application is in this arm.
+    #[must_use]
+    pub fn within(self, host: &HostPlan, app: &str) -> HostPlan {
+        let mut host = host.clone();
+        if let Some(plan) = host.apps.get_mut(app) {
+            *plan = self.apply(plan);
+        }
+        host
+    }
+}
