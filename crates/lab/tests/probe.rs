@@ -1,5 +1,6 @@
 //! The probe applications as they are written to disk, under the rules of both interfaces.
 
+#![expect(clippy::unwrap_used, reason = "the whole file is a test")]
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;

@@ -10,8 +10,9 @@ use std::process::{Child, Command, Stdio};
 
 use serde::Deserialize;
 
-use super::pairing::{Concluded, median, shown};
-use crate::document::{Answer, Claim, Verdict};
+use super::pairing::{median, shown};
+use super::{Claim, Finding, Requirement};
+use crate::document::{Answer, Verdict};
 use crate::experiment::{Session, SessionError};
 
 /// The eleven faults of the matrix, as `serpentry drill` calls them, are the first that it lists.
@@ -19,51 +20,51 @@ const FULL: usize = 11;
 /// So many of them must be explained better; of fewer faults the same share.
 const BETTER: usize = 9;
 /// Fewest faults that can support anything: 5 of 5 is as likely by chance as 1 in 32.
-pub const FEWEST_FAULTS: usize = 5;
+pub(super) const FEWEST_FAULTS: usize = 5;
 /// Points of a complete explanation (lab.md, C5). Where something is nothing for a fault, the rest counts more.
 const POINTS: f64 = 6.0;
 /// A line of the drill's output: an incident and some visits.
 const LONGEST_LINE: u64 = 1 << 20;
 
-pub const SHARED: &str = "shared";
-pub const ISOLATED: &str = "isolated";
+pub(super) const SHARED: &str = "shared";
+pub(super) const ISOLATED: &str = "isolated";
 
 /// What one fault came to, in one tenancy: a line of `serpentry drill --all --json`, of which this is used.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default)]
-pub struct Drilled {
-    pub fault: String,
-    pub tenancy: String,
+pub(super) struct Drilled {
+    pub(super) fault: String,
+    pub(super) tenancy: String,
     /// The incident that it must become.
-    pub code: String,
+    pub(super) code: String,
     /// `explained`, `missing`, `prevented`, `not done`.
-    pub outcome: String,
-    pub why: Option<String>,
-    pub seconds_to_incident: Option<f64>,
-    pub precision: Option<Precision>,
-    pub incident: Option<Incident>,
+    pub(super) outcome: String,
+    pub(super) why: Option<String>,
+    pub(super) seconds_to_incident: Option<f64>,
+    pub(super) precision: Option<Precision>,
+    pub(super) incident: Option<Incident>,
     /// Incidents that have nothing to do with the fault.
     #[serde(rename = "false")]
-    pub false_ones: Vec<Incident>,
+    pub(super) false_ones: Vec<Incident>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default)]
-pub struct Incident {
-    pub code: String,
-    pub sentence: String,
+pub(super) struct Incident {
+    pub(super) code: String,
+    pub(super) sentence: String,
 }
 
 /// What it says; null: that is nothing for this fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
-pub struct Precision {
-    pub application: Option<bool>,
-    pub worker: Option<bool>,
-    pub limit: Option<bool>,
-    pub requests: Option<bool>,
-    pub growth: Option<bool>,
-    pub answer: Option<bool>,
+pub(super) struct Precision {
+    pub(super) application: Option<bool>,
+    pub(super) worker: Option<bool>,
+    pub(super) limit: Option<bool>,
+    pub(super) requests: Option<bool>,
+    pub(super) growth: Option<bool>,
+    pub(super) answer: Option<bool>,
 }
 
 impl Precision {
@@ -91,12 +92,37 @@ impl Drilled {
     }
 }
 
-pub const EXPECTATION: &str = "no difference: what is reported depends on what the host watches, and it watches both alike; \
+const EXPECTATION: &str = "no difference: what is reported depends on what the host watches, and it watches both alike; \
     a shared application without a limit of its own has no limit that could be named";
+
+/// The claim.
+pub(super) struct C12;
+
+impl Claim for C12 {
+    fn id(&self) -> &'static str {
+        "C12"
+    }
+
+    fn title(&self) -> &'static str {
+        "failures of isolated applications are explained better than those of shared ones"
+    }
+
+    fn expectation(&self) -> &'static str {
+        EXPECTATION
+    }
+
+    fn requirements(&self) -> &'static [Requirement] {
+        &[Requirement::Cores(2)]
+    }
+
+    fn run(&self, session: &mut Session<'_>) -> Result<Finding, SessionError> {
+        run(session)
+    }
+}
 
 /// # Errors
 /// The session cannot go on, or the program knows no drill.
-pub fn run(session: &mut Session) -> Result<Concluded, SessionError> {
+pub(super) fn run(session: &mut Session<'_>) -> Result<Finding, SessionError> {
     // The drill starts hosts of its own.
     session.stop()?;
     let faults = faults(session)?;
@@ -113,14 +139,18 @@ pub fn run(session: &mut Session) -> Result<Concluded, SessionError> {
         session.check()?;
         let one: Drilled = serde_json::from_str(&line)
             .map_err(|error| SessionError::Other(format!("the drill says what cannot be read: {error}")))?;
-        session.progress.step(drilled.len() + 1, faults.len() * 2, &format!("C12: {} ({})", one.fault, one.tenancy));
+        session.progress.step(
+            drilled.len() + 1,
+            faults.len() * 2,
+            &format!("C12: {} ({})", one.fault, one.tenancy),
+        );
         drilled.push(one);
     }
     Ok(conclude(&drilled))
 }
 
 /// The names of the matrix's faults.
-fn faults(session: &Session) -> Result<Vec<String>, SessionError> {
+fn faults(session: &Session<'_>) -> Result<Vec<String>, SessionError> {
     #[derive(Deserialize)]
     struct Listed {
         fault: String,
@@ -158,7 +188,7 @@ impl Drop for Running {
 
 /// The verdict of the matrix.
 #[must_use]
-pub fn conclude(drilled: &[Drilled]) -> Concluded {
+pub(super) fn conclude(drilled: &[Drilled]) -> Finding {
     let points = by_fault(drilled);
     let differences: Vec<f64> = points
         .values()
@@ -185,10 +215,7 @@ pub fn conclude(drilled: &[Drilled]) -> Concluded {
         let of_tenancy = drilled.iter().filter(|drilled| drilled.tenancy == tenancy);
         median(&of_tenancy.filter_map(|drilled| drilled.seconds_to_incident).collect::<Vec<_>>())
     };
-    let claim = Claim {
-        id: "C12".into(),
-        title: "failures of isolated applications are explained better than those of shared ones".into(),
-        expectation: EXPECTATION.into(),
+    Finding {
         verdict,
         sentence: format!(
             "{} faults: shared {} points of six after {} s, isolated {} after {} s; {} incidents had nothing to do with the fault",
@@ -205,9 +232,9 @@ pub fn conclude(drilled: &[Drilled]) -> Concluded {
                 .into(),
         ),
         notes: drilled.iter().map(note).collect(),
-        ..Claim::default()
-    };
-    Concluded::new(claim, vec![answer])
+        answers: vec![answer],
+        ..Finding::default()
+    }
 }
 
 /// Mean points of each fault in each tenancy.
@@ -269,7 +296,8 @@ fn note(drilled: &Drilled) -> String {
         (outcome, ..) => format!("{outcome}: {why}"),
     };
     let wrong: Vec<&str> = drilled.false_ones.iter().map(|incident| incident.code.as_str()).collect();
-    let wrong = if wrong.is_empty() { String::new() } else { format!("; not explained by it: {}", wrong.join(", ")) };
+    let wrong =
+        if wrong.is_empty() { String::new() } else { format!("; not explained by it: {}", wrong.join(", ")) };
     format!("{fault} ({tenancy}): {said}{wrong}")
 }
 
@@ -301,7 +329,7 @@ mod tests {
     }
 
     fn verdict(drilled: &[Drilled]) -> Verdict {
-        conclude(drilled).claim.verdict
+        conclude(drilled).verdict
     }
 
     #[test]
@@ -331,10 +359,10 @@ mod tests {
         for one in drilled.iter_mut().skip(4).step_by(2) {
             "missing".clone_into(&mut one.outcome);
         }
-        let claim = conclude(&drilled).claim;
-        assert_eq!(claim.verdict, Verdict::Supported);
-        assert_eq!(claim.notes[0], "fault 0 (shared): prevented: no volumes here");
-        assert!(claim.notes[4].contains("no incident M10"), "{:?}", claim.notes);
+        let finding = conclude(&drilled);
+        assert_eq!(finding.verdict, Verdict::Supported);
+        assert_eq!(finding.notes[0], "fault 0 (shared): prevented: no volumes here");
+        assert!(finding.notes[4].contains("no incident M10"), "{:?}", finding.notes);
     }
 
     #[test]

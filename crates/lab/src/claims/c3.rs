@@ -4,48 +4,78 @@
 //! 64 at a time for the verdict, then sync once more with as many workers as there are requests: what it takes to be as
 //! good, in memory.
 
-use super::pairing::{Concluded, Question, answer, differences, median, middle, ratio, shown, throughput};
-use crate::document::{Answer, Block, Claim, Verdict};
-use crate::statistics::queueing::TOLERANCE;
+use super::pairing::{Question, ask, judged, median, middle, ratio, shown, throughput};
+use super::rounds::{closed, ladder, quiet, rounds, shorter};
+use super::{Claim, Finding, Requirement};
+use crate::document::{Answer, Block, Verdict};
+use crate::experiment::{Condition, Session, SessionError};
+use crate::host::{AppPlan, HostPlan};
+use crate::probe;
+use crate::statistics::queueing::{TOLERANCE, little_deviation};
 
-pub const SYNC: &str = "sync 5x1";
-pub const THREADS: &str = "threads 5x8";
-pub const ASYNC: &str = "async 2";
+pub(super) const SYNC: &str = "sync 5x1";
+pub(super) const THREADS: &str = "threads 5x8";
+pub(super) const ASYNC: &str = "async 2";
 /// The plain functions of a framework beside a loop: 40 threads per worker.
-pub const POOL: &str = "async 2, pool of 40";
-pub const MANY: &str = "sync 64x1";
+pub(super) const POOL: &str = "async 2, pool of 40";
+pub(super) const MANY: &str = "sync 64x1";
 
 /// 2 x cores + 1, as is usually advised; fixed, so that the claim is the same on every machine.
-pub const SYNC_WORKERS: u32 = 5;
-pub const CONNECTIONS: u32 = 64;
+pub(super) const SYNC_WORKERS: u32 = 5;
+pub(super) const CONNECTIONS: u32 = 64;
 /// For the picture.
-pub const LADDER: [u32; 5] = [1, 4, 16, CONNECTIONS, 256];
+pub(super) const LADDER: [u32; 5] = [1, 4, 16, CONNECTIONS, 256];
 /// Wait 50 ms.
 const TARGET: &str = "/io?ms=50";
 const POOL_TARGET: &str = "/io?ms=50&pool=1";
 /// A factor of two, as logarithm.
-pub const MATERIAL: f64 = std::f64::consts::LN_2;
+pub(super) const MATERIAL: f64 = std::f64::consts::LN_2;
 /// Sync with a worker for every request is as good from here on.
 const AS_GOOD: f64 = 0.9;
 
 /// What blocks do not say.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Facts {
+pub(super) struct Facts {
     /// Largest relative deviation from Little's law in the blocks of the verdict.
-    pub little: Option<f64>,
+    pub(super) little: Option<f64>,
     /// Of the whole application with [`SYNC_WORKERS`], of async, and with a worker for every request.
-    pub sync_bytes: Option<u64>,
-    pub async_bytes: Option<u64>,
-    pub many_bytes: Option<u64>,
-    pub available_bytes: Option<u64>,
+    pub(super) sync_bytes: Option<u64>,
+    pub(super) async_bytes: Option<u64>,
+    pub(super) many_bytes: Option<u64>,
+    pub(super) available_bytes: Option<u64>,
 }
 
-pub const EXPECTATION: &str = "async and threads answer 4 to 10 times as much as 5 sync workers: a sync worker does \
+const EXPECTATION: &str = "async and threads answer 4 to 10 times as much as 5 sync workers: a sync worker does \
     nothing else while it waits, so 5 of them answer 5 / 50 ms = 100 requests/s at most, however many are asked";
+
+/// The claim.
+pub(super) struct C3;
+
+impl Claim for C3 {
+    fn id(&self) -> &'static str {
+        "C3"
+    }
+
+    fn title(&self) -> &'static str {
+        "sync workers scale poorly for work that waits"
+    }
+
+    fn expectation(&self) -> &'static str {
+        EXPECTATION
+    }
+
+    fn requirements(&self) -> &'static [Requirement] {
+        &[Requirement::Cores(2), Requirement::Memory(2_048)]
+    }
+
+    fn run(&self, session: &mut Session<'_>) -> Result<Finding, SessionError> {
+        run(session)
+    }
+}
 
 /// # Errors
 /// The session cannot go on.
-pub fn run(session: &mut Session) -> Result<Concluded, SessionError> {
+pub(super) fn run(session: &mut Session<'_>) -> Result<Finding, SessionError> {
     let many = |app: AppPlan| app.limit("queue", 4_096).limit("connections", 4_096).limit("processes", 1_024);
     let sync = many(session.probe(probe::WSGI)).set("workers", SYNC_WORKERS);
     let plan = HostPlan::default()
@@ -58,13 +88,19 @@ pub fn run(session: &mut Session) -> Result<Concluded, SessionError> {
     let condition = |(name, app, target): (&str, &str, &str), connections: u32| {
         quiet(name, app, &connections.to_string(), closed(target, connections))
     };
-    let rungs: Vec<Condition> = LADDER.iter().flat_map(|&at| models.map(|model| condition(model, at))).collect();
+    let rungs: Vec<Condition> =
+        LADDER.iter().flat_map(|&at| models.map(|model| condition(model, at))).collect();
     shorter(session, 0.4, |session| ladder(session, "C3-ladder", &rungs))?;
-    let verdict: Vec<Condition> = models.into_iter().chain([(POOL, "async", POOL_TARGET)]).map(|model| condition(model, CONNECTIONS)).collect();
+    let verdict: Vec<Condition> = models
+        .into_iter()
+        .chain([(POOL, "async", POOL_TARGET)])
+        .map(|model| condition(model, CONNECTIONS))
+        .collect();
     let mut facts = Facts::default();
     shorter(session, 0.5, |session| {
         rounds(session, "C3", &verdict, |_, block| {
-            let known: Vec<f64> = block.latencies.iter().copied().filter(|latency| latency.is_finite()).collect();
+            let known: Vec<f64> =
+                block.latencies.iter().copied().filter(|latency| latency.is_finite()).collect();
             let mean = crate::statistics::mean(&known);
             let deviation = little_deviation(f64::from(CONNECTIONS), block.throughput(), mean);
             if block.is_valid() && deviation.is_finite() {
@@ -93,7 +129,7 @@ fn available() -> Option<u64> {
 
 /// The verdict from all blocks: ladder blocks have their concurrency as phase.
 #[must_use]
-pub fn conclude(blocks: &[Block], facts: &Facts) -> Concluded {
+pub(super) fn conclude(blocks: &[Block], facts: &Facts) -> Finding {
     let question = |id, b, question, primary| Question {
         id,
         question,
@@ -122,6 +158,7 @@ pub fn conclude(blocks: &[Block], facts: &Facts) -> Concluded {
     let knee = knee(blocks);
     let many = many(blocks);
     let (verdict, because) = verdict(primary.verdict, knee, facts, many);
+    let judgement = judged(&asked[0], blocks, throughput);
     let mut notes = vec![
         format!("requests/s at {CONNECTIONS} at a time, and for each 100 MiB:"),
         view(blocks, SYNC, facts.sync_bytes),
@@ -143,17 +180,7 @@ pub fn conclude(blocks: &[Block], facts: &Facts) -> Concluded {
             mebibytes(facts.sync_bytes)
         )
     });
-    let claim = Claim {
-        id: "C3".into(),
-        title: "sync workers scale poorly for work that waits".into(),
-        expectation: EXPECTATION.into(),
-        verdict,
-        sentence,
-        flips_when,
-        notes,
-        ..Claim::default()
-    };
-    Concluded::new(claim, answers)
+    Finding { verdict, sentence, flips_when, notes, primary: judgement, answers, ..Finding::default() }
 }
 
 /// The primary holds only where the mechanism is the expected one, and only for those who do not buy the memory.
@@ -191,7 +218,7 @@ fn verdict(
 
 /// Requests at a time at which sync stops gaining: what it answers in the end, in units of what one at a time gets.
 #[must_use]
-pub fn knee(blocks: &[Block]) -> Option<f64> {
+pub(super) fn knee(blocks: &[Block]) -> Option<f64> {
     let at = |concurrency: u32| {
         let rung = concurrency.to_string();
         let found = blocks.iter().filter(|block| {
@@ -263,32 +290,35 @@ mod tests {
     fn a_fivefold_difference_at_the_expected_knee_is_supported_or_conditional() {
         let few = session(98.0, 19.6, 900.0, 500.0);
         let concluded = conclude(&few, &facts());
-        assert_eq!(concluded.claim.verdict, Verdict::Supported, "{concluded:?}");
-        assert_eq!(concluded.claim.answers, ["C3", "C3-threads"]);
-        assert!(concluded.claim.flips_when.unwrap().contains("700 MiB instead of 60 MiB"));
+        assert_eq!(concluded.verdict, Verdict::Supported, "{concluded:?}");
+        assert_eq!(
+            concluded.answers.iter().map(|answer| answer.id.as_str()).collect::<Vec<_>>(),
+            ["C3", "C3-threads"]
+        );
+        assert!(concluded.flips_when.unwrap().contains("700 MiB instead of 60 MiB"));
         let as_good = session(98.0, 19.6, 900.0, 880.0);
-        assert_eq!(conclude(&as_good, &facts()).claim.verdict, Verdict::Conditional);
+        assert_eq!(conclude(&as_good, &facts()).verdict, Verdict::Conditional);
         let poor = Facts { available_bytes: Some(500 << 20), ..facts() };
-        assert_eq!(conclude(&as_good, &poor).claim.verdict, Verdict::Supported);
+        assert_eq!(conclude(&as_good, &poor).verdict, Verdict::Supported);
     }
 
     #[test]
     fn the_mechanism_must_be_the_expected_one() {
         // The same ratio, but sync gains nothing from its workers.
         let concluded = conclude(&session(98.0, 90.0, 900.0, 500.0), &facts());
-        assert_eq!(concluded.claim.verdict, Verdict::Inconclusive);
-        assert!(concluded.claim.notes.last().unwrap().contains("something else limits it"));
+        assert_eq!(concluded.verdict, Verdict::Inconclusive);
+        assert!(concluded.notes.last().unwrap().contains("something else limits it"));
         let wrong = Facts { little: Some(0.2), ..facts() };
         let concluded = conclude(&session(98.0, 19.6, 900.0, 500.0), &wrong);
-        assert_eq!(concluded.claim.verdict, Verdict::Inconclusive);
-        assert!(concluded.claim.notes.last().unwrap().contains("off by 20.0 %"));
+        assert_eq!(concluded.verdict, Verdict::Inconclusive);
+        assert!(concluded.notes.last().unwrap().contains("off by 20.0 %"));
     }
 
     #[test]
     fn equal_models_contradict_nothing_and_show_no_effect() {
         let equal = session(98.0, 19.6, 99.0, 99.0);
-        assert_eq!(conclude(&equal, &facts()).claim.verdict, Verdict::NoMaterialEffect);
+        assert_eq!(conclude(&equal, &facts()).verdict, Verdict::NoMaterialEffect);
         let reversed = session(400.0, 80.0, 99.0, 99.0);
-        assert_eq!(conclude(&reversed, &facts()).claim.verdict, Verdict::Contradicted);
+        assert_eq!(conclude(&reversed, &facts()).verdict, Verdict::Contradicted);
     }
 }

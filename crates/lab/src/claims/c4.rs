@@ -4,31 +4,38 @@
 //! measured. (b) Memory against the number of requests held open. (c) What it costs: light requests of a loop wait for
 //! heavy ones.
 
+use std::time::Duration;
+
 use super::c3::mebibytes;
-use super::pairing::{
-    Concluded, Question, answer, differences, latency, median, middle, ratio, shown, throughput,
-};
-use crate::document::{Answer, Block, Claim, Verdict, bounds};
+use super::pairing::{Question, ask, judged, latency, median, middle, ratio, shown, throughput};
+use super::rounds::{closed, ladder, quiet, rounds, shorter};
+use super::{Claim, Finding, Requirement};
+use crate::document::{Answer, Block, Latency, Verdict, bounds};
+use crate::experiment::{Load, Rate, Session, SessionError};
+use crate::host::{AppPlan, HostError, HostPlan};
+use crate::load::mix::Request;
+use crate::load::{self, LoadPlan, Mix, Outcome, Pace, RawRecords, StopRule, Watch};
+use crate::probe;
 use crate::statistics::trend::{Trend, theil_sen};
 use crate::statistics::verdict::material;
 use crate::statistics::{Interval, StatisticsError};
 
-pub const ASYNC: &str = "async 2";
+pub(super) const ASYNC: &str = "async 2";
 /// For (a) and (b): a thread for every request.
-pub const THREADS: &str = "threads 2x256";
+pub(super) const THREADS: &str = "threads 2x256";
 /// For (c): as one would configure it.
-pub const FEW_THREADS: &str = "threads 2x8";
-pub const SYNC: &str = "sync 5x1";
+pub(super) const FEW_THREADS: &str = "threads 2x8";
+pub(super) const SYNC: &str = "sync 5x1";
 
 /// Requests at a time in (a); the first is the one that counts.
-pub const RUNGS: [u32; 2] = [64, 256];
+pub(super) const RUNGS: [u32; 2] = [64, 256];
 /// Requests held open in (b).
-pub const HELD: [u32; 4] = [0, 32, 128, 512];
+pub(super) const HELD: [u32; 4] = [0, 32, 128, 512];
 /// In (c): heavy and light requests, and their share.
-pub const HEAVY_MS: f64 = 50.0;
-pub const LIGHT_MS: f64 = 5.0;
-pub const HEAVY_SHARE: f64 = 0.05;
-pub const MIXED: &str = "mixed";
+pub(super) const HEAVY_MS: f64 = 50.0;
+pub(super) const LIGHT_MS: f64 = 5.0;
+pub(super) const HEAVY_SHARE: f64 = 0.05;
+pub(super) const MIXED: &str = "mixed";
 
 /// Requests per second of (c): 0.05 x 50 ms and what everything else costs use about half of two cores.
 const MIXED_RATE: f64 = 250.0;
@@ -44,23 +51,53 @@ const WORKERS: [u32; 4] = [1, 2, 3, 5];
 const LESS_THAN_THREADS: f64 = 2.0;
 const LESS_THAN_SYNC: f64 = 20.0;
 
-pub const EXPECTATION: &str = "throughput of waiting work: no material difference between a loop and enough threads, both \
+const EXPECTATION: &str = "throughput of waiting work: no material difference between a loop and enough threads, both \
     wait for the same thing; memory: less than half of what threads need for each open request, and a twentieth of sync; \
     light requests beside heavy ones: worse than threads, because a loop runs one thing at a time to its end";
 
+/// The claim.
+pub(super) struct C4;
+
+impl Claim for C4 {
+    fn id(&self) -> &'static str {
+        "C4"
+    }
+
+    fn title(&self) -> &'static str {
+        "async has better throughput, and needs less memory for each open request"
+    }
+
+    fn expectation(&self) -> &'static str {
+        EXPECTATION
+    }
+
+    fn requirements(&self) -> &'static [Requirement] {
+        &[Requirement::Cores(2), Requirement::Memory(2_048)]
+    }
+
+    fn run(&self, session: &mut Session<'_>) -> Result<Finding, SessionError> {
+        run(session)
+    }
+}
+
 /// Memory of all workers of an arm at a moment.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Held {
-    pub arm: String,
+pub(super) struct Held {
+    pub(super) arm: String,
     /// Open requests; for sync, workers.
-    pub open: u32,
-    pub bytes: u64,
+    pub(super) open: u32,
+    pub(super) bytes: u64,
 }
 
 /// # Errors
 /// The session cannot go on.
-pub fn run(session: &mut Session) -> Result<Concluded, SessionError> {
-    let many = |app: AppPlan| app.limit("queue", 4_096).limit("connections", 4_096).limit("processes", 2_048).limit("open_files", 4_096);
+pub(super) fn run(session: &mut Session<'_>) -> Result<Finding, SessionError> {
+    let many = |app: AppPlan| {
+        app.limit("queue", 4_096)
+            .limit("connections", 4_096)
+            .limit("processes", 2_048)
+            .limit("open_files", 4_096)
+    };
     let wsgi = many(session.probe(probe::WSGI));
     let plan = HostPlan::default()
         .with("sync", wsgi.clone().set("workers", 5))
@@ -109,9 +146,13 @@ pub fn run(session: &mut Session) -> Result<Concluded, SessionError> {
 }
 
 /// Memory of fresh workers with more and more requests held open.
-fn slope(session: &mut Session, arm: &str, app: &str) -> Result<Vec<Held>, SessionError> {
+fn slope(session: &mut Session<'_>, arm: &str, app: &str) -> Result<Vec<Held>, SessionError> {
     let restart = format!("/v1/apps/{app}/restart");
-    session.host()?.control().post::<serde_json::Value>(&restart, None, Duration::from_secs(125)).map_err(crate::host::HostError::from)?;
+    session
+        .host()?
+        .control()
+        .post::<serde_json::Value>(&restart, None, Duration::from_secs(125))
+        .map_err(HostError::from)?;
     session.host()?.settle()?;
     let mut found = Vec::new();
     for open in HELD {
@@ -120,7 +161,8 @@ fn slope(session: &mut Session, arm: &str, app: &str) -> Result<Vec<Held>, Sessi
         let pids = session.host()?.workers(app)?;
         // Also without held requests: the first one loads what is loaded late.
         let connections = open.max(2);
-        let target = if open == 0 { "/hold?s=0".to_owned() } else { format!("/hold?s={}", HOLD.as_secs_f64()) };
+        let target =
+            if open == 0 { "/hold?s=0".to_owned() } else { format!("/hold?s={}", HOLD.as_secs_f64()) };
         let request = Request::new("GET", &HostPlan::authority(app), &target, &[], b"")?;
         let plan = LoadPlan {
             endpoint,
@@ -139,12 +181,14 @@ fn slope(session: &mut Session, arm: &str, app: &str) -> Result<Vec<Held>, Sessi
         });
         std::thread::sleep(LOOK);
         let bytes = resident(&pids);
-        let records = generator.join().map_err(|_| SessionError::Other("the load generator panicked".to_owned()))??;
+        let records =
+            generator.join().map_err(|_| SessionError::Other("the load generator panicked".to_owned()))??;
         // Those that were open when it was looked at memory.
         let look = LOOK.as_nanos() as u64;
-        let were_open = records.records().iter().filter(|record| {
-            record.outcome == Outcome::Answered && record.sent < look && record.done > look
-        });
+        let were_open = records
+            .records()
+            .iter()
+            .filter(|record| record.outcome == Outcome::Answered && record.sent < look && record.done > look);
         let open = u32::try_from(were_open.count()).unwrap_or(u32::MAX);
         found.push(Held { arm: arm.to_owned(), open, bytes });
     }
@@ -163,27 +207,27 @@ fn resident(pids: &[u32]) -> u64 {
 
 /// The verdict of all three parts.
 #[must_use]
-pub fn conclude(blocks: &[Block], held: &[Held]) -> Concluded {
+pub(super) fn conclude(blocks: &[Block], held: &[Held]) -> Finding {
     let at = |rung: u32| {
         let phase = rung.to_string();
         blocks.iter().filter(|block| block.phase.as_deref() == Some(&phase)).cloned().collect::<Vec<_>>()
     };
-    let speed = |id, rung, primary| {
-        let question = Question {
-            id,
-            question: "an event loop answers more waiting requests than threads do",
-            metric: "requests/s",
-            a: THREADS,
-            b: ASYNC,
-            material: material::THROUGHPUT,
-            primary,
-        };
-        ask(&question, &at(rung), throughput)
+    let speed = |id, primary| Question {
+        id,
+        question: "an event loop answers more waiting requests than threads do",
+        metric: "requests/s",
+        a: THREADS,
+        b: ASYNC,
+        material: material::THROUGHPUT,
+        primary,
     };
-    let a = speed("C4a", RUNGS[0], true);
-    let wide = speed("C4a-wide", RUNGS[1], false);
+    let narrow = at(RUNGS[0]);
+    let a = ask(&speed("C4a", true), &narrow, throughput);
+    let judgement = judged(&speed("C4a", true), &narrow, throughput);
+    let wide = ask(&speed("C4a-wide", false), &at(RUNGS[1]), throughput);
     let memory = memory(held);
-    let mixed: Vec<Block> = blocks.iter().filter(|block| block.phase.as_deref() == Some(MIXED)).cloned().collect();
+    let mixed: Vec<Block> =
+        blocks.iter().filter(|block| block.phase.as_deref() == Some(MIXED)).cloned().collect();
     let light = |id, question, b| {
         let question = Question {
             id,
@@ -199,10 +243,7 @@ pub fn conclude(blocks: &[Block], held: &[Held]) -> Concluded {
     let c = light("C4c", "light requests of an event loop wait longer than those of threads", FEW_THREADS);
     let c_sync =
         light("C4c-sync", "light requests of an event loop wait longer than those of sync workers", SYNC);
-    let claim = Claim {
-        id: "C4".into(),
-        title: "async has better throughput, and needs less memory for each open request".into(),
-        expectation: EXPECTATION.into(),
+    let finding = Finding {
         verdict: together(a.verdict, memory.answer.verdict),
         sentence: format!(
             "throughput over threads: {} times; memory of an open request: {} with async, {} with threads, {} with sync workers",
@@ -213,11 +254,12 @@ pub fn conclude(blocks: &[Block], held: &[Held]) -> Concluded {
         ),
         flips_when: Some(flips(&wide, &c, blocks)),
         notes: memory.notes,
-        ..Claim::default()
+        primary: judgement,
+        ..Finding::default()
     };
     let rest = [wide, c_sync].into_iter().filter(|answer| answer.pairs > 0);
     let answers = [a, memory.answer, c].into_iter().chain(rest).collect();
-    Concluded::new(claim, answers)
+    Finding { answers, ..finding }
 }
 
 /// Both halves of the sentence must hold.
@@ -387,17 +429,16 @@ mod tests {
         let concluded = conclude(&blocks(1.0, 2.0), &held(40e3, 140e3, 14e6, 2e5));
         let verdicts: Vec<Verdict> = concluded.answers.iter().map(|answer| answer.verdict).collect();
         assert_eq!(verdicts[..3], [Verdict::NoMaterialEffect, Verdict::Supported, Verdict::Supported]);
-        assert_eq!(concluded.claim.verdict, Verdict::Conditional);
-        assert!(concluded.claim.sentence.contains("KiB with async"), "{}", concluded.claim.sentence);
+        assert_eq!(concluded.verdict, Verdict::Conditional);
+        assert!(concluded.sentence.contains("KiB with async"), "{}", concluded.sentence);
         assert!((concluded.answers[1].ratio.unwrap() - 3.5).abs() < 0.2);
-        assert!(concluded.claim.flips_when.unwrap().contains("with 5 % requests of 50 ms"));
+        assert!(concluded.flips_when.unwrap().contains("with 5 % requests of 50 ms"));
     }
 
     #[test]
     fn both_halves_count() {
-        let verdict = |speed, of_threads| {
-            conclude(&blocks(speed, 1.0), &held(40e3, of_threads, 14e6, 2e5)).claim.verdict
-        };
+        let verdict =
+            |speed, of_threads| conclude(&blocks(speed, 1.0), &held(40e3, of_threads, 14e6, 2e5)).verdict;
         assert_eq!(verdict(1.5, 140e3), Verdict::Supported);
         assert_eq!(verdict(0.5, 10e3), Verdict::Contradicted);
         assert_eq!(verdict(1.0, 45e3), Verdict::NoMaterialEffect);
@@ -410,7 +451,7 @@ mod tests {
         assert_eq!(noisy.answers[1].verdict, Verdict::Inconclusive, "{:?}", noisy.answers[1]);
         let none = conclude(&blocks(1.0, 1.0), &[]);
         assert_eq!((none.answers[1].verdict, none.answers[1].ratio), (Verdict::Inconclusive, None));
-        assert!(none.claim.sentence.contains("? KiB with async"));
+        assert!(none.sentence.contains("? KiB with async"));
         let flat = conclude(&blocks(1.0, 1.0), &held(0.0, 0.0, 0.0, 0.0));
         assert!(flat.answers[1].because.as_ref().unwrap().contains("did not grow"));
     }

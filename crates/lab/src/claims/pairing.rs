@@ -1,25 +1,9 @@
 //! From blocks to answers, for the claims that compare more than two arms: which blocks belong together, what their ratio
 //! is, and what one number for each group says. Pure.
 
-use crate::document::{Answer, Block, BlockKind, Claim, Verdict};
-use crate::statistics::verdict::{control, judge};
+use crate::document::{Answer, Block, BlockKind, Verdict};
+use crate::statistics::verdict::{Judgement, control, judge};
 use crate::statistics::{StatisticsError, log_ratio};
-
-/// A claim's own result, and the answers it rests on, the primary first.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Concluded {
-    pub claim: Claim,
-    pub answers: Vec<Answer>,
-}
-
-impl Concluded {
-    /// With the answers' ids where the claim refers to them.
-    #[must_use]
-    pub fn new(mut claim: Claim, answers: Vec<Answer>) -> Self {
-        claim.answers = answers.iter().map(|answer| answer.id.clone()).collect();
-        Concluded { claim, answers }
-    }
-}
 
 /// What is compared and how it is called.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +22,12 @@ pub(super) struct Question<'a> {
 /// ln(b / a) of every group that has a valid block of both arms. A group is what was measured one right after the other:
 /// blocks with the same `pair` in the same `phase`.
 #[must_use]
-pub(super) fn differences(blocks: &[Block], a: &str, b: &str, figure: impl Fn(&Block) -> Option<f64>) -> Vec<f64> {
+pub(super) fn differences(
+    blocks: &[Block],
+    a: &str,
+    b: &str,
+    figure: impl Fn(&Block) -> Option<f64>,
+) -> Vec<f64> {
     let valid = |arm: &str, like: Option<&Block>| {
         let found = blocks.iter().filter(|block| {
             block.valid && block.arm == arm && block.kind == BlockKind::Measured && block.pair.is_some()
@@ -56,10 +45,17 @@ pub(super) fn differences(blocks: &[Block], a: &str, b: &str, figure: impl Fn(&B
 
 /// The same of two blocks of one arm, of those arms that a question compares: second over first.
 #[must_use]
-pub(super) fn null_differences(blocks: &[Block], arms: [&str; 2], figure: impl Fn(&Block) -> Option<f64>) -> Vec<f64> {
-    let controls: Vec<&Block> =
-        blocks.iter().filter(|block| block.kind == BlockKind::Control && arms.contains(&block.arm.as_str())).collect();
-    let twins = controls.chunk_by(|one, other| (one.pair, &one.phase, &one.arm) == (other.pair, &other.phase, &other.arm));
+pub(super) fn null_differences(
+    blocks: &[Block],
+    arms: [&str; 2],
+    figure: impl Fn(&Block) -> Option<f64>,
+) -> Vec<f64> {
+    let controls: Vec<&Block> = blocks
+        .iter()
+        .filter(|block| block.kind == BlockKind::Control && arms.contains(&block.arm.as_str()))
+        .collect();
+    let twins = controls
+        .chunk_by(|one, other| (one.pair, &one.phase, &one.arm) == (other.pair, &other.phase, &other.arm));
     twins
         .filter_map(|twins| match twins {
             [first, second] if first.valid && second.valid => log_ratio(figure(first)?, figure(second)?),
@@ -70,12 +66,27 @@ pub(super) fn null_differences(blocks: &[Block], arms: [&str; 2], figure: impl F
 
 /// Judge one question on blocks: their differences, and the A/A differences of the same arms.
 #[must_use]
-pub(super) fn ask(question: &Question, blocks: &[Block], figure: impl Fn(&Block) -> Option<f64>) -> Answer {
+pub(super) fn ask(
+    question: &Question<'_>,
+    blocks: &[Block],
+    figure: impl Fn(&Block) -> Option<f64>,
+) -> Answer {
     let null = null_differences(blocks, [question.a, question.b], &figure);
     answer(question, differences(blocks, question.a, question.b, figure), null)
 }
 
-fn answer(question: &Question, differences: Vec<f64>, null: Vec<f64>) -> Answer {
+/// The same as a judgement, for what is corrected afterwards.
+#[must_use]
+pub(super) fn judged(
+    question: &Question<'_>,
+    blocks: &[Block],
+    figure: impl Fn(&Block) -> Option<f64>,
+) -> Option<Judgement> {
+    let null = null_differences(blocks, [question.a, question.b], &figure);
+    judge(&differences(blocks, question.a, question.b, figure), question.material, control(&null).ok()).ok()
+}
+
+fn answer(question: &Question<'_>, differences: Vec<f64>, null: Vec<f64>) -> Answer {
     let mut answer = match judge(&differences, question.material, control(&null).ok()) {
         Ok(judged) => Answer::of(question.id, question.question, question.metric, &judged),
         Err(error) => unanswered(question, &error),
@@ -88,7 +99,7 @@ fn answer(question: &Question, differences: Vec<f64>, null: Vec<f64>) -> Answer 
     answer
 }
 
-fn unanswered(question: &Question, error: &StatisticsError) -> Answer {
+fn unanswered(question: &Question<'_>, error: &StatisticsError) -> Answer {
     let because = match error {
         StatisticsError::TooFew { .. } => "no valid group of blocks has both arms".to_owned(),
         other => other.to_string(),
@@ -156,7 +167,13 @@ pub(super) mod simulated {
     use crate::document::{Block, BlockKind, Latency};
 
     /// One block with such a throughput, with noise whose deviation of the logarithm is `noise`.
-    pub(crate) fn block(arm: &str, pair: Option<u32>, throughput: f64, noise: f64, random: &mut Random) -> Block {
+    pub(in super::super) fn block(
+        arm: &str,
+        pair: Option<u32>,
+        throughput: f64,
+        noise: f64,
+        random: &mut Random,
+    ) -> Block {
         Block {
             kind: if pair.is_some() { BlockKind::Measured } else { BlockKind::Ladder },
             pair,
@@ -168,7 +185,7 @@ pub(super) mod simulated {
     }
 
     /// The same with a quantile.
-    pub(crate) fn slow(arm: &str, pair: u32, p95: f64, noise: f64, random: &mut Random) -> Block {
+    pub(in super::super) fn slow(arm: &str, pair: u32, p95: f64, noise: f64, random: &mut Random) -> Block {
         let mut block = block(arm, Some(pair), 1.0, 0.0, random);
         let p95 = Latency::new(p95 * (noise * random.normal()).exp()).unwrap();
         block.latency_ms.insert("p95".to_owned(), p95);
@@ -182,7 +199,7 @@ mod tests {
     use crate::Random;
     use crate::document::Latency;
 
-    const QUESTION: Question = Question {
+    const QUESTION: Question<'_> = Question {
         id: "X1",
         question: "b is more than a",
         metric: "requests/s",
@@ -243,7 +260,11 @@ mod tests {
         }
         let answer = ask(&QUESTION, &all, throughput);
         assert_eq!((answer.verdict, answer.pairs), (Verdict::Inconclusive, 8), "{answer:?}");
-        assert_eq!(answer.control_differences, [1.5_f64.ln(); 3], "not those of an arm that is not asked about");
+        assert_eq!(
+            answer.control_differences,
+            [1.5_f64.ln(); 3],
+            "not those of an arm that is not asked about"
+        );
     }
 
     #[test]

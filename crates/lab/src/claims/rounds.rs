@@ -37,10 +37,10 @@ pub(super) fn shorter<'a, T>(
 /// As many rounds as the effort has pairs. Before them, rounds in which one condition runs twice: what comparing it with itself
 /// shows. `seen` gets each block when it is in the document.
 pub(super) fn rounds(
-    session: &mut Session,
+    session: &mut Session<'_>,
     question: &str,
     conditions: &[Condition],
-    mut seen: impl FnMut(&mut Session, &Block),
+    mut seen: impl FnMut(&mut Session<'_>, &Block),
 ) -> Result<(), SessionError> {
     let Effort { pairs, control, .. } = session.options.effort;
     let of = pairs + control;
@@ -66,7 +66,7 @@ pub(super) fn rounds(
 
 /// One block of each condition, for the picture.
 pub(super) fn ladder(
-    session: &mut Session,
+    session: &mut Session<'_>,
     question: &str,
     conditions: &[Condition],
 ) -> Result<Vec<Block>, SessionError> {

@@ -20,29 +20,29 @@ const BUDGET_FLOOR: u32 = 3;
 
 /// Who asks for what, how often, and how patiently.
 #[derive(Debug, Clone)]
-pub struct Clients {
-    pub address: SocketAddr,
-    pub authority: String,
-    pub target: String,
+pub(super) struct Clients {
+    pub(super) address: SocketAddr,
+    pub(super) authority: String,
+    pub(super) target: String,
     /// Requests per second, independent of each other.
-    pub rate: f64,
+    pub(super) rate: f64,
     /// Whole seconds.
-    pub seconds: usize,
+    pub(super) seconds: usize,
     /// For one attempt.
-    pub patience: Duration,
+    pub(super) patience: Duration,
     /// After the first attempt.
-    pub retries: u32,
+    pub(super) retries: u32,
     /// Share of requests so far that may be tried again, by all clients together.
-    pub budget: Option<f64>,
-    pub seed: u64,
+    pub(super) budget: Option<f64>,
+    pub(super) seed: u64,
 }
 
 /// Counts by second: of requests, the one in which they became due; of attempts, the one in which they began.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub due: Vec<u32>,
-    pub good: Vec<u32>,
-    pub attempts: Vec<u32>,
+pub(super) struct Counts {
+    pub(super) due: Vec<u32>,
+    pub(super) good: Vec<u32>,
+    pub(super) attempts: Vec<u32>,
 }
 
 struct Shared {
@@ -59,7 +59,7 @@ struct Shared {
 impl Clients {
     /// Run all of it, on this thread and others; returns when the last attempt has ended. `stop` is asked now and then.
     #[must_use]
-    pub fn run(self, stop: &dyn Fn() -> bool) -> Counts {
+    pub(super) fn run(self, stop: &dyn Fn() -> bool) -> Counts {
         let counters = || (0..self.seconds).map(|_| AtomicU32::new(0)).collect();
         let mut random = Random::stream(self.seed, 10);
         let shared = Arc::new(Shared {
@@ -140,7 +140,9 @@ impl Shared {
     fn may_retry(&self) -> bool {
         let Some(budget) = self.clients.budget else { return true };
         let allowed = (budget * f64::from(self.asked.load(Ordering::Relaxed))) as u32 + BUDGET_FLOOR;
-        self.retried.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| (used < allowed).then_some(used + 1)).is_ok()
+        self.retried
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| (used < allowed).then_some(used + 1))
+            .is_ok()
     }
 
     /// One connection, one request. When time is up the connection is closed, and with it the request is over for the

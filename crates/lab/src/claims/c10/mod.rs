@@ -9,32 +9,59 @@
 mod clients;
 mod trials;
 
-use super::pairing::{Concluded, shown};
-use crate::document::{Answer, Claim, Verdict};
+use super::pairing::shown;
+use super::{Claim, Finding, Requirement};
+use crate::document::{Answer, Verdict};
+use crate::experiment::{Session, SessionError};
 
-pub use trials::run;
+use trials::run;
 
 /// Offered before the stop, relative to the highest throughput.
-pub const LOAD: f64 = 0.7;
-pub const RETRIES: u32 = 2;
+pub(super) const LOAD: f64 = 0.7;
+pub(super) const RETRIES: u32 = 2;
 /// A client gives up after so many times the p95 before.
-pub const PATIENCE: f64 = 3.0;
+pub(super) const PATIENCE: f64 = 3.0;
 /// Share of first attempts that a client's budget allows to try again.
-pub const BUDGET: f64 = 0.1;
+pub(super) const BUDGET: f64 = 0.1;
 
 /// Goodput afterwards, relative to before, below which it has not recovered.
 const RECOVERED: f64 = 0.9;
 /// Attempts afterwards, relative to requests, above which it is the retries that keep it down.
 const AMPLIFIED: f64 = 1.3;
 
-pub const EXPECTATION: &str = "a server that serves whatever it accepted stays down: with two retries above a load of \
+const EXPECTATION: &str = "a server that serves whatever it accepted stays down: with two retries above a load of \
     1 / (1 + 2) = 0.33 the attempts alone are more than it can do. Forgetting requests whose clients have left is not enough \
     where the rest is served in order: what is begun last is finished too late. A queue that is shorter than the clients' \
     patience, or clients with a budget of retries, recover";
 
+/// The claim.
+pub(super) struct C10;
+
+impl Claim for C10 {
+    fn id(&self) -> &'static str {
+        "C10"
+    }
+
+    fn title(&self) -> &'static str {
+        "a service whose clients try again does not recover by itself from a short stop"
+    }
+
+    fn expectation(&self) -> &'static str {
+        EXPECTATION
+    }
+
+    fn requirements(&self) -> &'static [Requirement] {
+        &[Requirement::Cores(2)]
+    }
+
+    fn run(&self, session: &mut Session<'_>) -> Result<Finding, SessionError> {
+        run(session)
+    }
+}
+
 /// Who is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Variant {
+pub(super) enum Variant {
     /// A server of the standard library that serves every connection in the order in which it came.
     Direct,
     /// Requests whose clients have left are forgotten, all others wait as long as the configuration allows by default.
@@ -46,7 +73,7 @@ pub enum Variant {
 
 impl Variant {
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Variant::Direct => "direct",
             Variant::Hosted => "hosted",
@@ -59,20 +86,20 @@ impl Variant {
 /// One run, in seconds: requests that became due in each, how many of these were answered in time at some attempt, and
 /// how many attempts were begun.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Trial {
-    pub variant: Variant,
+pub(super) struct Trial {
+    pub(super) variant: Variant,
     /// Seconds before the workers were stopped, and the first one of those that count afterwards.
-    pub stopped_at: usize,
-    pub counted_from: usize,
-    pub due: Vec<u32>,
-    pub good: Vec<u32>,
-    pub attempts: Vec<u32>,
+    pub(super) stopped_at: usize,
+    pub(super) counted_from: usize,
+    pub(super) due: Vec<u32>,
+    pub(super) good: Vec<u32>,
+    pub(super) attempts: Vec<u32>,
 }
 
 impl Trial {
     /// Share of requests answered in time afterwards, relative to before; None when nothing was answered before.
     #[must_use]
-    pub fn recovery(&self) -> Option<f64> {
+    pub(super) fn recovery(&self) -> Option<f64> {
         let share = |from: usize, to: usize| {
             let sum = |counts: &[u32]| f64::from(counts[from..to].iter().sum::<u32>());
             sum(&self.good) / sum(&self.due)
@@ -83,14 +110,14 @@ impl Trial {
 
     /// Attempts for each request, afterwards.
     #[must_use]
-    pub fn amplification(&self) -> f64 {
+    pub(super) fn amplification(&self) -> f64 {
         let sum = |counts: &[u32]| f64::from(counts[self.counted_from..].iter().sum::<u32>());
         sum(&self.attempts) / sum(&self.due)
     }
 
     /// Seconds from the end of the stop until nine of ten are answered in time again, and stay so for two seconds.
     #[must_use]
-    pub fn seconds_to_recover(&self) -> Option<usize> {
+    pub(super) fn seconds_to_recover(&self) -> Option<usize> {
         let before = f64::from(self.good[..self.stopped_at].iter().sum::<u32>())
             / f64::from(self.due[..self.stopped_at].iter().sum::<u32>());
         let fine =
@@ -115,10 +142,10 @@ fn agreed(trials: &[Trial], variant: Variant) -> Option<bool> {
 }
 
 /// Fewest trials of a variant that say anything.
-pub const FEWEST_TRIALS: usize = 2;
+pub(super) const FEWEST_TRIALS: usize = 2;
 
 #[must_use]
-pub fn conclude(trials: &[Trial]) -> Concluded {
+pub(super) fn conclude(trials: &[Trial]) -> Finding {
     let enough = |variant| trials.iter().filter(|trial| trial.variant == variant).count() >= FEWEST_TRIALS;
     let stays_down = |variant| if enough(variant) { agreed(trials, variant) } else { None };
     let direct = stays_down(Variant::Direct);
@@ -186,17 +213,14 @@ pub fn conclude(trials: &[Trial]) -> Concluded {
         [] => "nothing that was tried; fewer attempts, longer patience, or a load below 0.33".to_owned(),
         names => format!("recovered: {}", names.join("; ")),
     });
-    let claim = Claim {
-        id: "C10".into(),
-        title: "a service whose clients try again does not recover by itself from a short stop".into(),
-        expectation: EXPECTATION.into(),
+    Finding {
         verdict,
         sentence,
         flips_when,
         notes: trials.iter().map(note).collect(),
-        ..Claim::default()
-    };
-    Concluded::new(claim, answers)
+        answers,
+        ..Finding::default()
+    }
 }
 
 fn note(trial: &Trial) -> String {
@@ -286,8 +310,8 @@ mod tests {
         let verdicts: Vec<Verdict> = concluded.answers.iter().map(|answer| answer.verdict).collect();
         let (down, fine, open) = (Verdict::Supported, Verdict::Contradicted, Verdict::Inconclusive);
         assert_eq!(verdicts, [down, down, fine, open]);
-        assert_eq!(concluded.claim.verdict, Verdict::Supported);
-        assert_eq!(concluded.claim.flips_when.unwrap(), "recovered: hosted, short queue");
+        assert_eq!(concluded.verdict, Verdict::Supported);
+        assert_eq!(concluded.flips_when.unwrap(), "recovered: hosted, short queue");
     }
 
     #[test]
@@ -295,17 +319,17 @@ mod tests {
         // It is down as long as its backlog, but nobody adds to it.
         let backlog = simulate(Variant::Direct, FOR_EVER, 0);
         assert!(backlog.amplification() <= 1.01);
-        assert_eq!(conclude(&[backlog.clone(), backlog]).claim.verdict, Verdict::Contradicted);
+        assert_eq!(conclude(&[backlog.clone(), backlog]).verdict, Verdict::Contradicted);
     }
 
     #[test]
     fn trials_must_agree_and_be_enough() {
         let (stuck, fine) = (simulate(Variant::Direct, FOR_EVER, 2), simulate(Variant::Direct, 20, 2));
-        assert_eq!(conclude(&[stuck.clone(), fine]).claim.verdict, Verdict::Inconclusive);
-        assert_eq!(conclude(std::slice::from_ref(&stuck)).claim.verdict, Verdict::Inconclusive);
+        assert_eq!(conclude(&[stuck.clone(), fine]).verdict, Verdict::Inconclusive);
+        assert_eq!(conclude(std::slice::from_ref(&stuck)).verdict, Verdict::Inconclusive);
         let mut nothing = stuck;
         nothing.good.fill(0);
         assert_eq!(nothing.recovery(), None);
-        assert_eq!(conclude(&[nothing.clone(), nothing]).claim.verdict, Verdict::Inconclusive);
+        assert_eq!(conclude(&[nothing.clone(), nothing]).verdict, Verdict::Inconclusive);
     }
 }

@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::clients::Clients;
 use super::{BUDGET, FEWEST_TRIALS, LOAD, PATIENCE, RETRIES, Trial, Variant, conclude};
-use crate::claims::pairing::Concluded;
+use crate::claims::Finding;
 use crate::claims::rounds::{closed, ladder, quiet, shorter};
 use crate::experiment::{Load, Rate, Session, SessionError};
 use crate::host::HostPlan;
@@ -26,13 +26,15 @@ const LEAST_PATIENCE: Duration = Duration::from_millis(60);
 
 /// # Errors
 /// The session cannot go on.
-pub fn run(session: &mut Session) -> Result<Concluded, SessionError> {
+pub(super) fn run(session: &mut Session<'_>) -> Result<Finding, SessionError> {
     let app = session.probe(probe::WSGI).limit("queue", 10_000).limit("connections", 10_000);
     session.start(HostPlan::default().with("patient", app.clone()))?;
     let (highest, p95) = calibrate(session)?;
     let patience = p95.mul_f64(PATIENCE).max(LEAST_PATIENCE);
     let short = format!("{}ms", (patience / 3).as_millis().max(1));
-    session.start(HostPlan::default().with("patient", app.clone()).with("short", app.limit("queue_timeout", short)))?;
+    session.start(
+        HostPlan::default().with("patient", app.clone()).with("short", app.limit("queue_timeout", short)),
+    )?;
     let mut trials = Vec::new();
     let variants = [Variant::Direct, Variant::Hosted, Variant::HostedShortQueue, Variant::HostedBudget];
     for repeat in 0..FEWEST_TRIALS {
@@ -42,7 +44,11 @@ pub fn run(session: &mut Session) -> Result<Concluded, SessionError> {
             let clients = Clients {
                 // Set below.
                 address: SocketAddr::from(([127, 0, 0, 1], 0)),
-                authority: HostPlan::authority(if variant == Variant::HostedShortQueue { "short" } else { "patient" }),
+                authority: HostPlan::authority(if variant == Variant::HostedShortQueue {
+                    "short"
+                } else {
+                    "patient"
+                }),
                 target: TARGET.to_owned(),
                 rate: LOAD * highest,
                 seconds: SECONDS,
@@ -56,8 +62,8 @@ pub fn run(session: &mut Session) -> Result<Concluded, SessionError> {
         }
     }
     session.stop()?;
-    let mut concluded = conclude(&trials);
-    concluded.claim.notes.insert(
+    let mut finding = conclude(&trials);
+    finding.notes.insert(
         0,
         format!(
             "highest throughput {highest:.0} requests/s, offered {:.0}; clients wait {} ms and try {} times",
@@ -66,11 +72,11 @@ pub fn run(session: &mut Session) -> Result<Concluded, SessionError> {
             RETRIES + 1
         ),
     );
-    Ok(concluded)
+    Ok(finding)
 }
 
 /// Highest throughput, and p95 at the load of the trials.
-fn calibrate(session: &mut Session) -> Result<(f64, Duration), SessionError> {
+fn calibrate(session: &mut Session<'_>) -> Result<(f64, Duration), SessionError> {
     shorter(session, 0.5, |session| {
         let most = ladder(session, "C10", &[quiet("highest", "patient", "closed", closed(TARGET, 4))])?;
         let highest = most.first().map_or(0.0, crate::experiment::Block::throughput);
@@ -81,14 +87,16 @@ fn calibrate(session: &mut Session) -> Result<(f64, Duration), SessionError> {
         let usual = ladder(session, "C10", &[quiet("usual", "patient", "open", load)])?;
         let p95 = usual.first().map_or(f64::NAN, |block| block.quantile(0.95));
         if !p95.is_finite() {
-            return Err(SessionError::Other("the application fails at 0.7 of its highest throughput".to_owned()));
+            return Err(SessionError::Other(
+                "the application fails at 0.7 of its highest throughput".to_owned(),
+            ));
         }
         Ok((highest, Duration::from_secs_f64(p95)))
     })
 }
 
 /// One trial: the clients on this thread, the stop on another.
-fn trial(session: &mut Session, variant: Variant, clients: Clients) -> Result<Trial, SessionError> {
+fn trial(session: &mut Session<'_>, variant: Variant, clients: Clients) -> Result<Trial, SessionError> {
     let (direct, pids) = if variant == Variant::Direct {
         let server = Direct::start(&session.directory().join("apps"), Model::Sync(1), None)
             .map_err(SessionError::io("start the direct server"))?;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Action, Effect, conclude, time_to_effect};
-use crate::claims::pairing::Concluded;
+use crate::claims::Finding;
+use crate::claims::requests::{begin, finish};
 use crate::experiment::{Session, SessionError};
 use crate::host::{Host, HostError, HostPlan};
 use crate::load::mix::Request;
@@ -51,18 +52,24 @@ fn scene(action: Action) -> Scene {
 
 /// # Errors
 /// The session cannot go on.
-pub fn run(session: &mut Session) -> Result<Concluded, SessionError> {
+pub(super) fn run(session: &mut Session<'_>) -> Result<Finding, SessionError> {
     let mut effects = Vec::new();
     let mut failed = Vec::new();
     session.start(plan(session, CPU, MEMORY))?;
     for repeat in 0..REPEATS {
         for (number, action) in Action::ALL.into_iter().enumerate() {
             session.check()?;
-            session.progress.step(repeat * Action::ALL.len() + number, REPEATS * Action::ALL.len(), action.name());
+            session.progress.step(
+                repeat * Action::ALL.len() + number,
+                REPEATS * Action::ALL.len(),
+                action.name(),
+            );
             match once(session, action) {
                 Ok(effect) => effects.push(effect),
                 // One action that this machine or this host does not allow says nothing about the others.
-                Err(SessionError::Host(error)) => failed.push(format!("{}: not possible here: {error}", action.name())),
+                Err(SessionError::Host(error)) => {
+                    failed.push(format!("{}: not possible here: {error}", action.name()));
+                }
                 Err(other) => return Err(other),
             }
             restore(session)?;
@@ -70,12 +77,12 @@ pub fn run(session: &mut Session) -> Result<Concluded, SessionError> {
     }
     session.stop()?;
     failed.dedup();
-    let mut concluded = conclude(&effects);
-    concluded.claim.notes.extend(failed);
-    Ok(concluded)
+    let mut finding = conclude(&effects);
+    finding.notes.extend(failed);
+    Ok(finding)
 }
 
-fn plan(session: &Session, cpu: f64, memory: &str) -> HostPlan {
+fn plan(session: &Session<'_>, cpu: f64, memory: &str) -> HostPlan {
     let wsgi = session.probe(probe::WSGI);
     let two = wsgi.clone().set("workers", 2);
     HostPlan::default()
@@ -90,7 +97,7 @@ fn plan(session: &Session, cpu: f64, memory: &str) -> HostPlan {
 }
 
 /// As it was before the action.
-fn restore(session: &mut Session) -> Result<(), SessionError> {
+fn restore(session: &mut Session<'_>) -> Result<(), SessionError> {
     let plan = plan(session, CPU, MEMORY);
     let host = session.host()?;
     for app in ["forked", "spawned"] {
@@ -103,7 +110,7 @@ fn restore(session: &mut Session) -> Result<(), SessionError> {
     Ok(host.settle()?)
 }
 
-fn once(session: &mut Session, action: Action) -> Result<Effect, SessionError> {
+fn once(session: &mut Session<'_>, action: Action) -> Result<Effect, SessionError> {
     let Scene { app, target, connections, gain } = scene(action);
     let replayed = session.host()?.app(app)?.requests.replayed;
     let request = Request::new("GET", &HostPlan::authority(app), target, &[], b"")?;
@@ -128,7 +135,8 @@ fn once(session: &mut Session, action: Action) -> Result<Effect, SessionError> {
     if acted.is_err() {
         watch.stop();
     }
-    let records = generator.join().map_err(|_| SessionError::Other("the load generator panicked".to_owned()))??;
+    let records =
+        generator.join().map_err(|_| SessionError::Other("the load generator panicked".to_owned()))??;
     let direct = acted?;
     let answered = |record: &&load::Record| record.outcome == Outcome::Answered;
     let done: Vec<f64> =
@@ -151,7 +159,7 @@ fn generate(plan: LoadPlan, watch: Arc<Watch>) -> JoinHandle<Result<RawRecords, 
 }
 
 /// Do it. The time until the effect, where throughput does not show it.
-fn act(session: &mut Session, action: Action) -> Result<Option<f64>, SessionError> {
+fn act(session: &mut Session<'_>, action: Action) -> Result<Option<f64>, SessionError> {
     let start = Instant::now();
     match action {
         Action::AddForked => scale(session, "forked")?,
@@ -164,23 +172,31 @@ fn act(session: &mut Session, action: Action) -> Result<Option<f64>, SessionErro
             let plan = plan(session, CPU, MORE_MEMORY);
             let host = session.host()?;
             host.apply(plan)?;
-            let fits = crate::claims::get(host.address(), &HostPlan::authority("small"), FITS_AFTERWARDS, PATIENCE);
-            return match fits {
-                Ok(200) => Ok(Some(start.elapsed().as_secs_f64())),
-                other => Err(HostError::App { app: "small".to_owned(), why: format!("{FITS_AFTERWARDS}: {other:?}") }.into()),
-            };
+            let sent = begin(host.address(), &HostPlan::authority("small"), FITS_AFTERWARDS);
+            let status = finish(sent.map_err(SessionError::io("ask the application"))?);
+            if status != Some(200) {
+                let why = format!("{FITS_AFTERWARDS} is answered {status:?}");
+                return Err(HostError::App { app: "small".to_owned(), why }.into());
+            }
+            return Ok(Some(start.elapsed().as_secs_f64()));
         }
         Action::Move => session.host()?.relocate("mover", "isolated")?,
-        Action::KillSync | Action::KillThreads | Action::KillAsync => kill(session.host()?, scene(action).app)?,
+        Action::KillSync | Action::KillThreads | Action::KillAsync => {
+            kill(session.host()?, scene(action).app)?;
+        }
     }
     Ok(None)
 }
 
 /// Ask for it and do not wait: the answers show when it is there.
-fn scale(session: &mut Session, app: &str) -> Result<(), SessionError> {
+fn scale(session: &mut Session<'_>, app: &str) -> Result<(), SessionError> {
     let body = serde_json::json!({ "workers": 2 });
     let path = format!("/v1/apps/{app}/scale");
-    session.host()?.control().post::<serde_json::Value>(&path, Some(&body), PATIENCE).map_err(HostError::from)?;
+    session
+        .host()?
+        .control()
+        .post::<serde_json::Value>(&path, Some(&body), PATIENCE)
+        .map_err(HostError::from)?;
     Ok(())
 }
 

@@ -3,14 +3,16 @@
 
 mod actions;
 
-use super::pairing::{Concluded, median, shown};
-use crate::document::{Claim, Verdict};
+use super::pairing::{median, shown};
+use super::{Claim, Finding, Requirement};
+use crate::document::Verdict;
+use crate::experiment::{Session, SessionError};
 
-pub use actions::run;
+use actions::run;
 
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Action {
+pub(super) enum Action {
     /// One worker more, from a template process that has imported the application.
     AddForked,
     /// One worker more, as a new process.
@@ -28,7 +30,7 @@ pub enum Action {
 }
 
 impl Action {
-    pub const ALL: [Action; 8] = [
+    pub(super) const ALL: [Action; 8] = [
         Action::RaiseCpu,
         Action::RaiseMemory,
         Action::AddForked,
@@ -40,7 +42,7 @@ impl Action {
     ];
 
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Action::AddForked => "one worker more, forked from a template",
             Action::AddSpawned => "one worker more, a new process",
@@ -56,18 +58,18 @@ impl Action {
 
 /// One repeat of an action under load.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Effect {
-    pub action: Action,
+pub(super) struct Effect {
+    pub(super) action: Action,
     /// From the call, or the kill, until the effect; None when it did not come while it was watched.
-    pub seconds: Option<f64>,
+    pub(super) seconds: Option<f64>,
     /// Requests that failed while it was watched.
-    pub lost: u32,
+    pub(super) lost: u32,
     /// Requests that were run again and answered.
-    pub replayed: u32,
+    pub(super) replayed: u32,
 }
 
 /// Windows in which throughput is counted.
-pub const WINDOW: f64 = 0.05;
+pub(super) const WINDOW: f64 = 0.05;
 /// An effect is there when throughput is this close to what it is in the end.
 const CLOSE: f64 = 0.10;
 /// And stays so for this many windows together: single ones are noisy.
@@ -77,7 +79,7 @@ const STEADY: usize = 5;
 /// answered, `end` when watching ended; the last third is what it is in the end. None when it was never close, or when the
 /// end is no better than `least` times what it was before.
 #[must_use]
-pub fn time_to_effect(done: &[f64], at: f64, end: f64, least: f64) -> Option<f64> {
+pub(super) fn time_to_effect(done: &[f64], at: f64, end: f64, least: f64) -> Option<f64> {
     let rate = |from: f64, to: f64| {
         done.iter().filter(|&&time| (from..to).contains(&time)).count() as f64 / (to - from)
     };
@@ -94,12 +96,37 @@ pub fn time_to_effect(done: &[f64], at: f64, end: f64, least: f64) -> Option<f64
         .map(|from| from - at)
 }
 
-pub const EXPECTATION: &str = "limits of a control group: under 100 ms; a forked worker: 10 to 100 ms; a new process: the \
+const EXPECTATION: &str = "limits of a control group: under 100 ms; a forked worker: 10 to 100 ms; a new process: the \
     time of its imports, 200 ms or more. A killed worker loses what it was working on: at most 1 request of a sync worker, as \
     many as there are threads, and everything that is open on an event loop";
 
+/// The claim.
+pub(super) struct C11;
+
+impl Claim for C11 {
+    fn id(&self) -> &'static str {
+        "C11"
+    }
+
+    fn title(&self) -> &'static str {
+        "how soon an action on a running application has its effect"
+    }
+
+    fn expectation(&self) -> &'static str {
+        EXPECTATION
+    }
+
+    fn requirements(&self) -> &'static [Requirement] {
+        &[Requirement::Cores(2)]
+    }
+
+    fn run(&self, session: &mut Session<'_>) -> Result<Finding, SessionError> {
+        run(session)
+    }
+}
+
 #[must_use]
-pub fn conclude(effects: &[Effect]) -> Concluded {
+pub(super) fn conclude(effects: &[Effect]) -> Finding {
     let of = |action: Action| effects.iter().filter(move |effect| effect.action == action);
     let seconds = |action| median(&of(action).filter_map(|effect| effect.seconds).collect::<Vec<_>>());
     let most_lost = |action| of(action).map(|effect| effect.lost + effect.replayed).max();
@@ -131,10 +158,7 @@ pub fn conclude(effects: &[Effect]) -> Concluded {
             "requests that a killed worker was working on, at most: sync {sync}, threads {threads}, async {event_loop}: {held}"
         ));
     }
-    let claim = Claim {
-        id: "C11".into(),
-        title: "how soon an action on a running application has its effect".into(),
-        expectation: EXPECTATION.into(),
+    Finding {
         verdict: if effects.is_empty() { Verdict::Inconclusive } else { Verdict::Descriptive },
         sentence: format!(
             "a limit takes {} s, a forked worker {} s, a new process {} s",
@@ -144,9 +168,8 @@ pub fn conclude(effects: &[Effect]) -> Concluded {
         ),
         flips_when: Some("the time of a new process is that of the application's imports: the probe imports next to nothing".into()),
         notes,
-        ..Claim::default()
-    };
-    Concluded::new(claim, Vec::new())
+        ..Finding::default()
+    }
 }
 
 #[cfg(test)]
@@ -194,12 +217,12 @@ mod tests {
             effect(Action::KillThreads, Some(0.5), 8),
             effect(Action::KillAsync, Some(0.5), 5),
         ];
-        let claim = conclude(&effects).claim;
-        let notes = claim.notes.join("\n");
-        assert_eq!(claim.verdict, Verdict::Descriptive);
+        let finding = conclude(&effects);
+        let notes = finding.notes.join("\n");
+        assert_eq!(finding.verdict, Verdict::Descriptive);
         assert!(notes.contains("0.02 s, 0.10 s, 0.40 s: as expected"), "{notes}");
         assert!(notes.contains("1 of 2 without effect"), "{notes}");
         assert!(notes.contains("threads 8, async 5: not as expected"), "{notes}");
-        assert_eq!(conclude(&[]).claim.verdict, Verdict::Inconclusive);
+        assert_eq!(conclude(&[]).verdict, Verdict::Inconclusive);
     }
 }

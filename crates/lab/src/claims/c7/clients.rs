@@ -43,26 +43,6 @@ pub(super) fn crowd(address: SocketAddr, authority: &str, count: u32) -> Vec<Tcp
     (0..count).filter_map(|number| one(number).ok().flatten()).collect()
 }
 
-/// Begin a request and leave it to the caller when to go.
-pub(super) fn begin(address: SocketAddr, authority: &str, target: &str) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {target} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n")?;
-    Ok(stream)
-}
-
-/// The status of what comes, when all of it has come; None when the connection ended before it.
-pub(super) fn finish(mut stream: TcpStream) -> Option<u16> {
-    let mut answer = Vec::new();
-    let read = (&mut stream).take(1 << 20).read_to_end(&mut answer);
-    let status = status(&answer);
-    read.ok().and(status)
-}
-
-fn status(answer: &[u8]) -> Option<u16> {
-    std::str::from_utf8(answer.strip_prefix(b"HTTP/1.1 ")?.get(..3)?).ok()?.parse().ok()
-}
-
 /// A reader at a steady pace.
 pub(super) struct SlowReader {
     thread: JoinHandle<io::Result<u64>>,
@@ -143,12 +123,5 @@ mod tests {
         let seconds = begun.elapsed().as_secs_f64();
         assert!((0.3..1.0).contains(&seconds), "{seconds}");
         server.join().unwrap();
-    }
-
-    #[test]
-    fn statuses_are_read() {
-        assert_eq!(status(b"HTTP/1.1 504 Gateway Timeout\r\n"), Some(504));
-        assert_eq!(status(b""), None);
-        assert_eq!(status(b"HTTP/1.1 5x4 "), None);
     }
 }

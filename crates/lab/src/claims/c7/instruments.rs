@@ -8,15 +8,14 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit};
 
-use super::clients::{RECEIVE_BUFFER, SlowReader, begin, crowd, finish, hold};
+use super::clients::{RECEIVE_BUFFER, SlowReader, crowd, hold};
 use super::{Abandoned, Beside, LADDER, Level, Measured, Model, Occupancy, PROCESSES, THREADS};
-use crate::claims::pairing::Concluded;
+use crate::claims::Finding;
+use crate::claims::requests::{begin, finish};
 use crate::experiment::{Session, SessionError};
 use crate::host::{AppPlan, HostPlan};
 use crate::load::mix::Request;
-use crate::load::{
-    self, Endpoint, Limits, LoadPlan, Mix, Outcome, Pace, Schedule, StopRule, Tally, Watch,
-};
+use crate::load::{self, Endpoint, Limits, LoadPlan, Mix, Outcome, Pace, Schedule, StopRule, Tally, Watch};
 use crate::probe::{self, Direct};
 
 /// Probes of one level.
@@ -28,8 +27,7 @@ const REPEATS: u32 = 2;
 
 /// A slow reader, in bytes per second, and the answers it reads: a large page, and a download.
 const RATE: f64 = 512.0 * 1024.0;
-const ANSWERS: [(u64, &str); 2] =
-    [(512 << 10, "/big?mb=0&kb=512"), (2 << 20, "/big?mb=2")];
+const ANSWERS: [(u64, &str); 2] = [(512 << 10, "/big?mb=0&kb=512"), (2 << 20, "/big?mb=2")];
 /// Asked of the kernel for each connection's send buffer, in bytes.
 const SEND_BUFFER: u32 = 32 * 1024;
 /// What the router takes of an answer before the client has read any of it.
@@ -54,11 +52,12 @@ const CLIENTS: &str = "connect to the server that is measured";
 
 /// # Errors
 /// The session cannot go on.
-pub fn run(session: &mut Session) -> Result<Concluded, SessionError> {
+pub(super) fn run(session: &mut Session<'_>) -> Result<Finding, SessionError> {
     let mut measured = Measured::default();
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     if descriptors < DESCRIPTORS {
-        let why = format!("{DESCRIPTORS} open files are needed, the limit is {descriptors}: raise it (ulimit -n)");
+        let why =
+            format!("{DESCRIPTORS} open files are needed, the limit is {descriptors}: raise it (ulimit -n)");
         return Err(SessionError::Missing(why));
     }
     session.start(plan(session))?;
@@ -98,7 +97,7 @@ pub fn run(session: &mut Session) -> Result<Concluded, SessionError> {
     Ok(super::conclude(&measured))
 }
 
-fn plan(session: &Session) -> HostPlan {
+fn plan(session: &Session<'_>) -> HostPlan {
     let sync = session.probe(probe::WSGI).limit("connections", 2_048);
     let app = |model| match model {
         Model::Sync => sync.clone(),
@@ -122,7 +121,12 @@ fn plan(session: &Session) -> HostPlan {
         .with("crowd-capped", session.probe(probe::ASGI).limit("connections", CAP))
 }
 
-fn direct(session: &Session, model: Model, buffer: Option<u32>, single: bool) -> Result<Direct, SessionError> {
+fn direct(
+    session: &Session<'_>,
+    model: Model,
+    buffer: Option<u32>,
+    single: bool,
+) -> Result<Direct, SessionError> {
     let kind = match model {
         Model::Sync => probe::Model::Sync(if single { 1 } else { PROCESSES }),
         Model::Threads => probe::Model::Threads(THREADS),
@@ -132,7 +136,12 @@ fn direct(session: &Session, model: Model, buffer: Option<u32>, single: bool) ->
         .map_err(SessionError::io("start the direct server"))
 }
 
-fn ladder(session: &mut Session, model: Model, hosted: bool, repeat: u32) -> Result<Vec<Level>, SessionError> {
+fn ladder(
+    session: &mut Session<'_>,
+    model: Model,
+    hosted: bool,
+    repeat: u32,
+) -> Result<Vec<Level>, SessionError> {
     let server = if hosted { None } else { Some(direct(session, model, None, false)?) };
     let address = match &server {
         Some(server) => server.address(),
@@ -181,7 +190,12 @@ fn probes(address: SocketAddr, authority: &str, seed: u64) -> Result<Tally, Sess
 }
 
 /// From the first byte that a slow reader gets until the only worker answers somebody else.
-fn occupancy(session: &mut Session, hosted: bool, bytes: u64, target: &str) -> Result<Occupancy, SessionError> {
+fn occupancy(
+    session: &mut Session<'_>,
+    hosted: bool,
+    bytes: u64,
+    target: &str,
+) -> Result<Occupancy, SessionError> {
     let server = if hosted { None } else { Some(direct(session, Model::Sync, Some(SEND_BUFFER), true)?) };
     let address = match &server {
         Some(server) => server.address(),
@@ -205,7 +219,12 @@ fn occupancy(session: &mut Session, hosted: bool, bytes: u64, target: &str) -> R
     Ok(Occupancy { hosted, bytes, rate: RATE, buffers, seconds })
 }
 
-fn abandoned(session: &mut Session, model: Model, hosted: bool, timed_out: bool) -> Result<Abandoned, SessionError> {
+fn abandoned(
+    session: &mut Session<'_>,
+    model: Model,
+    hosted: bool,
+    timed_out: bool,
+) -> Result<Abandoned, SessionError> {
     let server = if hosted { None } else { Some(direct(session, model, None, false)?) };
     let app = if timed_out { format!("{}-short", model.name()) } else { model.name().to_owned() };
     let authority = HostPlan::authority(&app);
@@ -235,7 +254,8 @@ fn abandoned(session: &mut Session, model: Model, hosted: bool, timed_out: bool)
         None
     };
     let then = cpu(&before);
-    let failed = beside.into_iter().filter_map(|stream| (stream.and_then(finish) != Some(200)).then_some(())).count();
+    let failed =
+        beside.into_iter().filter_map(|stream| (stream.and_then(finish) != Some(200)).then_some(())).count();
     // What is still computed is over by then.
     sleep(Duration::from_millis(u64::from(WORK_MS) + 200));
     let end = cpu(&before);
@@ -253,7 +273,7 @@ fn abandoned(session: &mut Session, model: Model, hosted: bool, timed_out: bool)
     })
 }
 
-fn beside(session: &mut Session, capped: Option<u32>) -> Result<Beside, SessionError> {
+fn beside(session: &mut Session<'_>, capped: Option<u32>) -> Result<Beside, SessionError> {
     let address = session.host()?.address();
     let name = if capped.is_some() { "crowd-capped" } else { "crowd" };
     let before = overflows();
@@ -264,7 +284,10 @@ fn beside(session: &mut Session, capped: Option<u32>) -> Result<Beside, SessionE
     drop(held);
     // The next one shall find the router without them.
     let deadline = Instant::now() + PROBE;
-    while Instant::now() < deadline && finish(begin(address, &HostPlan::authority("async"), "/").map_err(SessionError::io(CLIENTS))?) != Some(200) {
+    while Instant::now() < deadline
+        && finish(begin(address, &HostPlan::authority("async"), "/").map_err(SessionError::io(CLIENTS))?)
+            != Some(200)
+    {
         sleep(Duration::from_millis(10));
     }
     Ok(Beside {
@@ -301,6 +324,7 @@ fn overflows() -> u64 {
     let text = std::fs::read_to_string("/proc/net/netstat").unwrap_or_default();
     let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
     let (Some(names), Some(values)) = (lines.next(), lines.next()) else { return 0 };
-    let found = names.split_whitespace().zip(values.split_whitespace()).find(|(name, _)| *name == "ListenOverflows");
+    let found =
+        names.split_whitespace().zip(values.split_whitespace()).find(|(name, _)| *name == "ListenOverflows");
     found.and_then(|(_, value)| value.parse().ok()).unwrap_or(0)
 }

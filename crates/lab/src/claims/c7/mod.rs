@@ -9,16 +9,18 @@
 mod clients;
 mod instruments;
 
-use super::pairing::{Concluded, median, shown};
-use crate::document::{Answer, Claim, Verdict};
+use super::pairing::{median, shown};
+use super::{Claim, Finding, Requirement};
+use crate::document::{Answer, Verdict};
+use crate::experiment::{Session, SessionError};
 
-pub use instruments::run;
+use instruments::run;
 
 /// Connections that are held, half of them idle, half with an unfinished head.
-pub const LADDER: [u32; 7] = [0, 4, 8, 16, 64, 256, 1_024];
+pub(super) const LADDER: [u32; 7] = [0, 4, 8, 16, 64, 256, 1_024];
 /// What direct servers are made of.
-pub const PROCESSES: u32 = 5;
-pub const THREADS: u32 = 40;
+pub(super) const PROCESSES: u32 = 5;
+pub(super) const THREADS: u32 = 40;
 
 /// Largest over smallest number of connections from which the models are said to differ.
 const DIFFERS: f64 = 4.0;
@@ -31,23 +33,48 @@ const UNNOTICED: f64 = 10.0;
 const CLOSE: f64 = 0.2;
 const CLOSE_SECONDS: f64 = 0.15;
 
-pub const EXPECTATION: &str = "direct: sync holds one connection less than it has workers, threads one less than threads, an \
+const EXPECTATION: &str = "direct: sync holds one connection less than it has workers, threads one less than threads, an \
     event loop as many as descriptors; a slow reader keeps a direct worker until all but a socket buffer is read; work whose \
     client has left goes on. Behind a buffering router nearly nothing of this is left";
 
+/// The claim.
+pub(super) struct C7;
+
+impl Claim for C7 {
+    fn id(&self) -> &'static str {
+        "C7"
+    }
+
+    fn title(&self) -> &'static str {
+        "models differ in how they treat connections"
+    }
+
+    fn expectation(&self) -> &'static str {
+        EXPECTATION
+    }
+
+    fn requirements(&self) -> &'static [Requirement] {
+        &[Requirement::Cores(2)]
+    }
+
+    fn run(&self, session: &mut Session<'_>) -> Result<Finding, SessionError> {
+        run(session)
+    }
+}
+
 /// Who holds connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Model {
+pub(super) enum Model {
     Sync,
     Threads,
     Async,
 }
 
 impl Model {
-    pub const ALL: [Model; 3] = [Model::Sync, Model::Threads, Model::Async];
+    pub(super) const ALL: [Model; 3] = [Model::Sync, Model::Threads, Model::Async];
 
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Model::Sync => "sync",
             Model::Threads => "threads",
@@ -58,32 +85,32 @@ impl Model {
 
 /// One level of the ladder.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Level {
-    pub model: Model,
-    pub hosted: bool,
-    pub repeat: u32,
-    pub connections: u32,
+pub(super) struct Level {
+    pub(super) model: Model,
+    pub(super) hosted: bool,
+    pub(super) repeat: u32,
+    pub(super) connections: u32,
     /// Share of probes that were answered.
-    pub answered: f64,
+    pub(super) answered: f64,
     /// Infinite when it fell among failed probes.
-    pub p95_ms: f64,
+    pub(super) p95_ms: f64,
 }
 
 /// How long a worker was kept by a slow reader.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Occupancy {
-    pub hosted: bool,
-    pub bytes: u64,
+pub(super) struct Occupancy {
+    pub(super) hosted: bool,
+    pub(super) bytes: u64,
     /// Bytes per second that the reader takes.
-    pub rate: f64,
+    pub(super) rate: f64,
     /// What takes bytes without the worker: socket buffers, and the router's.
-    pub buffers: u64,
-    pub seconds: f64,
+    pub(super) buffers: u64,
+    pub(super) seconds: f64,
 }
 
 impl Occupancy {
     #[must_use]
-    pub fn predicted(&self) -> f64 {
+    pub(super) fn predicted(&self) -> f64 {
         self.bytes.saturating_sub(self.buffers) as f64 / self.rate
     }
 
@@ -95,27 +122,27 @@ impl Occupancy {
 
 /// What became of work whose client has left, or whose time was up.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Abandoned {
-    pub model: Model,
-    pub hosted: bool,
+pub(super) struct Abandoned {
+    pub(super) model: Model,
+    pub(super) hosted: bool,
     /// The router ended it; otherwise the client left.
-    pub timed_out: bool,
+    pub(super) timed_out: bool,
     /// What the client got.
-    pub status: Option<u16>,
+    pub(super) status: Option<u16>,
     /// Processor time of the worker before and after nobody waited any more, in seconds.
-    pub cpu_before: f64,
-    pub cpu_after: f64,
+    pub(super) cpu_before: f64,
+    pub(super) cpu_after: f64,
     /// The worker was replaced.
-    pub replaced: bool,
+    pub(super) replaced: bool,
     /// Requests beside it in the same worker, and those of them that failed.
-    pub beside: u32,
-    pub beside_failed: u32,
+    pub(super) beside: u32,
+    pub(super) beside_failed: u32,
 }
 
 impl Abandoned {
     /// Share of its processor time that was used for nobody.
     #[must_use]
-    pub fn zombie(&self) -> f64 {
+    pub(super) fn zombie(&self) -> f64 {
         let total = self.cpu_before + self.cpu_after;
         if total > 0.0 { self.cpu_after / total } else { 0.0 }
     }
@@ -123,30 +150,30 @@ impl Abandoned {
 
 /// What an application got while a neighbour took connections.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Beside {
+pub(super) struct Beside {
     /// The neighbour's own limit of connections; none.
-    pub capped: Option<u32>,
-    pub held: u32,
-    pub answered: f64,
-    pub p95_ms: f64,
+    pub(super) capped: Option<u32>,
+    pub(super) held: u32,
+    pub(super) answered: f64,
+    pub(super) p95_ms: f64,
     /// Connections that the kernel refused because the accept queue was full.
-    pub overflows: u64,
+    pub(super) overflows: u64,
 }
 
 /// Everything that was measured.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Measured {
-    pub levels: Vec<Level>,
-    pub occupancies: Vec<Occupancy>,
-    pub abandoned: Vec<Abandoned>,
-    pub beside: Vec<Beside>,
-    pub notes: Vec<String>,
+pub(super) struct Measured {
+    pub(super) levels: Vec<Level>,
+    pub(super) occupancies: Vec<Occupancy>,
+    pub(super) abandoned: Vec<Abandoned>,
+    pub(super) beside: Vec<Beside>,
+    pub(super) notes: Vec<String>,
 }
 
 /// Largest number of connections of a ladder beside which the server still answered, before the first at which it did
 /// not. None without the level of no connections.
 #[must_use]
-pub fn held(levels: &[Level], model: Model, hosted: bool, repeat: u32) -> Option<u32> {
+pub(super) fn held(levels: &[Level], model: Model, hosted: bool, repeat: u32) -> Option<u32> {
     let mut rungs: Vec<&Level> = levels
         .iter()
         .filter(|level| (level.model, level.hosted, level.repeat) == (model, hosted, repeat))
@@ -162,7 +189,8 @@ pub fn held(levels: &[Level], model: Model, hosted: bool, repeat: u32) -> Option
 fn spreads(levels: &[Level], hosted: bool) -> Vec<f64> {
     let repeats = levels.iter().map(|level| level.repeat + 1).max().unwrap_or(0);
     let spread = |repeat| {
-        let all: Option<Vec<u32>> = Model::ALL.iter().map(|&model| held(levels, model, hosted, repeat)).collect();
+        let all: Option<Vec<u32>> =
+            Model::ALL.iter().map(|&model| held(levels, model, hosted, repeat)).collect();
         let all = all?;
         let bound = |value: Option<&u32>| f64::from(value.copied().unwrap_or(0).max(1));
         Some(bound(all.iter().max()) / bound(all.iter().min()))
@@ -181,7 +209,7 @@ fn differs(spreads: &[f64]) -> Verdict {
 }
 
 #[must_use]
-pub fn conclude(measured: &Measured) -> Concluded {
+pub(super) fn conclude(measured: &Measured) -> Finding {
     let (direct, hosted) = (spreads(&measured.levels, false), spreads(&measured.levels, true));
     let answer = |id: &str, question: &str, spreads: &[f64]| Answer {
         id: id.into(),
@@ -196,12 +224,19 @@ pub fn conclude(measured: &Measured) -> Concluded {
     };
     let mut answers = vec![
         answer("C7", "without a router, models differ in the connections they can hold", &direct),
-        answer("C7-hosted", "behind this program's router, models differ in the connections they can hold", &hosted),
+        answer(
+            "C7-hosted",
+            "behind this program's router, models differ in the connections they can hold",
+            &hosted,
+        ),
     ];
     answers.extend(occupancy(&measured.occupancies));
     let most = |hosted| {
         let one = |&model: &Model| {
-            let found: Vec<f64> = (0..2).filter_map(|repeat| held(&measured.levels, model, hosted, repeat)).map(f64::from).collect();
+            let found: Vec<f64> = (0..2)
+                .filter_map(|repeat| held(&measured.levels, model, hosted, repeat))
+                .map(f64::from)
+                .collect();
             format!("{} {}", model.name(), shown(median(&found), 0))
         };
         Model::ALL.iter().map(one).collect::<Vec<_>>().join(", ")
@@ -210,10 +245,7 @@ pub fn conclude(measured: &Measured) -> Concluded {
     notes.extend(measured.abandoned.iter().map(abandoned_note));
     notes.extend(measured.beside.iter().map(beside_note));
     notes.extend(measured.notes.iter().cloned());
-    let claim = Claim {
-        id: "C7".into(),
-        title: "models differ in how they treat connections".into(),
-        expectation: EXPECTATION.into(),
+    Finding {
         verdict: answers[0].verdict,
         sentence: format!("connections beside which it still answers, without a router: {}", most(false)),
         flips_when: Some(format!(
@@ -222,9 +254,9 @@ pub fn conclude(measured: &Measured) -> Concluded {
             most(true)
         )),
         notes,
-        ..Claim::default()
-    };
-    Concluded::new(claim, answers)
+        answers,
+        ..Finding::default()
+    }
 }
 
 /// A router that buffers lets the worker go: direct over hosted, for each size of the answer.
@@ -244,9 +276,10 @@ fn occupancy(occupancies: &[Occupancy]) -> Vec<Answer> {
         let formula = direct.iter().chain(&hosted).all(Occupancy::is_as_predicted);
         let (verdict, because) = match (ratio >= DIFFERS, formula) {
             (true, true) => (Verdict::Supported, None),
-            (true, false) => {
-                (Verdict::Inconclusive, Some("the time is not that of the buffers: something else keeps the worker".to_owned()))
-            }
+            (true, false) => (
+                Verdict::Inconclusive,
+                Some("the time is not that of the buffers: something else keeps the worker".to_owned()),
+            ),
             (false, _) => (Verdict::NoMaterialEffect, None),
         };
         Some(Answer {
@@ -352,24 +385,36 @@ mod tests {
     fn models_differ_directly_and_not_behind_a_router() {
         let measured = Measured { levels: levels([4, 39, 1_024], [1_024; 3]), ..Measured::default() };
         let concluded = conclude(&measured);
-        assert_eq!(concluded.claim.verdict, Verdict::Supported);
+        assert_eq!(concluded.verdict, Verdict::Supported);
         assert_eq!(concluded.answers[1].verdict, Verdict::NoMaterialEffect);
-        assert!(concluded.claim.sentence.ends_with("sync 4, threads 16, async 1024"), "{}", concluded.claim.sentence);
+        assert!(concluded.sentence.ends_with("sync 4, threads 16, async 1024"), "{}", concluded.sentence);
         let same = Measured { levels: levels([64; 3], [64; 3]), ..Measured::default() };
-        assert_eq!(conclude(&same).claim.verdict, Verdict::NoMaterialEffect);
+        assert_eq!(conclude(&same).verdict, Verdict::NoMaterialEffect);
         let mut mixed = levels([4, 39, 1_024], [64; 3]);
         mixed.retain(|level| level.hosted || level.repeat == 0 || level.model != Model::Async);
-        assert_eq!(conclude(&Measured { levels: mixed.clone(), ..Measured::default() }).claim.verdict, Verdict::Inconclusive);
+        assert_eq!(
+            conclude(&Measured { levels: mixed.clone(), ..Measured::default() }).verdict,
+            Verdict::Inconclusive
+        );
         mixed.extend(ladder(Model::Async, false, 1, 4));
         let mixed = Measured { levels: mixed, ..Measured::default() };
-        assert_eq!(conclude(&mixed).claim.verdict, Verdict::Supported, "16 over 4 is enough");
+        assert_eq!(conclude(&mixed).verdict, Verdict::Supported, "16 over 4 is enough");
     }
 
     #[test]
     fn a_slow_reader_is_the_buffers_size() {
-        let one = |hosted, buffers: u64, seconds| Occupancy { hosted, bytes: 512 << 10, rate: 262_144.0, buffers: buffers << 10, seconds };
+        let one = |hosted, buffers: u64, seconds| Occupancy {
+            hosted,
+            bytes: 512 << 10,
+            rate: 262_144.0,
+            buffers: buffers << 10,
+            seconds,
+        };
         let verdict = |direct, hosted| {
-            let measured = Measured { occupancies: vec![one(false, 128, direct), one(true, 640, hosted)], ..Measured::default() };
+            let measured = Measured {
+                occupancies: vec![one(false, 128, direct), one(true, 640, hosted)],
+                ..Measured::default()
+            };
             conclude(&measured).answers[2].verdict
         };
         assert_eq!(verdict(1.5, 0.01), Verdict::Supported);
@@ -391,6 +436,6 @@ mod tests {
             beside_failed: 0,
         };
         let measured = Measured { abandoned: vec![one], ..Measured::default() };
-        assert!(conclude(&measured).claim.notes[0].contains("direct threads, its client left (no answer): 80 %"));
+        assert!(conclude(&measured).notes[0].contains("direct threads, its client left (no answer): 80 %"));
     }
 }
