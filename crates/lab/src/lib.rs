@@ -10,6 +10,7 @@
 
 pub mod claims;
 pub mod document;
+pub mod experiment;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod host;

@@ -9,7 +9,11 @@ const LONGEST: usize = 200;
 
 /// Files that say what an arm is, for each controller: names of version 1, then of version 2.
 const TELLING: [(&str, &[&str], &[&str]); 3] = [
-    ("cpu", &["cpu.shares", "cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.cfs_burst_us"], &["cpu.weight", "cpu.max"]),
+    (
+        "cpu",
+        &["cpu.shares", "cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.cfs_burst_us"],
+        &["cpu.weight", "cpu.max"],
+    ),
     ("cpuset", &["cpuset.cpus"], &["cpuset.cpus.effective"]),
     ("memory", &["memory.limit_in_bytes"], &["memory.max"]),
 ];
@@ -84,7 +88,10 @@ impl Groups {
             };
             here.then_some(path)
         })?;
-        let below = Path::new(path).strip_prefix(&hierarchy.root).or_else(|_| Path::new(path).strip_prefix("/")).ok()?;
+        let below = Path::new(path)
+            .strip_prefix(&hierarchy.root)
+            .or_else(|_| Path::new(path).strip_prefix("/"))
+            .ok()?;
         Some(hierarchy.mount.join(below))
     }
 

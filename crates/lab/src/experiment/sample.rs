@@ -152,7 +152,8 @@ fn micros(duration: Duration) -> u64 {
 fn machine(stat: &str) -> (u64, u64, u64) {
     let tick = 1_000_000 / clock_ticks_per_second().max(1);
     let line = stat.lines().next().unwrap_or_default();
-    let fields: Vec<u64> = line.split_whitespace().skip(1).take(8).filter_map(|field| field.parse().ok()).collect();
+    let fields: Vec<u64> =
+        line.split_whitespace().skip(1).take(8).filter_map(|field| field.parse().ok()).collect();
     let field = |index: usize| fields.get(index).copied().unwrap_or(0) * tick;
     // user, nice, system, irq, softirq; guest time is part of user time.
     let busy = [0, 1, 2, 5, 6].into_iter().map(field).sum();
