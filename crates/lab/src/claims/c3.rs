@@ -5,11 +5,11 @@
 //! good, in memory.
 
 use super::pairing::{Question, ask, judged, median, middle, ratio, shown, throughput};
-use super::rounds::{closed, ladder, quiet, rounds, shorter};
+use super::rounds::{closed, ladder, quiet, roomy, rounds, shorter};
 use super::{Claim, Finding, Requirement};
 use crate::document::{Answer, Block, Verdict};
 use crate::experiment::{Condition, Session, SessionError};
-use crate::host::{AppPlan, HostPlan};
+use crate::host::HostPlan;
 use crate::probe;
 use crate::statistics::queueing::{TOLERANCE, little_deviation};
 
@@ -76,12 +76,11 @@ impl Claim for C3 {
 /// # Errors
 /// The session cannot go on.
 pub(super) fn run(session: &mut Session<'_>) -> Result<Finding, SessionError> {
-    let many = |app: AppPlan| app.limit("queue", 4_096).limit("connections", 4_096).limit("processes", 1_024);
-    let sync = many(session.probe(probe::WSGI)).set("workers", SYNC_WORKERS);
+    let sync = roomy(session.probe(probe::WSGI)).set("workers", SYNC_WORKERS);
     let plan = HostPlan::default()
         .with("sync", sync.clone())
         .with("threads", sync.set("threads", 8))
-        .with("async", many(session.probe(probe::ASGI)).set("workers", 2));
+        .with("async", roomy(session.probe(probe::ASGI)).set("workers", 2));
     let first = session.document.blocks.len();
     session.start(plan)?;
     let models = [(SYNC, "sync", TARGET), (THREADS, "threads", TARGET), (ASYNC, "async", TARGET)];
@@ -97,7 +96,7 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<Finding, SessionError> {
         .map(|model| condition(model, CONNECTIONS))
         .collect();
     let mut facts = Facts::default();
-    shorter(session, 0.5, |session| {
+    shorter(session, 0.4, |session| {
         rounds(session, "C3", &verdict, |_, block| {
             let known: Vec<f64> =
                 block.latencies.iter().copied().filter(|latency| latency.is_finite()).collect();

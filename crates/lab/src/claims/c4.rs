@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use super::c3::mebibytes;
 use super::pairing::{Question, ask, judged, latency, median, middle, ratio, shown, throughput};
-use super::rounds::{closed, ladder, quiet, rounds, shorter};
+use super::rounds::{closed, ladder, quiet, roomy, rounds, shorter};
 use super::{Claim, Finding, Requirement};
 use crate::document::{Answer, Block, Latency, Verdict, bounds};
 use crate::experiment::{Load, Rate, Session, SessionError};
-use crate::host::{AppPlan, HostError, HostPlan};
+use crate::host::{HostError, HostPlan};
 use crate::load::mix::Request;
 use crate::load::{self, LoadPlan, Mix, Outcome, Pace, RawRecords, StopRule, Watch};
 use crate::probe;
@@ -44,6 +44,9 @@ const LIGHT: &str = "light p95";
 const HOLD: Duration = Duration::from_millis(1_200);
 const LOOK: Duration = Duration::from_millis(900);
 const REPEATS: u32 = 2;
+/// Threads of each of two workers in (a), and at most in (b).
+const MOST_THREADS: u32 = 256;
+const RESTART: Duration = Duration::from_secs(125);
 /// Workers of (b) for sync.
 const WORKERS: [u32; 4] = [1, 2, 3, 5];
 
@@ -92,20 +95,8 @@ pub(super) struct Held {
 /// # Errors
 /// The session cannot go on.
 pub(super) fn run(session: &mut Session<'_>) -> Result<Finding, SessionError> {
-    let many = |app: AppPlan| {
-        app.limit("queue", 4_096)
-            .limit("connections", 4_096)
-            .limit("processes", 2_048)
-            .limit("open_files", 4_096)
-    };
-    let wsgi = many(session.probe(probe::WSGI));
-    let plan = HostPlan::default()
-        .with("sync", wsgi.clone().set("workers", 5))
-        .with("few", wsgi.clone().set("workers", 2).set("threads", 8))
-        .with("threads", wsgi.set("workers", 2).set("threads", 256))
-        .with("async", many(session.probe(probe::ASGI)).set("workers", 2));
     let first = session.document.blocks.len();
-    session.start(plan)?;
+    session.start(plan(session, MOST_THREADS))?;
     // Memory first: threads that have once run keep their stacks.
     let mut held = Vec::new();
     for repeat in 0..REPEATS {
@@ -114,6 +105,8 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<Finding, SessionError> {
             held.extend(slope(session, arm, app)?);
         }
     }
+    let most = plan(session, MOST_THREADS);
+    session.host()?.apply(most)?;
     for workers in WORKERS {
         session.check()?;
         session.host()?.scale("sync", workers)?;
@@ -124,7 +117,7 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<Finding, SessionError> {
         [(THREADS, "threads"), (ASYNC, "async")]
             .map(|(name, app)| quiet(name, app, &connections.to_string(), closed("/io?ms=50", connections)))
     };
-    shorter(session, 0.5, |session| {
+    shorter(session, 0.4, |session| {
         rounds(session, "C4a", &speed(RUNGS[0]), |_, _| {})?;
         ladder(session, "C4a-wide", &speed(RUNGS[1])).map(drop)
     })?;
@@ -133,7 +126,7 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<Finding, SessionError> {
     let load = Load { targets: targets.into(), rate: Rate::Poisson(MIXED_RATE) };
     let mixed = [(ASYNC, "async"), (FEW_THREADS, "few"), (SYNC, "sync")]
         .map(|(name, app)| quiet(name, app, MIXED, load.clone()));
-    shorter(session, 0.7, |session| {
+    shorter(session, 0.5, |session| {
         rounds(session, "C4c", &mixed, |session, block| {
             let p95 = Latency::new(block.quantile_of(0, 0.95) * 1e3);
             if let (Some(row), Some(p95)) = (session.document.blocks.last_mut(), p95) {
@@ -145,18 +138,31 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<Finding, SessionError> {
     Ok(conclude(&session.document.blocks[first..], &held))
 }
 
-/// Memory of fresh workers with more and more requests held open.
+fn plan(session: &Session<'_>, threads: u32) -> HostPlan {
+    let wsgi = roomy(session.probe(probe::WSGI));
+    HostPlan::default()
+        .with("sync", wsgi.clone().set("workers", 5))
+        .with("few", wsgi.clone().set("workers", 2).set("threads", 8))
+        .with("threads", wsgi.set("workers", 2).set("threads", threads))
+        .with("async", roomy(session.probe(probe::ASGI)).set("workers", 2))
+}
+
+/// Memory of fresh workers with more and more requests held open. Threads are there before their requests are: each level
+/// has as many as it needs.
 fn slope(session: &mut Session<'_>, arm: &str, app: &str) -> Result<Vec<Held>, SessionError> {
-    let restart = format!("/v1/apps/{app}/restart");
-    session
-        .host()?
-        .control()
-        .post::<serde_json::Value>(&restart, None, Duration::from_secs(125))
-        .map_err(HostError::from)?;
-    session.host()?.settle()?;
+    if arm == ASYNC {
+        let restart = format!("/v1/apps/{app}/restart");
+        let answer = session.host()?.control().post::<serde_json::Value>(&restart, None, RESTART);
+        answer.map_err(HostError::from)?;
+        session.host()?.settle()?;
+    }
     let mut found = Vec::new();
     for open in HELD {
         session.check()?;
+        if arm == THREADS {
+            let plan = plan(session, (open / 2).max(1));
+            session.host()?.apply(plan)?;
+        }
         let endpoint = session.host()?.endpoint();
         let pids = session.host()?.workers(app)?;
         // Also without held requests: the first one loads what is loaded late.
@@ -164,7 +170,7 @@ fn slope(session: &mut Session<'_>, arm: &str, app: &str) -> Result<Vec<Held>, S
         let target =
             if open == 0 { "/hold?s=0".to_owned() } else { format!("/hold?s={}", HOLD.as_secs_f64()) };
         let request = Request::new("GET", &HostPlan::authority(app), &target, &[], b"")?;
-        let plan = LoadPlan {
+        let load = LoadPlan {
             endpoint,
             mix: Mix::single(request),
             pace: Pace::Closed { connections: connections as usize },
@@ -177,7 +183,7 @@ fn slope(session: &mut Session<'_>, arm: &str, app: &str) -> Result<Vec<Held>, S
         };
         let generator = std::thread::spawn(move || {
             let mut records = RawRecords::default();
-            load::run(&plan, &mut records, &Watch::default()).map(|_| records)
+            load::run(&load, &mut records, &Watch::default()).map(|_| records)
         });
         std::thread::sleep(LOOK);
         let bytes = resident(&pids);

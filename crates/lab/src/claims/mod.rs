@@ -4,14 +4,25 @@
 //! anything is measured. It runs on a [`Session`], starts a host with the applications that it needs, and gives a [`Finding`].
 //! Primaries (one for each claim) are corrected for their number (Holm); everything else is exploratory.
 
+mod aa;
 mod c1;
+mod c10;
+mod c11;
+mod c12;
 mod c2;
+mod c3;
+mod c4;
+mod c7;
+mod pairing;
+mod requests;
+mod rounds;
 mod run;
 
 use crate::document::{Answer, Decomposition, Ladder, MemoryGrowth, Shift, Verdict};
 use crate::experiment::{Session, SessionError};
 use crate::statistics::verdict::Judgement;
 
+pub use aa::AgainstItself;
 pub use run::{Outcome, run};
 
 /// One of C1 to C12.
@@ -72,7 +83,7 @@ pub struct Finding {
 /// Every claim, in order.
 #[must_use]
 pub fn all() -> Vec<&'static dyn Claim> {
-    vec![&c1::C1, &c2::C2]
+    vec![&c1::C1, &c2::C2, &c3::C3, &c4::C4, &c7::C7, &c10::C10, &c11::C11, &c12::C12]
 }
 
 /// Those with these ids, in order; the first that is unknown otherwise.

@@ -5,9 +5,21 @@ use std::time::Duration;
 
 use crate::document::BlockKind;
 use crate::experiment::{Arm, Block, Condition, Effort, Load, Noise, Purpose, Rate, Session, SessionError};
+use crate::host::AppPlan;
 
+/// Requests, connections, threads and files of an application.
+const ROOM: u32 = 4_096;
 /// A block is at least so long, whatever the effort.
 const SHORTEST: Duration = Duration::from_millis(200);
+
+/// With room for many requests at a time. Already in the arm that all conditions here have, so that entering it changes nothing.
+pub(super) fn roomy(app: AppPlan) -> AppPlan {
+    app.set("tenancy", "shared")
+        .limit("queue", ROOM)
+        .limit("connections", ROOM)
+        .limit("processes", ROOM)
+        .limit("open_files", ROOM)
+}
 
 /// A condition without neighbours; `phase` tells blocks of the same arm apart.
 pub(super) fn quiet(name: &str, app: &str, phase: &str, load: Load) -> Condition {

@@ -70,7 +70,7 @@ def careful(connection, app):
         pass  # the client has left
 
 
-def sync(listener, size):
+def sync(listener, size, ready):
     import probe_wsgi
 
     parent = os.getpid()
@@ -79,20 +79,22 @@ def sync(listener, size):
             end_with(parent)
             while True:
                 careful(listener.accept()[0], probe_wsgi.app)
+    ready()
     listener.close()
     while True:
         signal.pause()
 
 
-def threads(listener, size):
+def threads(listener, size, ready):
     import probe_wsgi
 
+    ready()
     with ThreadPoolExecutor(size) as pool:
         while True:
             pool.submit(careful, listener.accept()[0], probe_wsgi.app)
 
 
-def event_loop(listener, _size):
+def event_loop(listener, _size, ready):
     import probe_asgi
 
     async def serve(reader, writer):
@@ -121,6 +123,7 @@ def event_loop(listener, _size):
         server = await asyncio.start_server(serve, sock=listener, backlog=BACKLOG)
         await server.serve_forever()
 
+    ready()
     asyncio.run(run())
 
 
@@ -133,8 +136,10 @@ def main():
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, int(sys.argv[3]))
     listener.bind(("127.0.0.1", 0))
     listener.listen(BACKLOG)
-    print(listener.getsockname()[1], flush=True)
-    {"sync": sync, "threads": threads, "async": event_loop}[mode](listener, size)
+    port = listener.getsockname()[1]
+    serve = {"sync": sync, "threads": threads, "async": event_loop}[mode]
+    # When all its processes are there. Connections wait until they are accepted.
+    serve(listener, size, lambda: print(port, flush=True))
 
 
 main()

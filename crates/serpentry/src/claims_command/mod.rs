@@ -13,7 +13,7 @@ use std::thread;
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
-use lab::claims::{self, Claim, Outcome};
+use lab::claims::{self, AgainstItself, Claim, Outcome};
 use lab::experiment::{Effort, Options, SessionError};
 use lab::journal::{self, JournalError};
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,6 +32,10 @@ pub(crate) struct ClaimsArguments {
     /// Test all of them
     #[arg(long, conflicts_with = "claims")]
     all: bool,
+
+    /// Compare an application with itself so many times instead: how often is that conclusive?
+    #[arg(long, value_name = "N", conflicts_with_all = ["claims", "all"], value_parser = clap::value_parser!(u16).range(1..=100))]
+    aa: Option<u16>,
 
     /// Write everything that was measured and concluded to this file; - for standard output
     #[arg(long, value_name = "FILE")]
@@ -97,7 +101,11 @@ fn denied(error: JournalError) -> anyhow::Error {
 }
 
 pub(crate) fn run(arguments: &ClaimsArguments) -> anyhow::Result<ExitCode> {
-    let chosen = if arguments.all {
+    let chosen = if let Some(comparisons) = arguments.aa {
+        // Measuring has a thread of its own, and this process only this one run.
+        let itself: &'static dyn Claim = Box::leak(Box::new(AgainstItself(comparisons.into())));
+        vec![itself]
+    } else if arguments.all {
         claims::all()
     } else {
         claims::named(&arguments.claims).map_err(|unknown| {
@@ -197,6 +205,10 @@ fn report(arguments: &ClaimsArguments, outcome: &Outcome) -> anyhow::Result<Exit
 /// What repeats the run.
 fn command(arguments: &ClaimsArguments) -> String {
     let effort = arguments.effort.to_possible_value().map(|value| value.get_name().to_owned());
-    let what = if arguments.all { "--all".to_owned() } else { arguments.claims.join(" ") };
+    let what = match (arguments.aa, arguments.all) {
+        (Some(comparisons), _) => format!("--aa {comparisons}"),
+        (None, true) => "--all".to_owned(),
+        (None, false) => arguments.claims.join(" "),
+    };
     format!("serpentry claims {what} --seed {} --effort {}", arguments.seed, effort.unwrap_or_default())
 }

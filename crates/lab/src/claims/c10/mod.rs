@@ -128,8 +128,13 @@ impl Trial {
             .map(|second| second - resumed)
     }
 
+    /// None when it is down for another reason than the retries: the machine was busy with something else.
     fn is_metastable(&self) -> Option<bool> {
-        Some(self.recovery()? < RECOVERED && self.amplification() > AMPLIFIED)
+        match (self.recovery()? < RECOVERED, self.amplification() > AMPLIFIED) {
+            (false, _) => Some(false),
+            (true, true) => Some(true),
+            (true, false) => None,
+        }
     }
 }
 
@@ -188,7 +193,7 @@ pub(super) fn conclude(trials: &[Trial]) -> Finding {
             },
             because: stays_down(variant).is_none().then(|| {
                 if enough(variant) {
-                    "its trials do not agree".to_owned()
+                    "its trials do not agree, or it was down without retries".to_owned()
                 } else {
                     format!("fewer than {FEWEST_TRIALS} trials")
                 }
@@ -318,8 +323,10 @@ mod tests {
     fn slow_without_retries_is_not_metastable() {
         // It is down as long as its backlog, but nobody adds to it.
         let backlog = simulate(Variant::Direct, FOR_EVER, 0);
-        assert!(backlog.amplification() <= 1.01);
-        assert_eq!(conclude(&[backlog.clone(), backlog]).verdict, Verdict::Contradicted);
+        assert!(backlog.recovery().unwrap() < 0.9 && backlog.amplification() <= 1.01);
+        assert_eq!(conclude(&[backlog.clone(), backlog]).verdict, Verdict::Inconclusive);
+        let fine = simulate(Variant::Direct, 20, 0);
+        assert_eq!(conclude(&[fine.clone(), fine]).verdict, Verdict::Contradicted);
     }
 
     #[test]

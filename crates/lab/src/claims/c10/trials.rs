@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::clients::Clients;
 use super::{BUDGET, FEWEST_TRIALS, LOAD, PATIENCE, RETRIES, Trial, Variant, conclude};
 use crate::claims::Finding;
-use crate::claims::rounds::{closed, ladder, quiet, shorter};
+use crate::claims::rounds::{closed, ladder, quiet, roomy, shorter};
 use crate::experiment::{Load, Rate, Session, SessionError};
 use crate::host::HostPlan;
 use crate::probe::{self, Direct, Model};
@@ -27,7 +27,7 @@ const LEAST_PATIENCE: Duration = Duration::from_millis(60);
 /// # Errors
 /// The session cannot go on.
 pub(super) fn run(session: &mut Session<'_>) -> Result<Finding, SessionError> {
-    let app = session.probe(probe::WSGI).limit("queue", 10_000).limit("connections", 10_000);
+    let app = roomy(session.probe(probe::WSGI));
     session.start(HostPlan::default().with("patient", app.clone()))?;
     let (highest, p95) = calibrate(session)?;
     let patience = p95.mul_f64(PATIENCE).max(LEAST_PATIENCE);

@@ -180,7 +180,11 @@ fn act(session: &mut Session<'_>, action: Action) -> Result<Option<f64>, Session
             }
             return Ok(Some(start.elapsed().as_secs_f64()));
         }
-        Action::Move => session.host()?.relocate("mover", "isolated")?,
+        // The old workers serve until the new ones are in place: throughput shows nothing.
+        Action::Move => {
+            session.host()?.relocate("mover", "isolated")?;
+            return Ok(Some(start.elapsed().as_secs_f64()));
+        }
         Action::KillSync | Action::KillThreads | Action::KillAsync => {
             kill(session.host()?, scene(action).app)?;
         }
