@@ -6,6 +6,9 @@
 
 mod c1;
 mod c2;
+mod c6;
+mod c8;
+mod c9;
 mod run;
 
 use crate::document::{Answer, Decomposition, Ladder, MemoryGrowth, Shift, Verdict};
@@ -72,7 +75,7 @@ pub struct Finding {
 /// Every claim, in order.
 #[must_use]
 pub fn all() -> Vec<&'static dyn Claim> {
-    vec![&c1::C1, &c2::C2]
+    vec![&c1::C1, &c2::C2, &c6::C6, &c8::C8, &c9::C9]
 }
 
 /// Those with these ids, in order; the first that is unknown otherwise.
