@@ -176,6 +176,11 @@ impl App {
         self.visits.get() == 0 && self.busy.now() == 0
     }
 
+    /// Requests that are not over.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.visits.get()
+    }
+
     pub(crate) fn snapshot(&self) -> AppSnapshot {
         let now = Instant::now();
         let links = self.links.borrow();

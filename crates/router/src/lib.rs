@@ -23,6 +23,7 @@ mod bucket;
 mod budget;
 mod connection;
 mod core;
+mod counters;
 mod deadline;
 mod dispatch;
 mod event;
@@ -34,6 +35,7 @@ mod histogram;
 mod http;
 mod link;
 mod listen;
+mod observed;
 mod prefix;
 mod routes;
 mod settings;
@@ -58,10 +60,12 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::{Notify, mpsc};
 
 pub use access_log::{AccessLog, LogFormat, LogTarget};
+pub use counters::{AppCounters, WorkerCounters};
 pub use event::{App, Command, Event, Trouble, Worker};
 pub use forwarded::{NotAnAddress, TrustedProxies};
 pub use histogram::Histogram;
 pub use listen::Listener;
+pub use observed::{Blocked, Durable};
 pub use routes::{HostPattern, Route, RouteTable};
 pub use settings::{HostSettings, RouteOverride, Settings};
 pub use snapshot::{AppSnapshot, Reason, Snapshot, WorkerPhase, WorkerSnapshot};
@@ -191,9 +195,20 @@ fn obey(core: &Rc<core::Core>, order: Command, stop: &Notify) {
                 app.explain(worker, name);
             }
         }
+        Command::Look { worker, id, what } => {
+            if let Some((_, link)) = core.link(worker)
+                && link.hearing.ask(id)
+            {
+                link.order(wire::ControlToWorker::Look { id, what });
+            }
+        }
         Command::Snapshot { reply } => {
             // Whoever asked may have gone.
             let _ = reply.send(core.snapshot());
+        }
+        Command::Counters { apps, reply } => {
+            let of = |app| core.app(app).map(|app| app.counters());
+            let _ = reply.send(apps.into_iter().filter_map(of).collect());
         }
         Command::Stop => {
             core.stopping.set(true);

@@ -97,6 +97,11 @@ impl Stats {
         }
     }
 
+    /// Requests that are over.
+    pub(crate) fn requests(&self) -> u64 {
+        self.rest.borrow().statuses.iter().map(|(_, count)| count).sum()
+    }
+
     pub(crate) fn take_finished(&self) -> u64 {
         self.finished.take()
     }

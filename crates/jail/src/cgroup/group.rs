@@ -85,6 +85,45 @@ impl Group {
         usage::memory(&self.place(Controller::Memory).ok()?)
     }
 
+    /// Of memory, bytes used now: one file, to be read very often.
+    #[must_use]
+    pub fn memory_used(&self) -> Option<u64> {
+        usage::memory_used(&self.place(Controller::Memory).ok()?)
+    }
+
+    /// Of those, bytes of the page cache. Takes the kernel some time.
+    #[must_use]
+    pub fn reclaimable(&self) -> Option<u64> {
+        usage::reclaimable(&self.place(Controller::Memory).ok()?)
+    }
+
+    #[must_use]
+    pub fn cpu(&self) -> Option<super::CpuUsage> {
+        let place = |controller| self.place(controller).ok();
+        usage::cpu(place(Controller::Cpu), place(Controller::Cpuacct), self.unified().as_deref())
+    }
+
+    #[must_use]
+    pub fn pids(&self) -> Option<super::PidsUsage> {
+        usage::pids(&self.place(Controller::Pids).ok()?.dir)
+    }
+
+    /// Forks that failed: one file, to be read very often.
+    #[must_use]
+    pub fn forks_refused(&self) -> Option<u64> {
+        usage::refused(&self.place(Controller::Pids).ok()?.dir)
+    }
+
+    #[must_use]
+    pub fn io(&self) -> Option<super::IoUsage> {
+        usage::io(&self.place(Controller::Io).ok()?)
+    }
+
+    #[must_use]
+    pub fn pressures(&self) -> super::Pressures {
+        self.unified().map(|dir| super::Pressures::read(&dir)).unwrap_or_default()
+    }
+
     /// From now on the peak is that from now on. `false` where the kernel cannot do that (version 2).
     #[must_use]
     pub fn forget_peak(&self) -> bool {

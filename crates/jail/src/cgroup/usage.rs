@@ -47,8 +47,10 @@ pub struct CpuUsage {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PidsUsage {
     pub current: u64,
+    /// The most there were at a time (version 2 since Linux 6.8; version 1 in the same kernels).
+    pub peak: Option<u64>,
     pub limit: Option<u64>,
-    /// Forks that failed because of the limit.
+    /// Forks that failed because of the limit, or that of a group above.
     pub refused: u64,
 }
 
@@ -93,8 +95,23 @@ pub(super) fn memory(Place { version, dir }: &Place) -> Option<MemoryUsage> {
     })
 }
 
+/// Bytes of the page cache that the kernel can take back: what was read from files or written to them, without files in memory.
+pub(super) fn reclaimable(Place { dir, .. }: &Place) -> Option<u64> {
+    // The same names in both versions; a group that has no children has its own figures there in version 1 too.
+    let text = file::read(&dir.join("memory.stat")).ok()?;
+    Some(keyed(&text, "active_file")?.saturating_add(keyed(&text, "inactive_file")?))
+}
+
+/// Of memory, what is used now: one file.
+pub(super) fn memory_used(Place { version, dir }: &Place) -> Option<u64> {
+    file::number(&dir.join(match version {
+        Version::V1 => "memory.usage_in_bytes",
+        Version::V2 => "memory.current",
+    }))
+}
+
 /// Version 1 has the quota's figures with `cpu` and the time with `cpuacct`; a version 2 group has the time in any case.
-fn cpu(cpu: Option<Place>, cpuacct: Option<Place>, unified: Option<&Path>) -> Option<CpuUsage> {
+pub(super) fn cpu(cpu: Option<Place>, cpuacct: Option<Place>, unified: Option<&Path>) -> Option<CpuUsage> {
     let stat = |dir: &Path| file::read(&dir.join("cpu.stat")).unwrap_or_default();
     let of_version_2 = unified.and_then(|dir| keyed(&stat(dir), "usage_usec"));
     let of_version_1 = || {
@@ -115,15 +132,21 @@ fn cpu(cpu: Option<Place>, cpuacct: Option<Place>, unified: Option<&Path>) -> Op
     Some(usage)
 }
 
-fn pids(dir: &Path) -> Option<PidsUsage> {
+/// Of processes, how many could not be started: one file.
+pub(super) fn refused(dir: &Path) -> Option<u64> {
+    keyed(&file::read(&dir.join("pids.events")).ok()?, "max")
+}
+
+pub(super) fn pids(dir: &Path) -> Option<PidsUsage> {
     Some(PidsUsage {
         current: file::number(&dir.join("pids.current"))?,
+        peak: file::number(&dir.join("pids.peak")),
         limit: file::number(&dir.join("pids.max")).filter(|limit| *limit != u64::MAX),
-        refused: keyed(&file::read(&dir.join("pids.events")).unwrap_or_default(), "max").unwrap_or(0),
+        refused: refused(dir).unwrap_or(0),
     })
 }
 
-fn io(Place { version, dir }: &Place) -> Option<IoUsage> {
+pub(super) fn io(Place { version, dir }: &Place) -> Option<IoUsage> {
     match version {
         Version::V1 => Some(io_v1(&file::read(&dir.join("blkio.throttle.io_service_bytes_recursive")).ok()?)),
         Version::V2 => Some(io_v2(&file::read(&dir.join("io.stat")).ok()?)),
@@ -197,6 +220,31 @@ mod tests {
         let none = [("memory.current", "1\n"), ("memory.max", "max\n")];
         assert_eq!(memory(&Fake::new(Version::V2, &none).place().unwrap()).unwrap().limit, None);
         assert_eq!(memory(&Fake::new(Version::V2, &[]).place().unwrap()), None);
+    }
+
+    #[test]
+    fn the_page_cache_can_be_reclaimed() {
+        let stat =
+            "anon 7\nfile 100\nshmem 60\ninactive_anon 5\nactive_anon 62\ninactive_file 10\nactive_file 30\n";
+        for version in [Version::V1, Version::V2] {
+            let fake = Fake::new(version, &[("memory.stat", stat)]);
+            assert_eq!(reclaimable(&fake.place().unwrap()), Some(40));
+            assert_eq!(
+                reclaimable(&Fake::new(version, &[("memory.stat", "anon 7\n")]).place().unwrap()),
+                None
+            );
+        }
+    }
+
+    #[test]
+    fn refused_forks_and_the_most_processes_are_told() {
+        let files =
+            [("pids.current", "3\n"), ("pids.peak", "8\n"), ("pids.max", "8\n"), ("pids.events", "max 2\n")];
+        let expected = PidsUsage { current: 3, peak: Some(8), limit: Some(8), refused: 2 };
+        assert_eq!(pids(Fake::new(Version::V2, &files).dir.path()), Some(expected.clone()));
+        let old = Fake::new(Version::V1, &[("pids.current", "3\n"), ("pids.max", "max\n")]);
+        assert_eq!(pids(old.dir.path()), Some(PidsUsage { peak: None, limit: None, refused: 0, ..expected }));
+        assert_eq!(refused(old.dir.path()), None);
     }
 
     #[test]

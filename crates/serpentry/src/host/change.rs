@@ -64,6 +64,8 @@ pub(crate) enum Worked {
         number: super::Number,
         shortage: Option<Shortage>,
     },
+    /// What is wrong with applications, from looking at what they use.
+    Seen(Vec<incident::Detection>),
 }
 
 impl Source {

@@ -13,6 +13,8 @@
 //!  moving.rs   another tenancy for an application, live
 //!  orders.rs   what the operator asks over the control socket
 //!  report.rs   status and metrics
+//!  watch/     looks at what applications use, on a thread of its own
+//!  observed.rs   what workers see inside of themselves
 //!  incidents.rs  what went wrong, joined from all of these; endings.rs  how workers ended
 //! ```
 
@@ -25,10 +27,12 @@ mod machine;
 mod moving;
 mod news;
 mod notify;
+mod observed;
 mod orders;
 mod report;
 mod signals;
 pub(crate) mod spec;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::process::ExitCode;
@@ -49,8 +53,8 @@ use crate::history::{self, History};
 use crate::hook::Hooks;
 use crate::logs::Logs;
 use crate::process::Fate;
+use crate::say;
 use crate::tenancy::Keeper;
-use crate::{say, watch};
 use serpentry::control;
 
 /// A worker whose data link ended is given this long to exit by itself before that counts as misbehaviour.
@@ -118,6 +122,9 @@ pub(crate) struct Host {
     failed: bool,
     notify: notify::Notify,
     incidents: incidents::Incidents,
+    observed: observed::Observed,
+    /// Begins when the host runs.
+    watch: Option<watch::Watch>,
     changing: change::Changing,
     changed: (mpsc::Sender<change::Worked>, mpsc::Receiver<change::Worked>),
 }
@@ -132,6 +139,8 @@ enum Reminder {
     EndApp(router::App),
     /// Look at the memory of workers, and whether applications are still kept apart.
     Memory,
+    /// Look at what applications use.
+    Watch,
     /// Look through the incident book.
     Incidents,
     /// Tell the service manager that we live.
@@ -178,6 +187,8 @@ impl Host {
             failed: false,
             notify: notify::Notify::from_environment(),
             incidents: incidents::Incidents::new(history),
+            observed: observed::Observed::default(),
+            watch: None,
             changing: change::Changing::default(),
             changed: mpsc::channel(4),
         }
@@ -194,15 +205,18 @@ impl Host {
         let (changed, mut changes) = mpsc::channel(1);
         if self.options.watch_code {
             for spec in &specs {
-                watch::start(spec.template.directory.clone(), changed.clone());
+                crate::watch::start(spec.template.directory.clone(), changed.clone());
             }
         }
         if let Some(source) = self.options.source.as_ref().filter(|_| self.options.watch_file) {
-            watch::file(source.file.clone(), changed.clone());
+            crate::watch::file(source.file.clone(), changed.clone());
         }
         self.begin(specs).await;
         self.remind(MEMORY_PERIOD, Reminder::Memory);
         self.remind(incidents::PERIOD, Reminder::Incidents);
+        let state = self.options.source.as_ref().map(|source| source.state.clone());
+        self.watch = watch::Watch::start(self.options.keeper.register(), state, self.changed.0.clone());
+        self.remind(detect::PERIOD, Reminder::Watch);
         if let Some(period) = self.notify.watchdog_period() {
             self.remind(period, Reminder::Watchdog);
         }
@@ -237,6 +251,7 @@ impl Host {
                 Happening::Worked(change::Worked::Shortage { number, shortage }) => {
                     self.shortage_told(number, shortage).await;
                 }
+                Happening::Worked(change::Worked::Seen(detections)) => self.seen(detections),
                 Happening::History(news) => self.on_history(news),
                 Happening::Time => self.on_time().await,
             }
@@ -393,6 +408,7 @@ impl Host {
                 self.recycle().await;
                 self.options.keeper.refresh();
             }
+            Reminder::Watch => self.watch().await,
             Reminder::Incidents => {
                 self.remind(incidents::PERIOD, Reminder::Incidents);
                 self.look_through_incidents();

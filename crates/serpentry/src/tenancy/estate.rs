@@ -14,6 +14,7 @@ use jail::network::{self, Bandwidth, Connection, Networks};
 use super::data::Data;
 use super::ledger::{Ledger, Machine, Share};
 use super::limits::{limit, why, without_groups};
+use super::register::{Entry, Register};
 use super::shortage::{Seen, Shortage, blame};
 use super::users::identity;
 use super::wants::{Unmet, Wants};
@@ -131,6 +132,8 @@ pub(super) struct Estate {
     /// Made when the first application wants a network of its own with a way out.
     networks: Option<Networks>,
     held: BTreeMap<Token, Held>,
+    /// What of it others may look at.
+    register: Register,
     /// The pool's counters of memory when nothing was wrong.
     pool_seen: Seen,
     last: u64,
@@ -160,6 +163,7 @@ impl Estate {
             settings,
             tree,
             held: BTreeMap::new(),
+            register: Register::default(),
             pool_seen: Seen::default(),
             last: 0,
             told: BTreeMap::new(),
@@ -256,6 +260,13 @@ impl Estate {
                 unmet.extend(limit(&group, wants, share, disks.clone()));
                 cgroups = group.entries();
                 if let Some(held) = self.held.get_mut(&token) {
+                    let entry = Entry {
+                        app: wants.app.clone(),
+                        group: group.clone(),
+                        limits: wants.limits.clone(),
+                        volume: data.clone().filter(|_| held.in_volume),
+                    };
+                    self.register.put(token, entry);
                     if let Some(memory) = group.memory() {
                         held.memory = Seen::new(&memory);
                         held.memory.settle(&memory, || group.forget_peak());
@@ -338,11 +349,17 @@ impl Estate {
         let share = if wants.is_isolated() { self.ledger.claim(&wants.app, wants.wish()).ok() } else { None };
         let Some(group) = &held.group else { return };
         let unmet = limit(group, wants, share.as_ref(), held.disks.clone());
+        self.register.adjust(token, &wants.limits);
         self.tell(wants, &unmet);
+    }
+
+    pub(super) fn register(&self) -> Register {
+        self.register.clone()
     }
 
     pub(super) fn release(&mut self, token: Token) {
         let Some(held) = self.held.remove(&token) else { return };
+        self.register.remove(token);
         self.close_data(&held);
         if let Some(connection) = &held.connection {
             self.disconnect(&held.app, connection);
@@ -452,6 +469,7 @@ impl Estate {
     /// Give everything back, at the end.
     pub(super) fn sweep(&mut self) {
         self.held.clear();
+        self.register.clear();
         let tree = std::mem::replace(&mut self.tree, Err("the host is stopping".to_owned()));
         if let Ok(tree) = tree
             && let Err(error) = tree.remove()

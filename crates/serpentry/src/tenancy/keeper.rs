@@ -14,6 +14,7 @@ use jail::cgroup::Usage;
 use tokio::sync::{mpsc, oneshot};
 
 use super::estate::{Denied, Estate, Pool, Prepared, Settings, Token};
+use super::register::Register;
 use super::shortage::Shortage;
 use super::wants::Wants;
 use crate::say;
@@ -31,6 +32,7 @@ pub(crate) struct Keeper {
     jobs: mpsc::Sender<Job>,
     /// What of the file system is whose, so that it can be hidden from the others.
     grounds: Rc<RefCell<Grounds>>,
+    register: Register,
 }
 
 /// Paths that isolated applications must not see, but for their own.
@@ -111,6 +113,7 @@ impl Keeper {
     pub(crate) fn start(settings: Settings) -> anyhow::Result<Keeper> {
         let (jobs, mut waiting) = mpsc::channel(MOST_WAITING);
         let mut estate = Estate::take(settings);
+        let register = estate.register();
         std::thread::Builder::new()
             .name("tenancy".to_owned())
             .spawn(move || {
@@ -119,7 +122,12 @@ impl Keeper {
                 }
             })
             .context("cannot create the thread that keeps applications apart")?;
-        Ok(Keeper { jobs, grounds: Rc::default() })
+        Ok(Keeper { jobs, grounds: Rc::default(), register })
+    }
+
+    /// What there is, to be looked at without waiting for this thread.
+    pub(crate) fn register(&self) -> Register {
+        self.register.clone()
     }
 
     /// What is whose. Holds for rooms that are made from now on.

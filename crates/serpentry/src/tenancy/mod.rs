@@ -5,6 +5,7 @@
 //!  tenant.rs  one application's handle --> keeper.rs  jobs, one after the other
 //!     |  place(): made on first use           estate.rs  control groups, data, users, rooms of this host
 //!     v                                       ledger.rs  who holds which cores and how much memory (pure)
+//!     |                                       register.rs  what there is, for those who look at it
 //!  room.rs    namespaces of its own            wants.rs   from configuration to limits of the kernel (pure)
 //!     v
 //!  process.rs starts workers in its Place
@@ -21,14 +22,16 @@ mod estate;
 mod keeper;
 mod ledger;
 mod limits;
+mod register;
 mod room;
 mod shortage;
 mod tenant;
 mod users;
 mod wants;
 
-pub(crate) use estate::{Pool, Settings, UNNAMED};
+pub(crate) use estate::{Pool, Settings, Token, UNNAMED};
 pub(crate) use keeper::{Grounds, Keeper};
+pub(crate) use register::{Entry, Register};
 pub(crate) use room::Room;
 pub(crate) use shortage::{Shortage, Whose};
 pub(crate) use tenant::{Place, Tenant};

@@ -1,0 +1,59 @@
+//! What the keeper has made, for those who look at it often and must not wait for it: making a volume takes seconds.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jail::cgroup::Group;
+
+use super::estate::Token;
+
+/// One application's place.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) app: String,
+    pub(crate) group: Group,
+    pub(crate) limits: config::Limits,
+    /// Where its volume is mounted.
+    pub(crate) volume: Option<PathBuf>,
+}
+
+/// All places, shared between the keeper and whoever looks. Locked for no longer than it takes to copy an entry.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Register(Arc<Mutex<BTreeMap<Token, Entry>>>);
+
+impl Register {
+    /// The latest place of an application.
+    pub(crate) fn of(&self, app: &str) -> Option<(Token, Entry)> {
+        let entries = self.entries();
+        let latest = entries.iter().rev().find(|(_, entry)| entry.app == app);
+        latest.map(|(token, entry)| (*token, entry.clone()))
+    }
+
+    pub(crate) fn has(&self, token: Token) -> bool {
+        self.entries().contains_key(&token)
+    }
+
+    pub(super) fn put(&self, token: Token, entry: Entry) {
+        self.entries().insert(token, entry);
+    }
+
+    pub(super) fn adjust(&self, token: Token, limits: &config::Limits) {
+        if let Some(entry) = self.entries().get_mut(&token) {
+            entry.limits.clone_from(limits);
+        }
+    }
+
+    pub(super) fn remove(&self, token: Token) {
+        self.entries().remove(&token);
+    }
+
+    pub(super) fn clear(&self) {
+        self.entries().clear();
+    }
+
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<Token, Entry>> {
+        // Whoever panicked while holding it has left a map that is whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
