@@ -12,7 +12,10 @@ mod c12;
 mod c2;
 mod c3;
 mod c4;
+mod c6;
 mod c7;
+mod c8;
+mod c9;
 mod pairing;
 mod requests;
 mod rounds;
@@ -83,7 +86,19 @@ pub struct Finding {
 /// Every claim, in order.
 #[must_use]
 pub fn all() -> Vec<&'static dyn Claim> {
-    vec![&c1::C1, &c2::C2, &c3::C3, &c4::C4, &c7::C7, &c10::C10, &c11::C11, &c12::C12]
+    vec![
+        &c1::C1,
+        &c2::C2,
+        &c3::C3,
+        &c4::C4,
+        &c6::C6,
+        &c7::C7,
+        &c8::C8,
+        &c9::C9,
+        &c10::C10,
+        &c11::C11,
+        &c12::C12,
+    ]
 }
 
 /// Those with these ids, in order; the first that is unknown otherwise.

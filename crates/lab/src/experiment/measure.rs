@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_setaffinity};
 
+use super::background::Background;
 use super::block::{Answers, Block, Condition, Load, Noise, Part, Rate};
 use super::gate::{self, Seen};
 use super::record::Purpose;
@@ -30,12 +31,12 @@ const RECORDS: usize = 100_000;
 /// The generator's core.
 const CORE: usize = 0;
 
-/// Neighbours at work, until dropped or stopped.
-struct Working {
+/// Neighbours at work.
+pub(super) struct Working {
     tenants: Vec<String>,
-    watches: Vec<Arc<Watch>>,
-    bursts: Vec<JoinHandle<()>>,
-    held: Vec<TcpStream>,
+    others: Vec<Background>,
+    /// Connections that are only held.
+    _held: Vec<TcpStream>,
 }
 
 impl Session<'_> {
@@ -145,29 +146,40 @@ impl Session<'_> {
         Ok(Sent { records, summary, before: readings.into_iter().next().unwrap_or_default(), after, memory })
     }
 
-    fn start_noise(&mut self, noise: &Noise, length: Duration, seed: u64) -> Result<Working, SessionError> {
-        let mut working =
-            Working { tenants: Vec::new(), watches: Vec::new(), bursts: Vec::new(), held: Vec::new() };
+    pub(super) fn start_noise(
+        &mut self,
+        noise: &Noise,
+        length: Duration,
+        seed: u64,
+    ) -> Result<Working, SessionError> {
         let endpoint = self.host()?.endpoint();
         let address = self.host()?.address();
+        let (mut tenants, mut others, mut held) = (Vec::new(), Vec::new(), Vec::new());
+        let mut send = |tenant: &str, rate: Rate, target: &str| {
+            let load = Load::of(target, rate);
+            others.push(Background::start(plan(
+                endpoint.clone(),
+                tenant,
+                &load,
+                length + SETTLE,
+                seed ^ 1,
+            )?)?);
+            Ok::<(), SessionError>(())
+        };
         for part in &noise.parts {
             match part {
                 Part::Work { tenant, work, duty } => {
                     self.hub.start(tenant, *work, *duty, length + WATCHDOG)?;
-                    working.tenants.push(tenant.clone());
+                    tenants.push(tenant.clone());
                 }
-                Part::Bursts { tenant, target, rate } => {
-                    let load = Load::of(target, Rate::Bursts(*rate));
-                    let plan = plan(endpoint.clone(), tenant, &load, length + SETTLE, seed ^ 1)?;
-                    let watch = Arc::new(Watch::default());
-                    let generator = generate(plan, Arc::clone(&watch))?;
-                    working.watches.push(watch);
-                    working.bursts.push(thread::spawn(move || drop(generator.join())));
+                Part::Bursts { tenant, target, rate } => send(tenant, Rate::Bursts(*rate), target)?,
+                Part::Periodic { tenant, target, every_ms, at_once } => {
+                    send(tenant, Rate::Periodic { every_ms: *every_ms, at_once: *at_once }, target)?;
                 }
                 Part::Connections { count, .. } => {
                     for _ in 0..*count {
                         let opened = TcpStream::connect_timeout(&address, TIMEOUT);
-                        working.held.push(opened.map_err(SessionError::io("open connections to hold"))?);
+                        held.push(opened.map_err(SessionError::io("open connections to hold"))?);
                     }
                 }
             }
@@ -175,19 +187,16 @@ impl Session<'_> {
         if !noise.parts.is_empty() {
             sleep(SETTLE);
         }
-        Ok(working)
+        Ok(Working { tenants, others, _held: held })
     }
 
-    fn stop_noise(&mut self, working: Working) -> Result<Vec<(String, f64)>, SessionError> {
-        for watch in &working.watches {
-            watch.stop();
-        }
+    pub(super) fn stop_noise(&mut self, working: Working) -> Result<Vec<(String, f64)>, SessionError> {
         let mut rates = Vec::new();
         for tenant in &working.tenants {
             rates.push((tenant.clone(), self.hub.stop(tenant)?.rate()));
         }
-        for burst in working.bursts {
-            let _ = burst.join();
+        for other in working.others {
+            other.stop()?;
         }
         Ok(rates)
     }
@@ -239,7 +248,7 @@ impl Session<'_> {
 }
 
 /// A generator that runs.
-type Generator = JoinHandle<Result<(RawRecords, Summary), LoadError>>;
+pub(super) type Generator = JoinHandle<Result<(RawRecords, Summary), LoadError>>;
 
 /// What a generator came to.
 struct Sent {
@@ -250,7 +259,7 @@ struct Sent {
     memory: Option<u64>,
 }
 
-fn plan(
+pub(super) fn plan(
     endpoint: Endpoint,
     app: &str,
     load: &Load,
@@ -271,7 +280,7 @@ fn plan(
 }
 
 /// A generator on a thread of its own, on its core.
-fn generate(plan: LoadPlan, watch: Arc<Watch>) -> Result<Generator, SessionError> {
+pub(super) fn generate(plan: LoadPlan, watch: Arc<Watch>) -> Result<Generator, SessionError> {
     let body = move || {
         let mut core = CpuSet::new();
         core.set(CORE);

@@ -11,7 +11,9 @@
 //! and neighbours are where the program puts them.
 
 mod arm;
+mod background;
 mod block;
+mod demand;
 pub mod gate;
 pub mod groups;
 mod measure;
@@ -26,7 +28,9 @@ mod stage;
 use std::time::Duration;
 
 pub use arm::Arm;
+pub use background::Background;
 pub use block::{Block, Condition, Load, Noise, Part, Rate};
+pub use demand::{BIN, Demand};
 pub use gate::Fault;
 pub use pairs::{Comparison, Paired};
 pub use record::Purpose;

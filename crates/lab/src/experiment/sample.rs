@@ -100,6 +100,11 @@ impl Places {
         }
     }
 
+    /// Processor time of the application, in microseconds.
+    pub(super) fn used_now(&self) -> Option<u64> {
+        self.used.as_deref().and_then(used)
+    }
+
     pub(super) fn memory_now(&self) -> Option<u64> {
         let directory = self.memory.as_deref()?;
         groups::number(directory, "memory.usage_in_bytes", "")

@@ -55,6 +55,7 @@ async def run(path, given):
         await asyncio.sleep(given["s"])
         return "held\n"
     if path == "/log":
+        await wait(given["ms"] / 1e3, 0)
         return f"{work.log(given['fsync']):.3f}\n"
     if path == "/file":
         return f"{work.file(given['kb'])}\n"

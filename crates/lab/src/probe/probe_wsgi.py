@@ -43,6 +43,7 @@ def run(path, given):
         time.sleep(given["s"])
         return "held\n"
     if path == "/log":
+        time.sleep(given["ms"] / 1e3)
         return f"{work.log(given['fsync']):.3f}\n"
     if path == "/file":
         return f"{work.file(given['kb'])}\n"
