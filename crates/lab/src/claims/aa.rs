@@ -10,7 +10,7 @@ use crate::probe;
 use crate::statistics::verdict::material;
 
 /// Comparisons at most: each takes about a minute.
-pub const MOST: usize = 100;
+const MOST: usize = 100;
 /// Every so many comparisons one may be conclusive.
 const ALLOWED: usize = 20;
 /// A quarter of a core, of requests that differ.
