@@ -91,9 +91,12 @@ fn reason(text: impl Into<String>, evidence: &[&str]) -> Reason {
     Reason { text: text.into(), evidence: evidence.iter().map(|id| (*id).to_owned()).collect() }
 }
 
-/// Finite and not negative, or not known.
+/// Larger figures were not measured: a petabyte, 30,000 years in milliseconds.
+const LARGEST: f64 = 1e15;
+
+/// A figure that can have been measured, or not known.
 fn measured(value: Option<f64>) -> Option<f64> {
-    value.filter(|value| value.is_finite() && *value >= 0.0)
+    value.filter(|value| (0.0..=LARGEST).contains(value))
 }
 
 #[cfg(test)]

@@ -267,7 +267,10 @@ fn share(inputs: &Inputs) -> String {
 
 /// Always a hard limit; what it is, and whether memory may be promised twice.
 fn memory(inputs: &Inputs, model: &concurrency::Choice, part: &mut Part) -> Option<u64> {
-    let leaks = inputs.growth.filter(|growth| growth.low > 0.0);
+    let growth = inputs
+        .growth
+        .filter(|growth| [growth.bytes, growth.low, growth.high].iter().all(|value| value.is_finite()));
+    let leaks = growth.filter(|growth| growth.low > 0.0);
     if let Some(leak) = leaks {
         part.fix_first.push(format!(
             "it takes {:.0} bytes more with every request (95 % interval {:.0} to {:.0})",
@@ -281,12 +284,11 @@ fn memory(inputs: &Inputs, model: &concurrency::Choice, part: &mut Part) -> Opti
             .zip(inputs.memory_peak_workers)
             .map_or(0, |(workers, then)| workers.saturating_sub(then));
         let workers = f64::from(more) * measured(inputs.worker_bytes).unwrap_or(0.0);
-        let bytes = ((peak * MEMORY_SPARE + workers) / MEMORY_STEP).ceil() * MEMORY_STEP;
-        bytes.min(1e15) as u64
+        (((peak * MEMORY_SPARE + workers) / MEMORY_STEP).ceil() * MEMORY_STEP).min(1e15) as u64
     });
     let promised = if leaks.is_some() {
         "do not promise memory twice: it leaks"
-    } else if inputs.growth.is_none() {
+    } else if growth.is_none() {
         "do not promise memory twice: whether it leaks is not known"
     } else if inputs.tenancy.collateral.is_some_and(|collateral| collateral > 0.0) {
         "do not promise memory twice: neighbours suffered when it was short"

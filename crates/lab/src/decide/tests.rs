@@ -350,6 +350,8 @@ proptest! {
         if tenancy(&recommendation) == "isolated" && !flags[2] {
             prop_assert!(recommendation.sentence.contains("neighbours"), "{}", recommendation.sentence);
         }
+        let figures = recommendation.would_change_if.iter().flat_map(|change| [change.threshold, change.current]);
+        prop_assert!(figures.flatten().all(f64::is_finite), "{:?}", recommendation.would_change_if);
         prop_assert_eq!(recommendation.resources.len(), 4);
         prop_assert!(!recommendation.confidence_because.is_empty());
     }
