@@ -6,6 +6,7 @@
 
 mod c1;
 mod c2;
+mod c5;
 mod c6;
 mod c8;
 mod c9;
@@ -75,7 +76,7 @@ pub struct Finding {
 /// Every claim, in order.
 #[must_use]
 pub fn all() -> Vec<&'static dyn Claim> {
-    vec![&c1::C1, &c2::C2, &c6::C6, &c8::C8, &c9::C9]
+    vec![&c1::C1, &c2::C2, &c5::C5, &c6::C6, &c8::C8, &c9::C9]
 }
 
 /// Those with these ids, in order; the first that is unknown otherwise.
