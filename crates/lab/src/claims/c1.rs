@@ -75,8 +75,8 @@ impl Claim for C1 {
         };
         finding
             .notes
-            .push(stability(&noisy.typical(false, Block::spread), &quiet.typical(false, Block::spread)));
-        finding.notes.extend(unmanaged(session)?);
+            .push(stability(noisy.typical(false, Block::spread), quiet.typical(false, Block::spread)));
+        finding.notes.push(unmanaged(session, noisy.typical(false, Block::spread))?);
         finding.notes.extend(quiet_judged.as_ref().map(power));
         finding.answers = vec![noisy_answer, quiet_answer];
         finding.primary = primary;
@@ -203,22 +203,22 @@ fn crossing(steps: &[(f64, f64)]) -> Crossing {
     })
 }
 
-fn stability(noisy: &f64, quiet: &f64) -> String {
+fn stability(noisy: f64, quiet: f64) -> String {
     format!("on its own core p95 - p50 with busy neighbours is {} times that without", ratio(noisy / quiet))
 }
 
-/// Exploratory: the same with no management at all.
-fn unmanaged(session: &mut Session<'_>) -> Result<Option<String>, SessionError> {
-    let (mut spreads, mut pinned) = (Vec::new(), Vec::new());
+/// Exploratory: the same with no management at all, against the pairs on a core of its own.
+fn unmanaged(session: &mut Session<'_>, pinned: f64) -> Result<String, SessionError> {
+    let mut spreads = Vec::new();
     for _ in 0..session.options.effort.control {
         let seed = session.random.next_u64();
-        let purpose = Purpose::series("C1-unmanaged");
+        let purpose = Purpose::series("C1-noisy");
         spreads.push(session.block(&condition(Arm::Unmanaged, &noisy()), seed, &purpose)?.spread());
-        pinned.push(session.block(&condition(Arm::Pinned, &noisy()), seed, &purpose)?.spread());
     }
-    let share = range(&spreads).0 / range(&pinned).0;
-    let text = format!("exploratory: unmanaged (S0) it is {} times that of its own core", ratio(share));
-    Ok((!spreads.is_empty()).then_some(text))
+    Ok(format!(
+        "exploratory: unmanaged (S0) it is {} times that of a core of its own",
+        ratio(range(&spreads).0 / pinned)
+    ))
 }
 
 fn power(judged: &Judgement) -> String {

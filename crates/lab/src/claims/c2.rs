@@ -58,7 +58,11 @@ impl Claim for C2 {
     fn run(&self, session: &mut Session<'_>) -> Result<Finding, SessionError> {
         session.start(plan(session))?;
         let effort = session.options.effort;
-        session.options.effort = Effort { block: effort.block.min(Duration::from_millis(1_200)), ..effort };
+        session.options.effort = Effort {
+            block: effort.block.min(Duration::from_millis(1_000)),
+            discard: effort.discard.min(Duration::from_millis(300)),
+            ..effort
+        };
         let cells = cells(session)?;
         let paired = session.compare(&Comparison {
             id: "C2".to_owned(),

@@ -12,6 +12,7 @@ mod c12;
 mod c2;
 mod c3;
 mod c4;
+mod c5;
 mod c6;
 mod c7;
 mod c8;
@@ -91,6 +92,7 @@ pub fn all() -> Vec<&'static dyn Claim> {
         &c2::C2,
         &c3::C3,
         &c4::C4,
+        &c5::C5,
         &c6::C6,
         &c7::C7,
         &c8::C8,

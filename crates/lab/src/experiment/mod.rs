@@ -60,16 +60,21 @@ pub struct Effort {
 impl Effort {
     /// What verdicts are meant to rest on: about a minute for a claim.
     pub const NORMAL: Effort = Effort {
-        block: Duration::from_millis(2_000),
-        discard: Duration::from_millis(500),
+        block: Duration::from_millis(1_500),
+        discard: Duration::from_millis(400),
         warm_up: Duration::from_millis(300),
         pairs: 9,
         control: 3,
     };
 
     /// More of the same, for noisy machines.
-    pub const THOROUGH: Effort =
-        Effort { block: Duration::from_millis(3_000), pairs: 16, control: 6, ..Effort::NORMAL };
+    pub const THOROUGH: Effort = Effort {
+        block: Duration::from_millis(3_000),
+        discard: Duration::from_millis(500),
+        pairs: 16,
+        control: 6,
+        ..Effort::NORMAL
+    };
 
     /// To see that everything works: no verdict should rest on it.
     pub const QUICK: Effort = Effort {

@@ -13,6 +13,10 @@ use crate::journal::{Change, Journal, Ticket, World as _, started};
 
 /// The group of all tenants in the unmanaged arm.
 const UNMANAGED: &str = "lab-unmanaged";
+/// One core in periods of 100 ms, in an order in which each is allowed: files of version 1 and of version 2.
+const QUOTA_1: [(&str, &str); 3] =
+    [("cpu.cfs_burst_us", "0"), ("cpu.cfs_period_us", "100000"), ("cpu.cfs_quota_us", "100000")];
+const QUOTA_2: [(&str, &str); 2] = [("cpu.max.burst", "0"), ("cpu.max", "100000 100000")];
 /// New processes can appear while others are moved.
 const ROUNDS: usize = 5;
 
@@ -25,6 +29,8 @@ pub(super) struct Stage {
     entered: Option<(String, Arm)>,
     tickets: Vec<Ticket>,
     unmanaged: Option<Unmanaged>,
+    /// Files of control groups that were written for the arm.
+    written: Vec<Ticket>,
 }
 
 #[derive(Debug)]
@@ -53,7 +59,7 @@ impl Stage {
             .filter(|branch| is_host(branch))
             .collect();
         tickets.push(journal.note(Change::Tree(branches))?);
-        Ok(Stage { host, base: plan, entered: None, tickets, unmanaged: None })
+        Ok(Stage { host, base: plan, entered: None, tickets, unmanaged: None, written: Vec::new() })
     }
 
     /// Put an application into an arm; true when its workers are new.
@@ -76,8 +82,10 @@ impl Stage {
         self.entered = Some((app.to_owned(), arm));
         let status = self.host.app(app)?;
         check(&status, arm, groups)?;
-        if arm == Arm::Unmanaged {
-            self.mix(groups, journal)?;
+        match arm {
+            Arm::Unmanaged => self.mix(groups, journal)?,
+            Arm::Quota => self.plain_quota(app, groups, journal)?,
+            Arm::FairShare | Arm::OwnQuota | Arm::Pinned => {}
         }
         Ok(before != self.host.workers(app)?)
     }
@@ -116,6 +124,25 @@ impl Stage {
         Err(SessionError::Other("tenants start processes faster than these can be moved".to_owned()))
     }
 
+    /// The program sets a quota in short periods with burst; what is known as one has neither.
+    fn plain_quota(&mut self, app: &str, groups: &Groups, journal: &mut Journal) -> Result<(), SessionError> {
+        let pid = self.host.workers(app)?.first().copied().unwrap_or(0);
+        let group =
+            groups.of(pid, "cpu").ok_or_else(|| SessionError::Missing("a quota of processors".to_owned()))?;
+        for (name, value) in if groups.version("cpu") == Some(1) { &QUOTA_1[..] } else { &QUOTA_2[..] } {
+            let path = group.join(name);
+            let failed = || SessionError::io(format!("write {}", path.display()));
+            let before = match fs::read_to_string(&path) {
+                // Kernels before 5.14 have no burst.
+                Err(error) if error.kind() == ErrorKind::NotFound && name.contains("burst") => continue,
+                read => read.map_err(failed())?,
+            };
+            self.written.push(journal.note(Change::Written { path: path.clone(), before })?);
+            fs::write(&path, value).map_err(failed())?;
+        }
+        Ok(())
+    }
+
     /// The groups of all tenants' workers, by application.
     fn homes(&self, groups: &Groups) -> Result<BTreeMap<String, PathBuf>, SessionError> {
         let status = self.host.status()?;
@@ -134,6 +161,10 @@ impl Stage {
 
     fn leave(&mut self, journal: &mut Journal) -> Result<(), SessionError> {
         self.entered = None;
+        // The other way round, because no value may contradict another at any time.
+        while let Some(ticket) = self.written.pop() {
+            journal.undo(ticket)?;
+        }
         let Some(unmanaged) = self.unmanaged.take() else { return Ok(()) };
         for (ticket, _, _) in unmanaged.moved {
             journal.undo(ticket)?;

@@ -119,7 +119,8 @@ pub(crate) fn run(arguments: &ClaimsArguments) -> anyhow::Result<ExitCode> {
     }
     // Before anything is measured: it would be a pity afterwards.
     if let Some(path) = arguments.json.as_deref().filter(|path| *path != Path::new("-")) {
-        fs::write(path, "").with_context(|| format!("cannot write {}", path.display()))?;
+        let writable = fs::OpenOptions::new().append(true).create(true).open(path);
+        writable.with_context(|| format!("cannot write {}", path.display()))?;
     }
     let interrupt = Arc::new(AtomicBool::new(false));
     let options = Options {
