@@ -136,7 +136,7 @@ def test_starved_by_a_neighbour(start: Starter) -> None:
     cores = os.cpu_count() or 1
     apps = {
         "app": {"app": "faulty:app", "workers": 1, "routes": ["/app"]},
-        "hog": {"app": "faulty:app", "workers": 2 * cores, "routes": ["/hog"]},
+        "hog": {"app": "faulty:app", "workers": 2 * cores, "routes": ["/hog"], "limits": {"cpu_weight": 1000}},
     }
     host = start(apps)
     missing(host, "cpu", "hog")

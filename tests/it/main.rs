@@ -12,6 +12,7 @@ mod command_line;
 mod context;
 mod control;
 mod doctor;
+mod drill;
 mod embedded;
 mod http;
 mod incidents;

@@ -91,6 +91,8 @@ pub(crate) struct Series {
     /// More inputs than can be counted.
     uncounted: bool,
     per_request: Option<f64>,
+    /// What the regression before said.
+    suspected: Option<Cause>,
 }
 
 impl Series {
@@ -119,7 +121,11 @@ impl Series {
         self.fresh = 0;
         let by_request = axis(&self.points, |point| point.requests);
         self.per_request = rising(&by_request, TOLD, 0.0).and_then(slope).filter(|_| !self.grows_by_itself());
-        self.judge()
+        let growth = self.judge();
+        let cause = growth.map(|(cause, _)| cause);
+        // Noise can look like anything, once.
+        let again = std::mem::replace(&mut self.suspected, cause) == cause;
+        growth.filter(|_| again).map(|(_, growth)| growth)
     }
 
     /// Bytes for each request, as far as a regression shows it: not enough to accuse anybody.
@@ -154,23 +160,25 @@ impl Series {
         self.idle < IDLE || by_itself > BY_ITSELF * (last.memory - first.memory)
     }
 
-    fn judge(&self) -> Option<Growth> {
+    fn judge(&self) -> Option<(Cause, Growth)> {
         let few = self.points.len() < PARTS * LEAST;
         if few || self.grows_by_itself() || has_more_load(&self.points) {
             return None;
         }
         let requests = self.points.last()?.requests - self.points.first()?.requests;
-        match contrast(&self.points).filter(|_| !self.uncounted)? {
+        let cause = contrast(&self.points).filter(|_| !self.uncounted)?;
+        let growth = match cause {
             Cause::Requests => {
                 let bytes = slope(rising(&axis(&self.points, |it| it.requests), MATERIAL, PART)?)?;
-                Some(Growth::PerRequest { bytes, requests })
+                Growth::PerRequest { bytes, requests }
             }
             Cause::Inputs => {
                 let points = axis(&self.points, |it| it.inputs);
                 let bytes = slope(rising(&points, CACHE * MATERIAL, CACHE * PART)?)?;
-                Some(Growth::PerInput { bytes, requests })
+                Growth::PerInput { bytes, requests }
             }
-        }
+        };
+        Some((cause, growth))
     }
 }
 

@@ -259,6 +259,7 @@ fn app(name: String, book: &Book) -> AppStatus {
     AppStatus {
         incidents: open.map(OpenIncident::from).collect(),
         routes: vec![format!("{name}.example.com"), format!("/{name}")],
+        app: format!("{name}.wsgi:application"),
         name,
         tenancy: Tenancy::Shared,
         concurrency: if serves { Concurrency::Sync } else { Concurrency::Auto },

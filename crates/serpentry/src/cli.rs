@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Check(CheckArguments),
     /// Show which limits this machine can enforce, by what, and what is in the way of the others.
     Doctor(DoctorArguments),
+    /// Make a fault happen in a test application, and show how it is explained.
+    Drill(Box<crate::drill::DrillArguments>),
     /// Show what applications wrote.
     Logs(crate::logs::command::LogsArguments),
 

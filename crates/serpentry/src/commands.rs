@@ -19,8 +19,9 @@ use crate::{load, say};
 
 pub(crate) use change::{reload, relocate, restart, scale, start, stop};
 pub(crate) use explain::explain;
-pub(crate) use incidents::{events, why};
+pub(crate) use incidents::{events, paragraph, why};
 pub(crate) use show::status;
+pub(crate) use table::Style;
 
 /// Which host is meant.
 #[derive(Debug, Args)]
@@ -148,13 +149,13 @@ pub(crate) struct MoveArguments {
 }
 
 impl HostArguments {
-    fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::new(&state::find(self.state.as_deref(), load::state_here))
     }
 }
 
 /// Tell the user what went wrong; the exit status.
-fn fail(error: ClientError) -> anyhow::Result<ExitCode> {
+pub(crate) fn fail(error: ClientError) -> anyhow::Result<ExitCode> {
     match error {
         ClientError::NotRunning(_) => Err(Unavailable(error.to_string()).into()),
         ClientError::Denied { .. } => Err(Denied(error.to_string()).into()),

@@ -20,6 +20,7 @@ mod follow;
 mod history;
 mod line;
 mod reader;
+mod since;
 mod stamp;
 mod writer;
 
@@ -39,6 +40,7 @@ use files::{Files, Store};
 use reader::{Inbox, Order, Reader};
 
 pub(crate) use book::Rotation;
+pub(crate) use since::{now, since};
 
 /// Bytes that a process can be ahead of the reader, where the kernel allows it. The default is 64 KiB.
 const PIPE_SIZE: usize = 256 * 1024;

@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod defects;
 mod doctor;
+mod drill;
 mod exit;
 mod extension;
 mod family;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         cli::Command::Host(arguments) => hosting::run(&arguments),
         cli::Command::Check(arguments) => check::run(&arguments),
         cli::Command::Doctor(arguments) => doctor::run(&arguments),
+        cli::Command::Drill(arguments) => drill::run(&arguments),
         cli::Command::Logs(arguments) => logs::command::run(&arguments),
         cli::Command::Load(arguments) => load_command::run(&arguments),
         cli::Command::Init(arguments) => init::run(&arguments),

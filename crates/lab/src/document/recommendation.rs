@@ -54,11 +54,11 @@ pub struct Change {
 }
 
 impl Change {
-    /// How far it is to the threshold, as a share of it: 0 is there, 1 is as far as the threshold is from 0.
+    /// By what share of its present value it has to change: 0.5 is half as much again, -0.5 is half of it.
     #[must_use]
     pub fn distance(&self) -> Option<f64> {
         let (threshold, current) = (self.threshold?, self.current?);
-        (threshold != 0.0).then(|| (threshold - current) / threshold).filter(|distance| distance.is_finite())
+        Some((threshold - current) / current.abs()).filter(|distance| distance.is_finite())
     }
 }
 

@@ -74,5 +74,5 @@ fn infinite_quantiles_are_failed_ones() {
     assert_eq!(Latency::new(f64::NAN), None);
     assert_eq!(bounds(statistics::Interval::UNBOUNDED), [None, None]);
     let change = &full().recommendation.unwrap().would_change_if[0];
-    assert!((change.distance().unwrap() - 0.25).abs() < 1e-12);
+    assert!((change.distance().unwrap() - 1.0 / 3.0).abs() < 1e-12);
 }

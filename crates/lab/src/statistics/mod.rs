@@ -20,7 +20,7 @@ pub mod queueing;
 pub mod rank_sum;
 pub mod shift;
 pub mod signed_rank;
-mod special;
+pub(crate) mod special;
 pub mod steady;
 pub mod trend;
 pub mod usl;

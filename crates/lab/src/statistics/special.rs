@@ -111,7 +111,7 @@ fn beta_fraction(a: f64, b: f64, x: f64) -> f64 {
 }
 
 /// The t with P(|T| <= t) = level of Student's distribution.
-pub(super) fn student_two_sided(level: f64, degrees: f64) -> f64 {
+pub(crate) fn student_two_sided(level: f64, degrees: f64) -> f64 {
     let beyond = |t: f64| incomplete_beta(degrees / 2.0, 0.5, degrees / (degrees + t * t));
     let (mut low, mut high) = (0.0, 1e6);
     for _ in 0..100 {

@@ -131,7 +131,7 @@ fn line(event: &IncidentEvent) -> String {
 }
 
 /// What happened, how it is proved, what to do.
-fn paragraph(incident: &Incident, style: Style) -> String {
+pub(crate) fn paragraph(incident: &Incident, style: Style) -> String {
     let colour = match (incident.state, incident.severity) {
         _ if !style.colour => None,
         (IncidentState::Closed, _) => Some("2"),

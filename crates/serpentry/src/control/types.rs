@@ -53,6 +53,8 @@ pub enum HostState {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AppStatus {
     pub name: String,
+    /// What is run, as the configuration says: `module:attribute`.
+    pub app: String,
     pub tenancy: Tenancy,
     pub concurrency: Concurrency,
     pub state: AppState,

@@ -103,6 +103,7 @@ impl AppFacts {
             endings: status.endings.iter().map(|(cause, count)| (cause.as_str().to_owned(), count)).collect(),
             status: AppStatus {
                 name: app.name().to_owned(),
+                app: plan.app.clone(),
                 tenancy: tenancy(plan.tenancy),
                 concurrency: match app.kind.as_ref().map(|kind| kind.concurrency) {
                     None => Concurrency::Auto,

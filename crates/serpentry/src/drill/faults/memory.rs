@@ -1,0 +1,83 @@
+//! Memory: the limit, what leads there.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use incident::Code;
+
+use super::super::stage::{ENTERING, Onset, Stage};
+use super::{Fault, Proof, USUAL};
+
+const MIB: u64 = 1024 * 1024;
+
+pub(super) static OOM: Fault = Fault {
+    name: "oom",
+    about: "one worker takes memory until the kernel kills it, with requests inside",
+    code: Code::M10,
+    also: &[Code::M20],
+    proof: Proof { worker: true, limit: true, requests: true, growth: true, answer: true },
+    counted_from: "the worker's end",
+    inject: oom,
+    ..USUAL
+};
+
+fn oom(stage: &mut Stage) -> anyhow::Result<Onset> {
+    let limit = stage.need(stage.app.limits.memory_bytes, "memory", "\"128MiB\"")?;
+    // Some that may be run again on another worker, and some that may not.
+    for method in ["GET", "POST", "GET", "POST"] {
+        stage.send(method, "/drill/wait?s=1.5");
+    }
+    sleep(ENTERING);
+    stage.send("POST", &format!("/drill/eat?mib={}", 2 * limit / MIB));
+    Ok(Onset::WorkerEnd)
+}
+
+pub(super) static NEAR: Fault = Fault {
+    name: "near-memory",
+    about: "memory is used up to a few percent below the limit, and held",
+    code: Code::M20,
+    also: &[Code::M10],
+    proof: Proof { worker: false, limit: true, requests: false, growth: false, answer: false },
+    inject: near,
+    ..USUAL
+};
+
+fn near(stage: &mut Stage) -> anyhow::Result<Onset> {
+    let limit = stage.need(stage.app.limits.memory_bytes, "memory", "\"128MiB\"")?;
+    // Resident memory counts the interpreter's shared pages once per worker, the limit once: this is on the careful side.
+    let used = stage.app.memory_bytes.unwrap_or(0);
+    let more = (limit * 93 / 100).saturating_sub(used) / MIB;
+    stage.send("GET", &format!("/drill/eat?mib={more}&s=2.5"));
+    Ok(Onset::At(Instant::now()))
+}
+
+pub(super) static LEAK: Fault = Fault {
+    name: "leak",
+    about: "every request leaves some memory behind",
+    code: Code::M30,
+    also: &[Code::M20, Code::M10, Code::C20],
+    proof: Proof { worker: false, limit: false, requests: false, growth: true, answer: false },
+    patience: Duration::from_secs(40),
+    inject: |stage| {
+        stage.keep_asking(|_| "/drill/leak?kib=16".to_owned());
+        Ok(Onset::At(Instant::now()))
+    },
+    ..USUAL
+};
+
+pub(super) static CACHE: Fault = Fault {
+    name: "cache",
+    about: "every input that is new is kept for ever; inputs that were seen before cost nothing",
+    code: Code::M31,
+    also: &[Code::M20, Code::M10, Code::C20],
+    proof: Proof { worker: false, limit: false, requests: false, growth: true, answer: false },
+    patience: Duration::from_secs(40),
+    inject: |stage| {
+        stage.keep_asking(|number| match number % 2 {
+            0 => format!("/drill/cache?kib=16&key={number}"),
+            _ => "/drill/cache?kib=16&key=0".to_owned(),
+        });
+        Ok(Onset::At(Instant::now()))
+    },
+    ..USUAL
+};
