@@ -164,7 +164,7 @@ def test_leak(start: Starter) -> None:
     """M30: the same is asked for again and again, and memory grows."""
     host = start({"app": {"app": "faulty:app", "workers": 1, "limits": {"memory": "256MiB"}}})
     missing(host, "memory")
-    time.sleep(3)  # Nothing is asked of it: so nothing grows by itself.
+    time.sleep(4)  # Nothing is asked of it: so nothing grows by itself.
     until = time.monotonic() + 60
     while not incidents(host) and time.monotonic() < until:
         for _ in range(10):
@@ -181,7 +181,7 @@ def test_unbounded_cache(start: Starter) -> None:
     """M31: memory grows with inputs that are new, and not with others."""
     host = start({"app": {"app": "faulty:app", "workers": 1, "limits": {"memory": "384MiB"}}})
     missing(host, "memory")
-    time.sleep(3)  # As above.
+    time.sleep(4)  # As above.
     until, key = time.monotonic() + 60, 0
     while not incidents(host) and time.monotonic() < until:
         for _ in range(10):
@@ -231,4 +231,5 @@ def test_disk_rate(start: Starter) -> None:
     assert evidence["limit_bytes_per_second"] == 2 * MIB
     assert evidence["used_bytes_per_second"] > 1.5 * MIB and evidence["waited_ms"] > 300, evidence
     assert answer.result(60).status == 200
-    only(host, "D10")
+    # What it waits in is told too, by its worker.
+    assert {it["code"] for it in incidents(host)} <= {"D10", "D11"}

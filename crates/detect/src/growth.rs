@@ -88,6 +88,8 @@ pub(crate) struct Series {
     busy: Duration,
     idle: Duration,
     idle_growth: f64,
+    /// The latest interval without requests.
+    pending: Option<(Duration, f64)>,
     /// More inputs than can be counted.
     uncounted: bool,
     per_request: Option<f64>,
@@ -103,9 +105,14 @@ impl Series {
             return None;
         };
         let passed = at.saturating_sub(then);
+        let pending = self.pending.take();
         if now.requests == before.requests && now.in_flight == 0 && before.in_flight == 0 {
-            self.idle += passed;
-            self.idle_growth += now.memory as f64 - before.memory as f64;
+            // Memory is read a little later than requests: the last look before one comes may have its memory already.
+            if let Some((passed, growth)) = pending {
+                self.idle += passed;
+                self.idle_growth += growth;
+            }
+            self.pending = Some((passed, now.memory as f64 - before.memory as f64));
             return None;
         }
         self.busy += passed;

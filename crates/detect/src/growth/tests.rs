@@ -167,3 +167,17 @@ fn what_grows_with_time_or_load_is_no_leak() {
         assert_eq!(worker.found, [], "with load, {seed}");
     }
 }
+
+#[test]
+fn figures_that_are_not_of_the_same_moment_do_not_hide_a_leak() {
+    let mut worker = Worker::new(3);
+    let mut memory = 40.0 * MIB;
+    for step in 0..120_u64 {
+        // Busy for a second, then not for a second and a half; the memory of the next requests comes before they are counted.
+        let (busy, next) = (step % 5 < 2, (step + 1) % 5 < 2);
+        worker.requests += if busy { 10 } else { 0 };
+        memory += if next { 0.64 * MIB } else { 0.0 };
+        worker.look(memory, 0);
+    }
+    assert!(matches!(worker.found.first(), Some((_, Growth::PerRequest { .. }))), "{:?}", worker.found);
+}

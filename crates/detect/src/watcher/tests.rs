@@ -160,7 +160,7 @@ fn trouble_in_that_hour_is_noticed() {
         (Code::M20, |it, _| it.memory = Some(Memory { used: 240 * MIB, limit: 256 * MIB })),
         (Code::M30, |it, _| {
             for footprint in it.workers.iter_mut().filter_map(|worker| worker.footprint.as_mut()) {
-                footprint.memory += footprint.requests * 50_000;
+                footprint.memory += footprint.requests * 100_000;
             }
         }),
         (Code::P10, |it, step| {
@@ -182,8 +182,9 @@ fn trouble_in_that_hour_is_noticed() {
         let mut random = Random::new(1);
         let mut app = app("shop", 20.0, 8.0);
         let mut found = Vec::new();
-        for step in 0..600 {
-            app.live(&mut random, 0.02 + f64::from(step) / 7200.0);
+        // A leak must be told from warming up, which takes its time.
+        for step in 0..2400 {
+            app.live(&mut random, f64::from(step) / 7200.0);
             let mut spoilt = app.reading.clone();
             spoil(&mut spoilt, u64::from(step) + 1);
             found.extend(app.watcher.look(PERIOD * step, &spoilt).into_iter().map(|it| it.code));
