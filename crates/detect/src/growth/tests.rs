@@ -18,11 +18,15 @@ struct Worker {
 
 impl Worker {
     fn new(seed: u64) -> Self {
+        Worker::idle(seed, |_| 40.0 * MIB)
+    }
+
+    /// It has booted, and nothing is asked of it yet.
+    fn idle(seed: u64, memory: impl Fn(f64) -> f64) -> Self {
         let (series, found) = (Series::default(), Vec::new());
         let mut worker = Worker { random: Random::new(seed), series, step: 0, requests: 0, inputs: 0, found };
-        // It has booted, and nothing is asked of it yet.
-        for _ in 0..12 {
-            worker.look(40.0 * MIB, 0);
+        for step in 0..12 {
+            worker.look(memory(f64::from(step)), 0);
         }
         worker
     }
@@ -152,7 +156,7 @@ fn what_is_no_leak_is_not_called_one() {
 #[test]
 fn what_grows_with_time_or_load_is_no_leak() {
     for seed in 0..10 {
-        let mut worker = Worker::new(seed);
+        let mut worker = Worker::idle(seed, |step| 40.0 * MIB + 0.3 * MIB * step);
         let with_time = |_: f64, _: f64, step: f64, _: &mut Random| 40.0 * MIB + 0.3 * MIB * step;
         for _ in 0..20 {
             worker.run(10, 20.0, 0.0, with_time).run(2, 0.0, 0.0, with_time);
@@ -176,7 +180,7 @@ fn figures_that_are_not_of_the_same_moment_do_not_hide_a_leak() {
         // Busy for a second, then not for a second and a half; the memory of the next requests comes before they are counted.
         let (busy, next) = (step % 5 < 2, (step + 1) % 5 < 2);
         worker.requests += if busy { 10 } else { 0 };
-        memory += if next { 0.64 * MIB } else { 0.0 };
+        memory += if next { 1.5 * MIB } else { 0.0 };
         worker.look(memory, 0);
     }
     assert!(matches!(worker.found.first(), Some((_, Growth::PerRequest { .. }))), "{:?}", worker.found);
