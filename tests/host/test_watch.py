@@ -166,7 +166,7 @@ def test_leak(start: Starter) -> None:
     missing(host, "memory")
     time.sleep(4)  # Nothing is asked of it: so nothing grows by itself.
     until = time.monotonic() + 60
-    while not incidents(host) and time.monotonic() < until:
+    while "incident " not in host.output() and time.monotonic() < until:
         for _ in range(10):
             host.facts("/keep?kib=128")
             time.sleep(0.03)
@@ -183,12 +183,12 @@ def test_unbounded_cache(start: Starter) -> None:
     missing(host, "memory")
     time.sleep(4)  # As above.
     until, key = time.monotonic() + 60, 0
-    while not incidents(host) and time.monotonic() < until:
+    while "incident " not in host.output() and time.monotonic() < until:
         for _ in range(10):
             host.facts(f"/cache?kib=512&key={key}")
             key += 1
         began = time.monotonic()
-        while time.monotonic() - began < 1.5:
+        while time.monotonic() - began < 1:
             host.facts("/cache?kib=512&key=0")
     incident = wait_for(host, "M31", seconds=1)
     assert 400 * 1024 < incident["evidence"]["growth_bytes"] < 640 * 1024, incident
