@@ -213,6 +213,8 @@ workers = 4
 
 [apps.neighbour.limits]
 cpu_weight = 1000
+queue_timeout = "30s"
+request_timeout = "1m"
 "#
     );
     let homes = match home {

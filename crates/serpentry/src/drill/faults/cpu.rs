@@ -19,7 +19,7 @@ pub(super) static STARVED: Fault = Fault {
     counted_from: "the first request to the neighbour",
     inject: |stage| {
         let began = Instant::now();
-        stage.keep_neighbour_busy(8, "/drill/spin?ms=200")?;
+        stage.keep_neighbour_busy(4, "/drill/spin?ms=200")?;
         for _ in 0..2 {
             stage.keep_asking(|_| "/drill/spin?ms=5".to_owned());
         }
