@@ -19,7 +19,7 @@ def test_hello(start, python: str) -> None:
         with start(app, **settings) as worker:
             worker.ready()
             reader = Reader(worker.hello.payload)
-            assert (reader.number("H"), reader.number("B"), reader.number("I")) == (2, interface, slots)
+            assert (reader.number("H"), reader.number("B"), reader.number("I")) == (3, interface, slots)
             assert reader.text().decode().startswith("CPython 3.")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import select
 import signal
 import socket
@@ -181,7 +182,7 @@ def open_files(worker: Worker) -> list[str]:
     links = [numbers.pop("3"), numbers.pop("4")]
     for standard in "012":  # the tests' own
         del numbers[standard]
-    return links + sorted(numbers.values())
+    return links + sorted(re.sub(r"^/proc/\d+/task/\d+/", "/proc/PID/task/ID/", file) for file in numbers.values())
 
 
 @pytest.mark.once

@@ -4,9 +4,10 @@ use std::os::unix::net::UnixStream;
 
 use incident::{Id, Name, Request};
 use tokio::sync::oneshot;
-use wire::Interface;
+use wire::{Interface, Look};
 
 use crate::counters::AppCounters;
+use crate::observed::{Blocked, Durable};
 use crate::routes::RouteTable;
 use crate::settings::{HostSettings, Settings};
 use crate::snapshot::{Reason, Snapshot};
@@ -46,6 +47,9 @@ pub enum Command {
     /// How this worker ended, by the name of the incident: after [`Event::Closed`], for those of its requests that are
     /// answered 502.
     Explain { app: App, worker: Worker, name: Name },
+    /// Let this worker look at something inside of itself; answered with [`Event::Seen`] of the same id. One that is gone or
+    /// owes too many answers does not answer.
+    Look { worker: Worker, id: u64, what: Look },
     /// Take all figures at this moment.
     Snapshot { reply: oneshot::Sender<Snapshot> },
     /// Take a few counters of these applications: often, and without any cost for the others.
@@ -81,6 +85,12 @@ pub enum Event {
     Trouble(Box<Trouble>),
     /// Where the code of a request was that passed its deadline. `request`: id, method and path.
     Stuck { worker: Worker, request: String, stack: String },
+    /// The event loop of a worker stands still, or goes on.
+    Blocked(Box<Blocked>),
+    /// Requests of a worker wait for the disk.
+    Durable(Box<Durable>),
+    /// What a worker was told to look at with [`Command::Look`]; not `done`: why there is nothing.
+    Seen { worker: Worker, id: u64, done: bool, text: String },
     /// Something the operator should read; the application's mistake rather than ours.
     Notice { worker: Worker, text: String },
     /// A request waits and no slot is free. At once, then at most every [`crate::DEMAND_PAUSE`] while that lasts.

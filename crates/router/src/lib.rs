@@ -35,6 +35,7 @@ mod histogram;
 mod http;
 mod link;
 mod listen;
+mod observed;
 mod prefix;
 mod routes;
 mod settings;
@@ -64,6 +65,7 @@ pub use event::{App, Command, Event, Trouble, Worker};
 pub use forwarded::{NotAnAddress, TrustedProxies};
 pub use histogram::Histogram;
 pub use listen::Listener;
+pub use observed::{Blocked, Durable};
 pub use routes::{HostPattern, Route, RouteTable};
 pub use settings::{HostSettings, RouteOverride, Settings};
 pub use snapshot::{AppSnapshot, Reason, Snapshot, WorkerPhase, WorkerSnapshot};
@@ -191,6 +193,13 @@ fn obey(core: &Rc<core::Core>, order: Command, stop: &Notify) {
         Command::Explain { app, worker, name } => {
             if let Some(app) = core.app(app) {
                 app.explain(worker, name);
+            }
+        }
+        Command::Look { worker, id, what } => {
+            if let Some((_, link)) = core.link(worker)
+                && link.hearing.ask(id)
+            {
+                link.order(wire::ControlToWorker::Look { id, what });
             }
         }
         Command::Snapshot { reply } => {

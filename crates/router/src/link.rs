@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use wire::{ControlToWorker, FrameBuffer, Interface, ToWorker};
 
 use crate::exchange::Exchange;
+use crate::observed::Hearing;
 
 /// A sync or threads worker that holds more requests than slots and has sent nothing for this long is slow: the
 /// requests that wait inside it belong elsewhere.
@@ -115,6 +116,8 @@ pub(crate) struct Link {
     nudge: Cell<Nudge>,
     /// It gave requests back without starting them: until then it gets none, unless it shows life before.
     suspect_until: Cell<Option<Instant>>,
+    /// What it may say of itself.
+    pub(crate) hearing: Hearing,
     data: Outbox,
     control: Outbox,
     /// Ends the tasks that read from the worker, and with them the sockets.
@@ -156,6 +159,7 @@ impl Link {
             progress: Cell::new(Instant::now()),
             nudge: Cell::new(Nudge::None),
             suspect_until: Cell::new(None),
+            hearing: Hearing::default(),
             data: Outbox::default(),
             control: Outbox::default(),
             closed: Notify::new(),

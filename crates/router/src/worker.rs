@@ -14,6 +14,7 @@ use crate::core::Core;
 use crate::event::{self, Event, Worker};
 use crate::http::response::AppFault;
 use crate::link::{Link, Phase, read_some};
+use crate::observed::{Blocked, Durable};
 use crate::snapshot::Reason;
 
 /// Most bytes of a traceback or stack that are passed on; the rest is cut.
@@ -250,6 +251,21 @@ fn handle_control(app: &Rc<App>, link: &Rc<Link>, buffer: &mut FrameBuffer) -> R
             ControlFromWorker::Stack { id, text } => {
                 if let Some(request) = link.take_interrupted(id) {
                     app.core.report(Event::Stuck { worker, request, stack: cut(text) });
+                }
+            }
+            ControlFromWorker::Blocked(said) => {
+                if link.hearing.hears(Instant::now()) {
+                    app.core.report(Event::Blocked(Blocked::of(worker, &said)));
+                }
+            }
+            ControlFromWorker::Durable(said) => {
+                if link.hearing.hears(Instant::now()) {
+                    app.core.report(Event::Durable(Durable::of(worker, &said)));
+                }
+            }
+            ControlFromWorker::Seen { id, done, text } => {
+                if let Some(text) = link.hearing.answered(id, text) {
+                    app.core.report(Event::Seen { worker, id, done, text });
                 }
             }
         }

@@ -15,6 +15,10 @@ mod kind {
     pub(super) const FINISH: u8 = 38;
     pub(super) const STACK: u8 = 39;
     pub(super) const FORK: u8 = 40;
+    pub(super) const LOOK: u8 = 41;
+    pub(super) const BLOCKED: u8 = 42;
+    pub(super) const DURABLE: u8 = 43;
+    pub(super) const SEEN: u8 = 44;
 }
 
 /// First byte of the one message on the birth socket of [`ControlToWorker::Fork`]: the new worker sends this as soon as its
@@ -62,6 +66,52 @@ pub struct BootFailure<'a> {
     pub traceback: &'a str,
 }
 
+/// What a worker is to look at inside of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// Where each of its threads is.
+    Stacks,
+    /// Which lines allocate: traced for so long, which makes the application slower meanwhile.
+    Memory { seconds: u16 },
+}
+
+/// An event loop that does not go on. Told when that is noticed, and again with `over` when it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Blocked<'a> {
+    /// The worker's number for it, in the frame's request id.
+    pub episode: u64,
+    pub over: bool,
+    pub milliseconds: u32,
+    /// Other requests inside of the worker; with `over`: how many more than were told before.
+    pub waited: u32,
+    /// It was in native code that kept the interpreter lock.
+    pub native: bool,
+    /// `file:line` of the application, or empty.
+    pub place: &'a str,
+    /// What is called there, or empty.
+    pub call: &'a str,
+    /// What the thread did at the innermost, as far as it could be seen.
+    pub inner: &'a str,
+    /// Python stack, or empty.
+    pub stack: &'a str,
+}
+
+/// Requests of the worker waited for the disk to have written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Durable<'a> {
+    /// They are on an event loop: `percent` is the share of its time rather than of the requests'.
+    pub event_loop: bool,
+    /// How often, since the last report.
+    pub count: u32,
+    /// How long one took, 95th percentile; 0: not known.
+    pub microseconds: u32,
+    pub percent: u8,
+    /// `file:line` of the application, or empty.
+    pub place: &'a str,
+    pub call: &'a str,
+    pub stack: &'a str,
+}
+
 /// Router to worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ControlToWorker {
@@ -75,6 +125,8 @@ pub enum ControlToWorker {
     /// (`SCM_RIGHTS`), in this order: birth socket, data link, control link, and optionally standard output and standard
     /// error. `descriptors` says how many.
     Fork { descriptors: u8 },
+    /// Answered with [`ControlFromWorker::Seen`] of the same id.
+    Look { id: u64, what: Look },
 }
 
 /// Worker to router.
@@ -89,6 +141,14 @@ pub enum ControlFromWorker<'a> {
     /// Where request `id` was stuck when it was interrupted: a Python stack.
     Stack {
         id: u64,
+        text: &'a str,
+    },
+    Blocked(Blocked<'a>),
+    Durable(Durable<'a>),
+    /// The answer to [`ControlToWorker::Look`]. `done`: it is complete; else it says why there is none.
+    Seen {
+        id: u64,
+        done: bool,
         text: &'a str,
     },
 }
@@ -106,6 +166,14 @@ impl ControlToWorker {
             kind::INTERRUPT => ControlToWorker::Interrupt { id },
             kind::FINISH => ControlToWorker::Finish,
             kind::FORK => ControlToWorker::Fork { descriptors: cursor.u8()? },
+            kind::LOOK => {
+                let what = match (cursor.u8()?, cursor.u16()?) {
+                    (0, 0) => Look::Stacks,
+                    (1, seconds) => Look::Memory { seconds },
+                    _ => return Err(WireError::BadField(kind)),
+                };
+                ControlToWorker::Look { id, what }
+            }
             _ => return Err(WireError::UnknownKind(kind)),
         };
         cursor.finish()?;
@@ -123,6 +191,14 @@ impl ControlToWorker {
             ControlToWorker::Fork { descriptors } => {
                 put_frame(out, kind::FORK, 0, 0, |out| out.push(descriptors));
             }
+            ControlToWorker::Look { id, what } => put_frame(out, kind::LOOK, 0, id, |out| {
+                let (code, seconds) = match what {
+                    Look::Stacks => (0, 0),
+                    Look::Memory { seconds } => (1, seconds),
+                };
+                out.push(code);
+                out.extend_from_slice(&seconds.to_le_bytes());
+            }),
         }
     }
 }
@@ -131,8 +207,9 @@ impl<'a> ControlFromWorker<'a> {
     /// # Errors
     /// See [`WireError`].
     pub fn decode(frame: Frame<'a>) -> Result<Self, WireError> {
-        check_flags(&frame, 0)?;
-        let Frame { kind, id, payload, .. } = frame;
+        let Frame { kind, flags, id, payload } = frame;
+        check_flags(&frame, if matches!(kind, kind::BLOCKED | kind::SEEN) { flag::END } else { 0 })?;
+        let end = flags & flag::END != 0;
         let mut cursor = Cursor::new(kind, payload);
         let message = match kind {
             kind::HELLO => {
@@ -164,6 +241,27 @@ impl<'a> ControlFromWorker<'a> {
                 ));
             }
             kind::STACK => ControlFromWorker::Stack { id, text: cursor.text()? },
+            kind::BLOCKED => ControlFromWorker::Blocked(Blocked {
+                episode: id,
+                over: end,
+                milliseconds: cursor.u32()?,
+                waited: cursor.u32()?,
+                native: yes(&mut cursor, kind)?,
+                place: cursor.text()?,
+                call: cursor.text()?,
+                inner: cursor.text()?,
+                stack: cursor.text()?,
+            }),
+            kind::DURABLE => ControlFromWorker::Durable(Durable {
+                event_loop: yes(&mut cursor, kind)?,
+                count: cursor.u32()?,
+                microseconds: cursor.u32()?,
+                percent: cursor.u8()?,
+                place: cursor.text()?,
+                call: cursor.text()?,
+                stack: cursor.text()?,
+            }),
+            kind::SEEN => ControlFromWorker::Seen { id, done: end, text: cursor.text()? },
             _ => return Err(WireError::UnknownKind(kind)),
         };
         cursor.finish()?;
@@ -192,7 +290,41 @@ impl<'a> ControlFromWorker<'a> {
             ControlFromWorker::Stack { id, text } => {
                 put_frame(out, kind::STACK, 0, *id, |out| put_bytes(out, text.as_bytes()));
             }
+            ControlFromWorker::Blocked(it) => {
+                put_frame(out, kind::BLOCKED, end(it.over), it.episode, |out| {
+                    out.extend_from_slice(&it.milliseconds.to_le_bytes());
+                    out.extend_from_slice(&it.waited.to_le_bytes());
+                    out.push(u8::from(it.native));
+                    for text in [it.place, it.call, it.inner, it.stack] {
+                        put_bytes(out, text.as_bytes());
+                    }
+                });
+            }
+            ControlFromWorker::Durable(it) => put_frame(out, kind::DURABLE, 0, 0, |out| {
+                out.push(u8::from(it.event_loop));
+                out.extend_from_slice(&it.count.to_le_bytes());
+                out.extend_from_slice(&it.microseconds.to_le_bytes());
+                out.push(it.percent);
+                for text in [it.place, it.call, it.stack] {
+                    put_bytes(out, text.as_bytes());
+                }
+            }),
+            ControlFromWorker::Seen { id, done, text } => {
+                put_frame(out, kind::SEEN, end(*done), *id, |out| put_bytes(out, text.as_bytes()));
+            }
         }
+    }
+}
+
+fn end(yes: bool) -> u8 {
+    if yes { flag::END } else { 0 }
+}
+
+fn yes(cursor: &mut Cursor<'_>, kind: u8) -> Result<bool, WireError> {
+    match cursor.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(WireError::BadField(kind)),
     }
 }
 

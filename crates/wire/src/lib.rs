@@ -22,21 +22,23 @@ mod frame;
 mod headers;
 mod request;
 
-pub use control::{BORN, BootFailure, ControlFromWorker, ControlToWorker, Hello, Interface, NOT_BORN};
+pub use control::{
+    BORN, Blocked, BootFailure, ControlFromWorker, ControlToWorker, Durable, Hello, Interface, Look, NOT_BORN,
+};
 pub use data::{FromWorker, MESSAGE_COST, REQUEST_WINDOW, ResponseHead, ToWorker, message_cost};
 pub use frame::{FRAME_HEADER, Frame, FrameBuffer, MAX_PAYLOAD, put_frame, set_flag};
 pub use headers::{Header, HeaderList, KNOWN_HEADERS, Name, known_header};
 pub use request::{RequestHead, RequestWriter};
 
 /// Version of everything in this crate. A worker states it in [`Hello`]; the router refuses any other.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// Largest piece of a body or WebSocket message in one frame, in bytes. Longer ones are split.
 pub const MAX_CHUNK: usize = 64 * 1024;
 
 /// Meaning of the bits in a frame's flags. Each message accepts only the ones listed for it.
 pub mod flag {
-    /// Body, Response, Message: this is the last piece.
+    /// Body, Response, Message: this is the last piece. Blocked: it is over. Seen: it is complete.
     pub const END: u8 = 1;
     /// Response, Body, Failed, Done: the application has finished with this request, its slot is free.
     pub const DONE: u8 = 2;

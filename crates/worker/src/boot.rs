@@ -3,6 +3,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Instant;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi::c_str;
@@ -14,6 +15,7 @@ use crate::asgi::{AsgiServer, TaskInterrupt};
 use crate::config::Config;
 use crate::interrupt::{Runner, ThreadInterrupt};
 use crate::link::Link;
+use crate::observer::{Observer, Pulse};
 use crate::steward::{self, Steward};
 use crate::template::Template;
 use crate::wsgi::WsgiServer;
@@ -52,11 +54,13 @@ pub(crate) fn run(py: Python<'_>, settings: &str, data: i32, control: i32) -> Py
         c"serpentry/support.py",
         c"serpentry_support",
     )?;
+    let observer = Observer::new(py)?;
+    let around = (&support, &observer);
     let Some(host) = config.template_of else {
         // Before the import: it answers the host, and notices when it is gone, however long that takes.
         let (link, steward) = connect(data, control)?;
         let loaded = load(py, &config);
-        return serve(py, link, &steward, &config, loaded, &support);
+        return serve(py, link, &steward, &config, loaded, around);
     };
     let loaded = match load(py, &config) {
         Ok(loaded) => loaded,
@@ -67,7 +71,7 @@ pub(crate) fn run(py: Python<'_>, settings: &str, data: i32, control: i32) -> Py
     // Returns in each fork, and nowhere else.
     let (data, control) = template.fork_on_demand(py)?;
     let (link, steward) = connect(data, control)?;
-    serve(py, link, &steward, &config, Ok(loaded), &support)
+    serve(py, link, &steward, &config, Ok(loaded), around)
 }
 
 fn connect(data: OwnedFd, control: OwnedFd) -> PyResult<(&'static Link, Arc<Steward>)> {
@@ -84,17 +88,20 @@ fn serve(
     steward: &Steward,
     config: &Config,
     loaded: PyResult<Loaded>,
-    support: &Bound<'_, PyModule>,
+    (support, observer): (&Bound<'_, PyModule>, &Observer),
 ) -> PyResult<i32> {
     let outcome = loaded.and_then(|Loaded { app, concurrency, serving }| match serving {
-        Serving::Wsgi => prepare_wsgi(py, link, steward, config, (app, &concurrency), support),
-        Serving::Asgi(asgi) => prepare_asgi(py, link, steward, config, (app, asgi.bind(py)), support),
+        Serving::Wsgi => prepare_wsgi(py, link, steward, config, (app, &concurrency), (support, observer)),
+        Serving::Asgi(asgi) => {
+            prepare_asgi(py, link, steward, config, (app, asgi.bind(py)), (support, observer))
+        }
     });
     match outcome {
         Ok(serve) => {
             link.tell(&ControlFromWorker::Ready);
-            serve.bind(py).call0()?;
-            Ok(0)
+            let served = serve.bind(py).call0();
+            observer.stop(py);
+            served.map(|_| 0)
         }
         Err(error) => Ok(failed(py, link.control(), &error)),
     }
@@ -163,7 +170,7 @@ fn prepare_wsgi(
     steward: &Steward,
     config: &Config,
     (app, concurrency): (Py<PyAny>, &str),
-    support: &Bound<'_, PyModule>,
+    (support, observer): (&Bound<'_, PyModule>, &Observer),
 ) -> PyResult<Py<PyAny>> {
     let threads = if concurrency == "threads" { config.threads.max(1) } else { 1 };
     hello(link, Interface::Wsgi, threads, None);
@@ -175,7 +182,12 @@ fn prepare_wsgi(
     };
     // The only place that sets it.
     let _ = steward.interrupts.set(Arc::new(interrupt));
-    let server = Bound::new(py, WsgiServer::new(py, link, app, runners, support)?)?;
+    // Like the link: one per process, used until the end.
+    let pulse: &'static Pulse = Box::leak(Box::new(Pulse::new(Instant::now())));
+    if let Err(error) = observer.watch_threads(py, link, pulse) {
+        crate::log::line(&format!("cannot watch the threads: {error}"));
+    }
+    let server = Bound::new(py, WsgiServer::new(py, (link, pulse), app, runners, support)?)?;
     partial(support.getattr("serve_threads")?, (server.getattr("serve")?, threads))
 }
 
@@ -186,7 +198,7 @@ fn prepare_asgi(
     steward: &Steward,
     config: &Config,
     (app, asgi): (Py<PyAny>, &Bound<'_, PyModule>),
-    support: &Bound<'_, PyModule>,
+    (support, observer): (&Bound<'_, PyModule>, &Observer),
 ) -> PyResult<Py<PyAny>> {
     let (event_loop, name): (Py<PyAny>, String) =
         asgi.call_method1("open_loop", (&config.event_loop,))?.extract()?;
@@ -194,13 +206,19 @@ fn prepare_asgi(
     hello(link, Interface::Asgi, config.async_slots, Some(&name));
     let lifespan = asgi.call_method1("start", (&event_loop, &app, &config.lifespan))?;
     let state = lifespan.getattr("state")?.cast_into::<PyDict>()?;
-    let server = AsgiServer::new(link, app, &event_loop, asgi, support, state)?;
+    // Like the link: one per process, used until the end.
+    let pulse: &'static Pulse = Box::leak(Box::new(Pulse::new(Instant::now())));
+    let server = AsgiServer::new((link, pulse), app, &event_loop, asgi, support, state)?;
     let interrupt = TaskInterrupt {
         shared: server.get().shared,
         current_task: py.import("asyncio")?.getattr("current_task")?.unbind(),
         stack_of_task: asgi.getattr("stack_of_task")?.unbind(),
     };
     let _ = steward.interrupts.set(Arc::new(interrupt));
+    let _ = steward.pulse.set(pulse);
+    if let Err(error) = observer.watch_loop(py, link, pulse) {
+        crate::log::line(&format!("cannot watch the event loop: {error}"));
+    }
     let (data, wake) = (link.data().as_raw_fd(), link.wake().as_raw_fd());
     partial(asgi.getattr("serve")?, (event_loop, server, lifespan, data, wake))
 }

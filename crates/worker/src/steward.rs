@@ -14,6 +14,7 @@ use wire::{ControlFromWorker, ControlToWorker, FrameBuffer, FromWorker};
 
 use crate::inbox::{Inbox, Received};
 use crate::link::{Link, broken, leave};
+use crate::observer::Pulse;
 
 /// Stops one running request; see [`crate::interrupt`].
 pub(crate) trait Interrupt: Send + Sync {
@@ -26,6 +27,8 @@ pub(crate) struct Steward {
     pub(crate) link: &'static Link,
     /// Set once the application is loaded; nothing can be interrupted before.
     pub(crate) interrupts: std::sync::OnceLock<Arc<dyn Interrupt>>,
+    /// Of the event loop, if there is one.
+    pub(crate) pulse: std::sync::OnceLock<&'static Pulse>,
 }
 
 impl Steward {
@@ -72,6 +75,7 @@ impl Steward {
                 Ok(ControlToWorker::Nudge { reclaim }) => self.nudge(reclaim),
                 Ok(ControlToWorker::Interrupt { id }) => self.interrupt(id),
                 Ok(ControlToWorker::Finish) => self.finish(),
+                Ok(ControlToWorker::Look { .. }) => {}
                 Ok(ControlToWorker::Fork { .. }) => broken("an order to fork, which is for a template"),
                 Err(error) => broken(&format!("malformed frame on the control link: {error}")),
             }
@@ -79,6 +83,10 @@ impl Steward {
     }
 
     fn nudge(&self, reclaim: bool) {
+        if let Some(pulse) = self.pulse.get() {
+            // The router sees a request that does not start.
+            pulse.wake();
+        }
         self.flush();
         if !reclaim {
             return;
@@ -151,7 +159,7 @@ impl Steward {
 /// # Errors
 /// When the kernel has no thread or descriptor left.
 pub(crate) fn start(link: &'static Link) -> std::io::Result<Arc<Steward>> {
-    let steward = Arc::new(Steward { link, interrupts: std::sync::OnceLock::new() });
+    let steward = Arc::new(Steward { link, interrupts: Default::default(), pulse: Default::default() });
     let terminate = crate::signals::terminate_fd()?;
     let shared = Arc::clone(&steward);
     std::thread::Builder::new().name("steward".to_owned()).spawn(move || shared.run(&terminate))?;

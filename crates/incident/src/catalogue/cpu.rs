@@ -68,15 +68,23 @@ pub(super) const ENTRIES: &[Entry] = &[
         evidence: &[
             most("blocked_ms", Unit::Milliseconds, "how long the loop did nothing else"),
             last("place", Unit::Text, "file and line that blocked it"),
-            last("call", Unit::Text, "the function at that line"),
-            sum("waited", Unit::Count, "requests that waited meanwhile"),
+            last("call", Unit::Text, "the function that is called there"),
+            last("inner", Unit::Text, "where that was at the innermost, and what the thread did"),
+            sum("waited", Unit::Count, "other requests that were inside of the worker meanwhile"),
             last("stack", Unit::Block, "where the loop's thread was"),
         ],
-        causes: &[Cause {
-            name: "heartbeat",
-            sentence: "the event loop of worker {worker}« (pid {pid})» of {app} was blocked for {blocked_ms}« in {call}»« at {place}»«; {waited} requests waited»",
-            remedy: "run that call elsewhere: `await asyncio.to_thread(...)`, or use an async library for it",
-        }],
+        causes: &[
+            Cause {
+                name: "heartbeat",
+                sentence: "the event loop of worker {worker}« (pid {pid})» of {app} was blocked for {blocked_ms}« in {call}»« at {place}»« ({inner})»«; {waited|request} waited»",
+                remedy: "run that call elsewhere: `await asyncio.to_thread(...)`, or use an async library for it",
+            },
+            Cause {
+                name: "native",
+                sentence: "the event loop of worker {worker}« (pid {pid})» of {app} was blocked for {blocked_ms} because native code kept the interpreter lock« in {call}»« at {place}»«; its thread was {inner}»«; {waited|request} waited»",
+                remedy: "run that call in another process, for example with `concurrent.futures.ProcessPoolExecutor`: in a thread it would keep the lock as well",
+            },
+        ],
     },
     Entry {
         code: Code::C22,

@@ -3,6 +3,9 @@
 use super::{last, sum};
 use crate::code::{Cause, Code, Entry, Severity, Unit};
 
+/// Logging is the usual reason.
+const REMEDY: &str = "if it is a log, write it through `logging.handlers.QueueHandler` or to standard error, which this host stores without making the application wait; else collect several writes for one fsync, or do it outside of the request";
+
 pub(super) const ENTRIES: &[Entry] = &[
     Entry {
         code: Code::D10,
@@ -31,13 +34,25 @@ pub(super) const ENTRIES: &[Entry] = &[
             last("place", Unit::Text, "file and line that waited"),
             last("call", Unit::Text, "fsync, fdatasync, or the write of a log"),
             last("fsync_ms", Unit::Milliseconds, "how long one took, 95th percentile"),
-            last("share_percent", Unit::Percent, "share of the requests' time"),
+            last(
+                "share_percent",
+                Unit::Percent,
+                "share of the time of the requests that did it, or of the event loop's",
+            ),
+            last("stack", Unit::Block, "where one of them was"),
         ],
-        causes: &[Cause {
-            name: "stack",
-            sentence: "requests to {app} wait for the disk« in {call}»« at {place}»«: {fsync_ms} each»«, {share_percent} of their time»",
-            remedy: "log through `logging.handlers.QueueHandler` or to standard error, which this host stores without making the application wait",
-        }],
+        causes: &[
+            Cause {
+                name: "stack",
+                sentence: "requests to {app} wait for the disk« in {call}»« at {place}»«: {fsync_ms} each»«, {share_percent} of their time»",
+                remedy: REMEDY,
+            },
+            Cause {
+                name: "event_loop",
+                sentence: "the event loop of {app} waits for the disk« in {call}»« at {place}»«: {fsync_ms} each»«, {share_percent} of its time», and every request of that worker waits with it",
+                remedy: REMEDY,
+            },
+        ],
     },
     Entry {
         code: Code::D20,

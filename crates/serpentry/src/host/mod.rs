@@ -14,6 +14,7 @@
 //!  orders.rs   what the operator asks over the control socket
 //!  report.rs   status and metrics
 //!  watch/     looks at what applications use, on a thread of its own
+//!  observed.rs   what workers see inside of themselves
 //!  incidents.rs  what went wrong, joined from all of these; endings.rs  how workers ended
 //! ```
 
@@ -26,6 +27,7 @@ mod machine;
 mod moving;
 mod news;
 mod notify;
+mod observed;
 mod orders;
 mod report;
 mod signals;
@@ -120,6 +122,7 @@ pub(crate) struct Host {
     failed: bool,
     notify: notify::Notify,
     incidents: incidents::Incidents,
+    observed: observed::Observed,
     /// Begins when the host runs.
     watch: Option<watch::Watch>,
     changing: change::Changing,
@@ -184,6 +187,7 @@ impl Host {
             failed: false,
             notify: notify::Notify::from_environment(),
             incidents: incidents::Incidents::new(history),
+            observed: observed::Observed::default(),
             watch: None,
             changing: change::Changing::default(),
             changed: mpsc::channel(4),

@@ -35,6 +35,9 @@ impl Host {
             }
             From::Trouble(trouble) => return self.on_trouble(*trouble),
             From::Stuck { worker, request, stack } => return self.on_stuck(worker, &request, &stack),
+            From::Blocked(said) => return self.on_blocked(&said),
+            From::Durable(said) => return self.on_durable(&said),
+            From::Seen { .. } => return,
             From::BootFailed { worker, message, traceback } => {
                 let Some((app, worker)) = self.whose(worker) else { return };
                 let id = app.id;

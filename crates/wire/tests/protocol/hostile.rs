@@ -7,7 +7,7 @@ use wire::{Frame, FrameBuffer, WireError, flag};
 use crate::messages::{Values, WAYS, Way, any_values, decode, encode_all, feed, first};
 
 /// Kinds of each way, the flags each accepts, and whether every payload byte belongs to a field of stated length.
-const KINDS: [(Way, u8, u8, bool); 23] = [
+const KINDS: [(Way, u8, u8, bool); 27] = [
     (Way::Down, 1, flag::HAS_BODY | flag::WEBSOCKET | flag::ACK_START, true),
     (Way::Down, 2, flag::END, false),
     (Way::Down, 3, 0, true),
@@ -26,11 +26,15 @@ const KINDS: [(Way, u8, u8, bool); 23] = [
     (Way::ControlDown, 37, 0, true),
     (Way::ControlDown, 38, 0, true),
     (Way::ControlDown, 40, 0, true),
+    (Way::ControlDown, 41, 0, true),
     (Way::ControlUp, 32, 0, true),
     (Way::ControlUp, 33, 0, true),
     (Way::ControlUp, 34, 0, true),
     (Way::ControlUp, 36, 0, true),
     (Way::ControlUp, 39, 0, true),
+    (Way::ControlUp, 42, flag::END, true),
+    (Way::ControlUp, 43, 0, true),
+    (Way::ControlUp, 44, flag::END, true),
 ];
 
 fn facts(way: Way, kind: u8) -> Option<(u8, bool)> {

@@ -3,8 +3,8 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use wire::{
-    BootFailure, ControlFromWorker, ControlToWorker, Frame, FrameBuffer, FromWorker, Hello, Interface,
-    RequestHead, RequestWriter, ToWorker, WireError, flag,
+    Blocked, BootFailure, ControlFromWorker, ControlToWorker, Durable, Frame, FrameBuffer, FromWorker, Hello,
+    Interface, Look, RequestHead, RequestWriter, ToWorker, WireError, flag,
 };
 
 /// What the fields of all messages are filled with.
@@ -112,6 +112,8 @@ impl Values {
             ControlToWorker::Interrupt { id: self.id },
             ControlToWorker::Finish,
             ControlToWorker::Fork { descriptors: u8::from(self.yes) + 3 },
+            ControlToWorker::Look { id: self.id, what: Look::Stacks },
+            ControlToWorker::Look { id: self.id, what: Look::Memory { seconds: self.code } },
         ]
     }
 
@@ -127,6 +129,27 @@ impl Values {
             ControlFromWorker::BootFailed(BootFailure { message: &self.text, traceback: "line\n" }),
             ControlFromWorker::Reclaimed(self.ids.clone()),
             ControlFromWorker::Stack { id: self.id, text: &self.text },
+            ControlFromWorker::Blocked(Blocked {
+                episode: self.id,
+                over: self.yes,
+                milliseconds: self.number,
+                waited: 57,
+                native: self.also,
+                place: "app.py:1",
+                call: &self.text,
+                inner: "",
+                stack: &self.text,
+            }),
+            ControlFromWorker::Durable(Durable {
+                event_loop: self.yes,
+                count: self.number,
+                microseconds: 5,
+                percent: 78,
+                place: "app.py:1",
+                call: &self.text,
+                stack: "",
+            }),
+            ControlFromWorker::Seen { id: self.id, done: self.yes, text: &self.text },
         ]
     }
 }

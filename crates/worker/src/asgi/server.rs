@@ -19,6 +19,7 @@ use crate::failure::{Failure, Reporter};
 use crate::inbox::{ById, Received, Request};
 use crate::interrupt::this_thread;
 use crate::link::{Link, broken, lock};
+use crate::observer::Pulse;
 
 /// How tasks are made.
 enum Starter {
@@ -32,6 +33,8 @@ enum Starter {
 /// What all exchanges use.
 pub(crate) struct Shared {
     pub(crate) link: &'static Link,
+    /// Shows the observer that the loop goes on.
+    pub(crate) pulse: &'static Pulse,
     /// The thread of the event loop.
     pub(crate) thread: u64,
     pub(crate) reporter: Reporter,
@@ -167,6 +170,7 @@ impl Shared {
 
     fn start(&'static self, py: Python<'_>, request: Request) {
         let id = request.id;
+        self.pulse.beat(true);
         if let Err(error) = self.try_start(py, request) {
             // Only Python out of memory or an application that broke asyncio gets here.
             let reason = self.reporter.report_for(py, "?", "?", "?", &Failure::Raised(error));
@@ -226,7 +230,7 @@ impl AsgiServer {
     /// # Errors
     /// When Python does.
     pub(crate) fn new<'py>(
-        link: &'static Link,
+        (link, pulse): (&'static Link, &'static Pulse),
         app: Py<PyAny>,
         event_loop: &Bound<'py, PyAny>,
         asgi: &Bound<'py, PyModule>,
@@ -248,6 +252,7 @@ impl AsgiServer {
         };
         let shared = Shared {
             link,
+            pulse,
             thread: this_thread(),
             reporter: Reporter::new(support)?,
             receive_later: asgi.getattr("receive_later")?.unbind(),
@@ -288,13 +293,17 @@ impl AsgiServer {
             let fd = link.data().as_raw_fd();
             self.shared.event_loop.bind(py).call_method1(intern!(py, "remove_reader"), (fd,))?;
         }
-        self.shared.handle_batch(py)
+        let handled = self.shared.handle_batch(py);
+        self.shared.pulse.beat(false);
+        handled
     }
 
-    /// The steward has done something the loop must know of.
+    /// The steward has done something the loop must know of, or the observer wants to see whether it goes on.
     fn on_wake(&self, py: Python<'_>) -> PyResult<()> {
         self.shared.link.clear_wake();
-        self.shared.handle_batch(py)
+        let handled = self.shared.handle_batch(py);
+        self.shared.pulse.beat_woken();
+        handled
     }
 
     fn on_writable(&self, py: Python<'_>) -> PyResult<()> {
@@ -302,6 +311,7 @@ impl AsgiServer {
     }
 
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        self.shared.pulse.beat(false);
         self.shared.flush_scheduled.store(false, Ordering::Relaxed);
         self.shared.flush_now(py)
     }

@@ -15,6 +15,7 @@ use crate::failure::{Failure, Reporter};
 use crate::inbox::Request;
 use crate::interrupt::Runner;
 use crate::link::{Link, WaitFor, broken};
+use crate::observer::{Pulse, serving};
 
 /// A request that takes longer than this costs more than the system call that sends the answers before it.
 const WORTH_A_WRITE: Duration = Duration::from_micros(30);
@@ -23,6 +24,7 @@ const WORTH_A_WRITE: Duration = Duration::from_micros(30);
 #[pyclass(frozen, module = "serpentry_worker")]
 pub(crate) struct WsgiServer {
     link: &'static Link,
+    pulse: &'static Pulse,
     app: Py<PyAny>,
     environs: EnvironMaker,
     runners: std::sync::Arc<[Runner]>,
@@ -34,7 +36,7 @@ impl WsgiServer {
     /// When Python does.
     pub(crate) fn new(
         py: Python<'_>,
-        link: &'static Link,
+        (link, pulse): (&'static Link, &'static Pulse),
         app: Py<PyAny>,
         runners: std::sync::Arc<[Runner]>,
         support: &Bound<'_, PyModule>,
@@ -43,6 +45,7 @@ impl WsgiServer {
         let no_input = Bound::new(py, Input::new(link, 0, false))?;
         Ok(WsgiServer {
             link,
+            pulse,
             app,
             environs: EnvironMaker::new(py, &file_wrapper, no_input.as_any(), runners.len() > 1)?,
             runners,
@@ -255,10 +258,14 @@ impl WsgiServer {
     fn serve(&self, py: Python<'_>, index: usize) -> PyResult<()> {
         let runner = &self.runners[index];
         runner.attach_here();
+        serving::enter(false);
         let mut previous = Duration::ZERO;
         while let Some(request) = self.next(py, runner, previous)? {
             let began = Instant::now();
+            self.pulse.beat(true);
+            serving::begin(began);
             self.run(py, runner, &request);
+            serving::end();
             previous = began.elapsed();
         }
         py.detach(|| self.link.flush(true));

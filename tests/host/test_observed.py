@@ -1,0 +1,61 @@
+"""What workers see inside of themselves, as the operator reads it: blocked event loops, durable writes."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import datetime
+from typing import Any
+
+import pytest
+from conftest import APPS, Starter, TestHost
+from load import in_background
+
+SOURCE = (APPS / "blocking.py").read_text().splitlines()
+
+
+def line_of(code: str) -> str:
+    (number,) = [number for number, line in enumerate(SOURCE, 1) if code in line]
+    return f"blocking.py:{number}"
+
+
+def incidents(host: TestHost, code: str) -> list[dict[str, Any]]:
+    found = json.loads(host.do("why", "--json"))
+    return [incident for incident in found if incident["code"] == code]
+
+
+def incident(host: TestHost, code: str, condition: str = "True") -> dict[str, Any]:
+    """The first incident of that code whose `evidence` fulfils the condition, in time."""
+    def find() -> list[dict[str, Any]]:
+        return [it for it in incidents(host, code) if eval(condition, {"evidence": it["evidence"]})]
+
+    found: list[dict[str, Any]] = host.wait(find, f"an incident {code} with {condition}")
+    return found[0]
+
+
+@pytest.mark.parametrize("path,cause,code", [
+    ("/block", "heartbeat", "time.sleep(seconds)"),
+    ("/hold", "native", "ctypes.PyDLL(None).usleep"),
+])
+def test_a_blocked_event_loop_is_an_incident_while_it_lasts(start: Starter, path: str, cause: str, code: str) -> None:
+    """Of the application that did it, and of no other."""
+    apps = {"slow": {"app": "blocking:asgi", "routes": ["/"]}, "other": {"app": "blocking:asgi", "routes": ["/other"]}}
+    host = start(apps)
+    assert host.fetch("/").status == host.fetch("/other").status == 200
+    began = time.time()
+    answer = in_background(host.address, f"{path}?seconds=4", timeout=60)
+    found = incident(host, "C21")
+    assert not answer.done(), "it is known while the loop is blocked"
+    noticed = datetime.fromisoformat(found["at"]).timestamp() - began
+    assert 0 < noticed < 2, "a loaded machine adds to it"
+    waiting = in_background(host.address, "/", timeout=60)
+    assert answer.result(30).status == waiting.result(30).status == 200
+    ended = incident(host, "C21", "evidence['blocked_ms'] > 3800 and evidence.get('place')")
+    assert (ended["app"], ended["cause"], ended["count"]) == ("slow", cause, 1)
+    assert ended["evidence"]["place"] == line_of(code)
+    assert ended["evidence"]["call"] == code.split("(seconds")[0]
+    assert ended["evidence"]["waited"] >= 1 and ended["worker_pid"]
+    assert ended["evidence"]["blocked_ms"] < 10_000
+    assert f"at {line_of(code)}" in ended["sentence"]
+    print(f"noticed after {noticed * 1000:.0f} ms: {ended['sentence']}")
+    assert len(incidents(host, "C21")) == 1
