@@ -277,15 +277,25 @@ def one(venv: Path, folder: Path, server: str, name: str) -> dict[str, Any]:
             scene.end()
             gone = [pid for pid in workers if not processes.start_time(pid)]
             again = scene.visit("GET", "/drill/hello")
+            # Before it is stopped, which it has something to say about too.
+            said = log.read_bytes()[seen:].decode(errors="replace")
         finally:
             scene.end()
             kill_tree(child)
-    said = log.read_bytes()[seen:].decode(errors="replace").replace(str(folder), "DIR").replace(str(venv), "VENV")
-    return judged(name, fault, server, interface, scene, said, gone, again)
+    said = said.replace(str(venv), "VENV").replace(str(folder), "DIR")
+    return judged(name, fault, server, interface, scene, said, workers, gone, again)
 
 
 def judged(
-    name: str, fault: Fault, server: str, interface: str, scene: Scene, said: str, gone: list[int], again: dict[str, Any]
+    name: str,
+    fault: Fault,
+    server: str,
+    interface: str,
+    scene: Scene,
+    said: str,
+    workers: list[int],
+    gone: list[int],
+    again: dict[str, Any],
 ) -> dict[str, Any]:
     """What it says, by the same points as `serpentry drill`: of one server with one application, that much is given."""
     explained = any(
@@ -293,7 +303,7 @@ def judged(
     )
     checks = {
         "application": bool(said.strip()),
-        "worker": any(str(pid) in said for pid in gone) if "worker" in fault.proof else None,
+        "worker": any(str(pid) in said for pid in gone or workers) if "worker" in fault.proof else None,
         "limit": any(limit in said for limit in fault.limit) if "limit" in fault.proof else None,
         "requests": fault.path in said if "requests" in fault.proof else None,
         "growth": False if "growth" in fault.proof else None,

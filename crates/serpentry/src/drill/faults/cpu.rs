@@ -72,11 +72,10 @@ pub(super) static GIL: Fault = Fault {
     name: "gil",
     about: "one request computes and keeps the others in its worker waiting for the interpreter lock",
     code: Code::C22,
-    also: &[Code::C20],
+    also: &[Code::C20, Code::N20],
     proof: NOTHING,
     concurrency: Some(Concurrency::Threads),
     inject: |stage| {
-        stage.keep_asking(|_| "/drill/spin?ms=300".to_owned());
         stage.keep_asking(|_| "/drill/spin?ms=300".to_owned());
         for _ in 0..4 {
             stage.keep_asking(|_| "/drill/spin?ms=2".to_owned());

@@ -44,11 +44,20 @@ pub(super) static NEAR: Fault = Fault {
 
 fn near(stage: &mut Stage) -> anyhow::Result<Onset> {
     let limit = stage.need(stage.app.limits.memory_bytes, "memory", "\"128MiB\"")?;
-    // Resident memory counts the interpreter's shared pages once per worker, the limit once: this is on the careful side.
-    let used = stage.app.memory_bytes.unwrap_or(0);
-    let more = (limit * 93 / 100).saturating_sub(used) / MIB;
+    let used: u64 = stage.workers().iter().filter_map(|pid| own_memory(*pid)).sum();
+    let more = (limit * 95 / 100).saturating_sub(used) / MIB;
     stage.send("GET", &format!("/drill/eat?mib={more}&s=2.5"));
     Ok(Onset::At(Instant::now()))
+}
+
+/// Memory that is the process's alone, in bytes: what the limit counts it for (proc(5), `smaps_rollup`).
+fn own_memory(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let field = |name| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    Some((field("Private_Clean:")? + field("Private_Dirty:")?) * 1024)
 }
 
 pub(super) static LEAK: Fault = Fault {
