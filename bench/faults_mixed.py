@@ -14,6 +14,7 @@ import random
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,7 +28,7 @@ OVER_HTTP = ("oversize", "slow-client", "open-files")
 # What computes, so that others may rightly be said to wait for it.
 COMPUTING = {"starved", "throttled", "gil", "cpu-heavy", "log-flood", "leak", "cache", "blocked-loop", "crash-loop"}
 # What a fraction of a core adds to any fault of `batch`.
-BATCH = {"C10", "C20", "D10", "N30", "N20"}
+BATCH = {"C10", "C20", "D10", "N30", "N12", "N20"}
 READY = re.compile(r"--state (\S+)")
 START_SECONDS = 60.0
 
@@ -63,11 +64,23 @@ def one_round(
 ) -> dict[str, Any]:
     environment = marked(clean_environment() | {"NO_COLOR": "1"}, "mixed")
     command = [str(program), "drill", "--serve", "--serve-tenancy", tenancy, "--python", python, "--for", "5m"]
-    host = subprocess.Popen(
-        command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True
-    )
+    with tempfile.NamedTemporaryFile() as said:
+        host = subprocess.Popen(
+            command, env=environment, stderr=said, stdout=subprocess.DEVNULL, start_new_session=True
+        )
+        return watched(program, environment, host, Path(said.name), plan, faults)
+
+
+def watched(
+    program: Path,
+    environment: dict[str, str],
+    host: subprocess.Popen[bytes],
+    said: Path,
+    plan: dict[str, str],
+    faults: dict[str, Any],
+) -> dict[str, Any]:
     try:
-        state = state_of(host)
+        state = state_of(host, said)
         with ThreadPoolExecutor(len(plan)) as pool:
             drills = list(pool.map(lambda it: drill(program, environment, state, *it), plan.items()))
         # Counted things are reported once a second.
@@ -87,25 +100,16 @@ def one_round(
     return {"plan": plan, "drills": drills, "incidents": [brief(it) for it in incidents.values()], "false": false}
 
 
-def state_of(host: subprocess.Popen[str]) -> str:
+def state_of(host: subprocess.Popen[bytes], said: Path) -> str:
     """Its state directory, once all its applications are ready."""
-    assert host.stderr is not None
-    os.set_blocking(host.stderr.fileno(), False)
-    said, deadline = "", time.monotonic() + START_SECONDS
+    deadline, text = time.monotonic() + START_SECONDS, ""
     while time.monotonic() < deadline and host.poll() is None:
-        said += host.stderr.read() or ""
-        found = READY.search(said)
-        if found and all(f"serpentry: {app}: ready" in said for app in ("shop", "feed", "batch", "neighbour")):
-            # What it says from here on is read by nobody: the pipe must not fill.
-            os.set_blocking(host.stderr.fileno(), True)
-            drain(host)
+        text = said.read_text(errors="replace")
+        found = READY.search(text)
+        if found and all(f"serpentry: {app}: ready" in text for app in ("shop", "feed", "batch", "neighbour")):
             return found[1]
         time.sleep(0.02)
-    raise HostError(f"the test applications did not become ready: {said[-2000:]}")
-
-
-def drain(host: subprocess.Popen[str]) -> None:
-    ThreadPoolExecutor(1).submit(lambda: host.stderr and host.stderr.read())
+    raise HostError(f"the test applications did not become ready: {text[-2000:]}")
 
 
 def drill(program: Path, environment: dict[str, str], state: str, app: str, fault: str) -> dict[str, Any]:

@@ -263,7 +263,7 @@ disk_space = "16MiB"
 app = "serpentry_drill:wsgi"
 routes = ["/batch"]
 tenancy = "{tenancy}"
-threads = 2
+threads = 6
 
 [apps.batch.limits]
 cpu = 0.2
