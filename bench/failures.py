@@ -41,7 +41,11 @@ def main() -> int:
         venv = prepare(arguments.python)
         source = subprocess.check_output([str(arguments.serpentry), "drill", "--source"], text=True)
         (FOLDER / "serpentry_drill.py").write_text(source)
-        found = failures_run.run(venv, FOLDER, arguments.only)
+        found = failures_run.run(venv, FOLDER, arguments.only, arguments.server)
+        # What was not run again is as it was.
+        again = {(it["fault"], it["server"]) for it in found["results"]}
+        before = (load(FOLDER / "run.json") or {}).get("results", [])
+        found["results"] += [it for it in before if (it["fault"], it["server"]) not in again]
         (FOLDER / "run.json").write_text(json.dumps(found, indent=1))
     if arguments.part in ("all", "report"):
         ours = load(ROOT / "target/bench/faults/matrix.json")
@@ -78,6 +82,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--serpentry", type=Path, default=ROOT / "target/release/serpentry")
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--only", action="append", default=[], help="only this fault; may be repeated")
+    parser.add_argument("--server", action="append", default=[], choices=failures_run.SERVERS, help="only this server")
     return parser.parse_args()
 
 

@@ -11,24 +11,40 @@ from typing import Any
 
 # Of what a server wrote, so much is quoted: its beginning and its end.
 QUOTED = 12
+FAULTS = (
+    "oom",
+    "starved",
+    "throttled",
+    "blocked-loop",
+    "gil",
+    "slow-fsync",
+    "hung",
+    "connections",
+    "segv",
+    "disk-full",
+    "upstream",
+)
 WIDTH = 200
 
 
 def text(found: dict[str, Any], ours: dict[str, Any] | None) -> str:
     results = found["results"]
-    servers = list(dict.fromkeys(it["server"] for it in results))
-    names = {"gunicorn": "gunicorn", "granian": "Granian", "uvicorn": "uvicorn"}
+    names = {"gunicorn sync": "gunicorn sync", "gunicorn": "gunicorn threads", "granian": "Granian", "uvicorn": "uvicorn"}
+    servers = [server for server in names if any(it["server"] == server for it in results)]
+    order = {fault: number for number, fault in enumerate(FAULTS)}
+    results.sort(key=lambda it: (order[it["fault"]], servers.index(it["server"])))
     lines = [
         "# The same eleven failures under gunicorn, Granian, uvicorn and serpentry",
         "",
         "Written by `python3 bench/failures.py report`; what the servers wrote is quoted as they wrote it. The application is",
         "the test application of `serpentry drill` (`serpentry drill --source`), the same bytes for all, each server with two",
-        "workers and, where it has them, four threads; gunicorn with `--timeout 3`, serpentry's test applications have",
-        "`request_timeout = \"3s\"`, the others have no limit for a request. Everything else is each server's own default. The",
+        "workers and, where it has them, four threads; gunicorn twice, with its default worker and with threads, and with",
+        "`--timeout 3` (which is a limit for requests with the default worker only), serpentry's test applications with",
+        "`request_timeout = \"3s\"`; the others have no limit for a request. Everything else is each server's own default. The",
         "limits (memory 192 MiB, 0.2 cores, 128 files, a volume of 4 MiB) are set from outside, as a container or a service",
         "manager sets them; under serpentry they are lines of its configuration.",
         "",
-        f"Versions: {'; '.join(found['versions'][it] for it in servers)}; {found['python']}. Machine: {os.cpu_count()} cores, Linux "
+        f"Versions: {'; '.join(found['versions'].values())}; {found['python']}. Machine: {os.cpu_count()} cores, Linux "
         f"{platform.release()}, {time.strftime('%Y-%m-%d', time.gmtime())}. One run of each.",
         "",
         "What this cannot show: what a monitoring system around such a server would say, and what its authors' other settings",
@@ -45,10 +61,8 @@ def text(found: dict[str, Any], ours: dict[str, Any] | None) -> str:
         "|---|" + "---|" * (len(servers) + 2),
     ]
     for fault in dict.fromkeys(it["fault"] for it in results):
-        cells = []
-        for server in servers:
-            it = next(no for no in results if no["fault"] == fault and no["server"] == server)
-            cells.append(f"{it['points']} of {it['of']}")
+        of_fault = {it["server"]: it for it in results if it["fault"] == fault}
+        cells = [f"{of_fault[it]['points']} of {of_fault[it]['of']}" if it in of_fault else "-" for it in servers]
         cells += [our_points(ours, fault, tenancy) for tenancy in ("shared", "isolated")]
         lines.append(f"| [{fault}](#{fault}) | " + " | ".join(cells) + " |")
     for fault in dict.fromkeys(it["fault"] for it in results):

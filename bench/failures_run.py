@@ -51,7 +51,12 @@ def uvicorn(port: int, interface: str) -> list[str]:
     return ["uvicorn", "--host", "127.0.0.1", "--port", str(port), "--workers", "2", "--no-access-log", ASGI]
 
 
-SERVERS = {"gunicorn": gunicorn, "granian": granian, "uvicorn": uvicorn}
+def gunicorn_sync(port: int, interface: str) -> list[str]:
+    """Its default: the only one whose time limit is for a request."""
+    return ["gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", "2", "--timeout", "3", "--no-control-socket", WSGI]
+
+
+SERVERS = {"gunicorn": gunicorn, "gunicorn sync": gunicorn_sync, "granian": granian, "uvicorn": uvicorn}
 
 
 @dataclass
@@ -228,21 +233,21 @@ FAULTS = {
 }
 
 
-def run(venv: Path, folder: Path, only: list[str]) -> dict[str, Any]:
+def run(venv: Path, folder: Path, only: list[str], servers: list[str]) -> dict[str, Any]:
     """All of them; what cannot be started says why."""
     chosen = only or list(FAULTS)
     found = []
     for name in chosen:
-        for server in SERVERS:
+        for server in servers or SERVERS:
             it = one(venv, folder, server, name)
             found.append(it)
             print(f"failures: {name} under {server}: {it['points']} of {it['of']}", file=sys.stderr, flush=True)
-    versions = {server: version(venv, server) for server in SERVERS}
+    versions = {server: version(venv, server) for server in ("gunicorn", "granian", "uvicorn")}
     return {"versions": versions, "python": version(venv, "python"), "results": found}
 
 
 def version(venv: Path, program: str) -> str:
-    said = subprocess.run([str(venv / "bin" / program), "--version"], capture_output=True, text=True)
+    said = subprocess.run([str(venv / "bin" / program), "--version"], capture_output=True, text=True, check=True)
     return (said.stdout or said.stderr).strip().splitlines()[0]
 
 
@@ -251,9 +256,9 @@ def one(venv: Path, folder: Path, server: str, name: str) -> dict[str, Any]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    data, log = folder / "data", folder / f"{name}-{server}.log"
+    data, log = folder / "data", folder / f"{name}-{server.replace(' ', '-')}.log"
     data.mkdir(exist_ok=True)
-    interface = "asgi" if server == "uvicorn" else fault.interface
+    interface = {"uvicorn": "asgi", "gunicorn sync": "wsgi"}.get(server, fault.interface)
     command = SERVERS[server](port, interface)
     command[0] = str(venv / "bin" / command[0])
     environment = clean_environment() | {"SERPENTRY_DATA": str(data), "PYTHONDONTWRITEBYTECODE": "1"}

@@ -237,7 +237,7 @@ workers = 2
 threads = 4
 
 [apps.shop.limits]
-{core}memory = "128MiB"
+{core}memory = "192MiB"
 processes = 48
 open_files = 128
 disk_space = "16MiB"
@@ -268,7 +268,7 @@ threads = 6
 [apps.batch.limits]
 cpu = 0.2
 memory = "128MiB"
-bandwidth_out = "256KiB/s"
+bandwidth_out = "2MiB/s"
 disk_write = "1MiB/s"
 disk_space = "16MiB"
 "#

@@ -32,6 +32,11 @@ const KEPT: usize = 40;
 /// How long requests get to be inside a worker before the next thing is done to it.
 pub(super) const ENTERING: Duration = Duration::from_millis(150);
 
+/// Requests of one burst, the time between them, and the pause after it.
+pub(super) const BURST: u64 = 60;
+const STEP: Duration = Duration::from_millis(8);
+const PAUSE: Duration = Duration::from_millis(1200);
+
 /// From when the time until the incident is counted.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Onset {
@@ -156,6 +161,17 @@ impl Stage {
     pub(super) fn keep_asking(&mut self, path: impl Fn(u64) -> String + Send + 'static) {
         let door = self.door.clone();
         self.begin(move |stop| ask_until(&door, stop, path));
+    }
+
+    /// The same in bursts, with pauses in which nothing is asked: what grows without requests is told from what grows with them.
+    pub(super) fn keep_asking_in_bursts(&mut self, path: impl Fn(u64) -> String + Send + 'static) {
+        let door = self.door.clone();
+        self.begin(move |stop| {
+            ask_until(&door, stop, |number| {
+                std::thread::sleep(if number % BURST == BURST - 1 { PAUSE } else { STEP });
+                path(number)
+            })
+        });
     }
 
     /// The same, of the neighbour. What it is answered does not matter.

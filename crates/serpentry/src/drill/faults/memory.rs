@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use incident::Code;
 
-use super::super::stage::{ENTERING, Onset, Stage};
+use super::super::stage::{BURST, ENTERING, Onset, Stage};
 use super::{Fault, Proof, USUAL};
 
 const MIB: u64 = 1024 * 1024;
@@ -66,9 +66,9 @@ pub(super) static LEAK: Fault = Fault {
     code: Code::M30,
     also: &[Code::M20, Code::M10, Code::C20],
     proof: Proof { worker: false, limit: false, requests: false, growth: true, answer: false },
-    patience: Duration::from_secs(40),
+    patience: Duration::from_secs(90),
     inject: |stage| {
-        stage.keep_asking(|_| "/drill/leak?kib=16".to_owned());
+        stage.keep_asking_in_bursts(|_| "/drill/leak?kib=96".to_owned());
         Ok(Onset::At(Instant::now()))
     },
     ..USUAL
@@ -80,11 +80,12 @@ pub(super) static CACHE: Fault = Fault {
     code: Code::M31,
     also: &[Code::M20, Code::M10, Code::C20],
     proof: Proof { worker: false, limit: false, requests: false, growth: true, answer: false },
-    patience: Duration::from_secs(40),
+    patience: Duration::from_secs(90),
     inject: |stage| {
-        stage.keep_asking(|number| match number % 2 {
-            0 => format!("/drill/cache?kib=16&key={number}"),
-            _ => "/drill/cache?kib=16&key=0".to_owned(),
+        // A burst of new inputs, a burst of known ones.
+        stage.keep_asking_in_bursts(|number| match number / BURST % 2 {
+            0 => format!("/drill/cache?kib=160&key={number}"),
+            _ => format!("/drill/cache?kib=160&key={}", number % 8),
         });
         Ok(Onset::At(Instant::now()))
     },
