@@ -52,7 +52,7 @@ def matrix(found: Any) -> list[str]:
         groups.setdefault((drill["fault"], drill["tenancy"]), []).append(drill)
     before, after = found["load"]
     lines = [
-        f"{found['repeat']} times each, each time on a host that knows nothing of the others. Load average of the machine while",
+        f"{times(groups)} each, each time on a host that knows nothing of the others. Load average of the machine while",
         f"this ran: {before:.1f} to {after:.1f} (two cores: above 2, others were at work on it, and times are longer for it).",
         "",
         "*Recorded* is from the fault to the incident at the control interface: median, and the longest. What the time is",
@@ -85,6 +85,11 @@ def matrix(found: Any) -> list[str]:
         *sentences,
     ]
     return lines
+
+
+def times(groups: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
+    counts = sorted({len(drills) for drills in groups.values()})
+    return "Once" if counts == [1] else f"{counts[0]} times" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} times"
 
 
 def beside(drills: list[dict[str, Any]]) -> str:
