@@ -112,6 +112,7 @@ impl LoopWatch {
                 silence.since = silence.not_before.map_or(since, |bound| bound.max(since));
             } else if !silence.woken {
                 if now.duration_since(active) >= REST && self.link.inbox().mail.is_empty() {
+                    disk.conclude(now);
                     self.pulse.sleep();
                     (active, last) = (Instant::now(), Instant::now());
                     silence = self.silence(active);
