@@ -3,6 +3,7 @@
 mod check;
 mod cli;
 mod commands;
+mod defects;
 mod doctor;
 mod drill;
 mod exit;
