@@ -4,6 +4,7 @@ mod check;
 mod claims_command;
 mod cli;
 mod commands;
+mod defects;
 mod doctor;
 mod drill;
 mod exit;
