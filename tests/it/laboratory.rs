@@ -96,10 +96,12 @@ fn a_claim_is_tested_and_the_machine_is_as_it_was() {
         return skipped("claims move processes between control groups, which needs root");
     }
     let ctx = TestContext::new();
-    let transcript = ctx.run(claims(&ctx, &["C9", "--json", "out.json"]));
+    let transcript = ctx.run(claims(&ctx, &["C9", "--json", "out.json", "--report", "out.html"]));
     assert!(transcript.starts_with("exit 0\nC9  "), "{transcript}");
     let document = Document::read(&std::fs::read(ctx.path("out.json")).unwrap()).unwrap();
     assert_eq!(document.interrupted, None);
+    let page = std::fs::read_to_string(ctx.path("out.html")).unwrap();
+    assert_eq!(lab::report::extract(&page).unwrap(), document);
     // I2 has a core of its own, I1 a quota: as the kernel says, whichever version of control groups it has.
     let says = |arm: &str| document.arm(arm).unwrap().cgroup.values().cloned().collect::<Vec<_>>();
     assert!(

@@ -41,6 +41,10 @@ pub(crate) struct ClaimsArguments {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
+    /// Write a report with plots to this file, for a browser
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+
     /// Of arrivals and of the order of blocks
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -118,7 +122,8 @@ pub(crate) fn run(arguments: &ClaimsArguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     // Before anything is measured: it would be a pity afterwards.
-    if let Some(path) = arguments.json.as_deref().filter(|path| *path != Path::new("-")) {
+    for path in arguments.json.iter().chain(&arguments.report).filter(|path| path.as_path() != Path::new("-"))
+    {
         let writable = fs::OpenOptions::new().append(true).create(true).open(path);
         writable.with_context(|| format!("cannot write {}", path.display()))?;
     }
@@ -187,6 +192,10 @@ async fn follow(
 }
 
 fn report(arguments: &ClaimsArguments, outcome: &Outcome) -> anyhow::Result<ExitCode> {
+    if let Some(path) = &arguments.report {
+        fs::write(path, lab::report::html(&outcome.document)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
     match arguments.json.as_deref() {
         Some(path) if path == Path::new("-") => print(&(outcome.document.write()? + "\n"))?,
         path => {
