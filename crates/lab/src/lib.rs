@@ -5,11 +5,15 @@
 //! clock. Neither knows how applications are hosted: what is measured is a URL. [`simulate`] says what would happen to an
 //! application whose requests are known, and [`plan`] what it needs for a given traffic.
 //!
-//! [`document`] is what a whole run leaves: data only, written by whoever runs; [`report`] makes it readable.
+//! [`document`] is what a whole run leaves: data only, written by whoever runs; [`report`] makes it readable. [`decide`]
+//! says what to do, from measured figures, and why.
 //!
 //! Randomness is a parameter everywhere ([`Random`]): the same seed gives the same arrivals and the same intervals.
 
+pub mod claims;
+pub mod decide;
 pub mod document;
+pub mod experiment;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod host;

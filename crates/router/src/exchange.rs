@@ -79,6 +79,8 @@ pub(crate) struct Submission {
     pub(crate) request_id: Box<str>,
     /// Response bytes the worker may send without credit; the head says the same.
     pub(crate) window: u32,
+    /// Path and query, hashed.
+    pub(crate) input: u64,
     /// The encoded Request frame, followed by the Body frames if the body is small and complete.
     pub(crate) handover: Vec<u8>,
     pub(crate) body: BodyPlan,
@@ -120,6 +122,8 @@ pub(crate) struct Exchange {
     pub(crate) body: BodyPlan,
     /// `None`: it is no ordinary request of an application.
     pub(crate) route: Option<RouteId>,
+    /// Path and query, hashed.
+    pub(crate) input: u64,
     repeatable: bool,
     /// The client asked for a WebSocket.
     websocket: bool,
@@ -166,6 +170,7 @@ impl Exchange {
             id,
             request_id,
             window,
+            input,
             handover,
             body,
             repeatable,
@@ -181,6 +186,7 @@ impl Exchange {
             id,
             request_id,
             arrived,
+            input,
             body,
             route,
             repeatable,

@@ -5,11 +5,12 @@
 use std::collections::BTreeMap;
 
 use lab::Random;
+use lab::decide::score::{Complexity, Figure, Knob, Measured, scorecard};
+use lab::decide::{Growing, Inputs, Quality, TenancyFigures, decide};
 use lab::document::{
-    Answer, Arm, Block, BlockKind, Change, Class, ColdStart, Confidence, Decomposition, Dimension, Document,
-    Endpoint, Fit, Growth, Import, Kind, Ladder, Latency, Mechanism, MemoryGrowth, Moment, Neighbour,
-    NotTestable, Part, Pressure, Quantiles, Reason, Recommendation, Resource, ResourceChoice, Rung, Score,
-    Scorecard, ScoredOption, Shift, Verdict,
+    Answer, Arm, Block, BlockKind, Class, ColdStart, Decomposition, Document, Endpoint, Fit, Growth, Import,
+    Kind, Ladder, Latency, Mechanism, MemoryGrowth, Moment, Neighbour, NotTestable, Part, Pressure,
+    Quantiles, Reason, Rung, Shift, Verdict, Weights,
 };
 use lab::statistics::quantile::interpolated;
 use lab::statistics::shift::{Options, PairOfBlocks, shift_function};
@@ -429,61 +430,87 @@ fn figures(document: &mut Document, random: &mut Random) {
 }
 
 fn conclusions(document: &mut Document) {
-    let score = |dimension, score: f64, raw: &str| Score {
-        dimension,
-        score: Some(score),
-        ci: [Some(score - 6.0), Some((score + 5.0).min(100.0))],
-        raw: raw.into(),
-        rule_based: dimension == Dimension::OperationalComplexity,
-        details: Vec::new(),
+    let around = |value: f64, spread: f64| {
+        Some(Figure {
+            value,
+            samples: (-9..=9).map(|i| value * (1.0 + spread * f64::from(i) / 9.0)).collect(),
+        })
     };
-    let option = |name: &str, scores: [(f64, &str); 5], total| ScoredOption {
-        name: name.into(),
-        scores: Dimension::ALL
-            .into_iter()
-            .zip(scores)
-            .map(|(dimension, (value, raw))| score(dimension, value, raw))
-            .collect(),
-        total: Some(total),
-        dominated_by: None,
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let shared = Measured {
+        name: "shared".into(),
+        cost: around(0.41, 0.06),
+        spread: around(1.9, 0.12),
+        keeps_target: around(0.97, 0.02),
+        complexity: Some(Complexity {
+            knobs: names(&["weight", "memory"]),
+            failure_domains: names(&["the machine"]),
+            ..Complexity::default()
+        }),
+        precision: around(4.3, 0.1),
+        report_seconds: around(0.09, 0.2),
+        wrong_victim: Some(0.0.into()),
+        collateral: around(0.2, 0.3),
+        doubling: around(1.3, 0.05),
+        slowest_knob: Some(Knob::Worker),
     };
-    document.scorecard = Some(Scorecard {
-        options: vec![
-            option("shared", [(100.0, "0.41 per million requests"), (52.0, "spread 1.9 times the quiet one"), (80.0, "2 knobs, 1 failure domain"), (71.0, "names 4.3 of 6 facts in 90 ms"), (66.0, "1.3 times as much with twice the slots")], 73.8),
-            option("isolated", [(58.0, "0.71 per million requests"), (91.0, "spread 1.1 times the quiet one"), (65.0, "3 knobs, 2 failure domains"), (88.0, "names 5.4 of 6 facts in 80 ms"), (60.0, "1.2 times as much with twice the slots")], 72.4),
-        ],
-        winner: None,
-        robustness: Some(0.54),
-        draws: 1_000,
-        sentence: Some("No clear winner: shared wins in 54 % of the draws of weights and measurements, 60 % would be one. The simpler and cheaper one is kept.".into()),
-        ..Scorecard::default()
-    });
-    document.recommendation = Some(Recommendation {
-        tenancy: Some("shared".into()),
-        concurrency: Some("threads".into()),
-        workers: Some(2),
-        threads: Some(8),
-        sentence: "Host shop shared with a processor weight and a hard memory limit, in 2 workers of 8 threads, as long as neighbours use less than 0.91 cores".into(),
-        reasons: vec![
-            Reason { text: "With busy neighbours 95 % of the requests take 24 ms or less shared; the target is 80 ms.".into(), evidence: vec!["tenancy-noisy".into()] },
-            Reason { text: "Requests wait for 61 % of their time, and 4.1 are under way at a time: threads use that time.".into(), evidence: vec!["throughput".into()] },
-        ],
-        would_change_if: vec![
-            Change { text: "neighbours use more than they do now".into(), quantity: "neighbours".into(), unit: "cores".into(), threshold: Some(0.91), current: Some(0.55), then: "isolated, one core of its own".into() },
-            Change { text: "the target for p95 becomes stricter".into(), quantity: "target".into(), unit: "ms".into(), threshold: Some(24.0), current: Some(80.0), then: "isolated, one core of its own".into() },
-        ],
-        resources: vec![
-            ResourceChoice { resource: Resource::Cpu, choice: "weight".into(), because: "p95 keeps the target with busy neighbours".into() },
-            ResourceChoice { resource: Resource::Memory, choice: "hard limit of 512 MiB".into(), because: "the peak was 389 MiB; memory grows with every request".into() },
-            ResourceChoice { resource: Resource::Storage, choice: "shared".into(), because: "no durable writes on the request path".into() },
-            ResourceChoice { resource: Resource::Network, choice: "caps".into(), because: "always".into() },
-        ],
-        confidence: Confidence::Medium,
-        confidence_because: "one pair of blocks of 8 was not valid, and the leak in /cart changes the picture over hours".into(),
-        fix_first: vec!["/cart takes 2.9 KiB more with every request (shop/cart.py:41)".into()],
-        not_testable: Vec::new(),
-        config: "[apps.shop]\ntenancy = \"shared\"\nconcurrency = \"threads\"\nworkers = 2\nthreads = 8\n\n[apps.shop.limits]\nmemory = \"512MiB\"\n".into(),
-    });
+    let isolated = Measured {
+        name: "isolated".into(),
+        cost: around(0.71, 0.06),
+        spread: around(1.1, 0.06),
+        keeps_target: around(0.99, 0.01),
+        complexity: Some(Complexity {
+            knobs: names(&["cpu", "memory", "egress"]),
+            failure_domains: names(&["the machine", "its room"]),
+            ..Complexity::default()
+        }),
+        precision: around(5.4, 0.06),
+        collateral: Some(0.0.into()),
+        doubling: around(1.2, 0.05),
+        ..shared.clone()
+    };
+    let card = scorecard(&[shared, isolated], Weights::default(), &mut Random::stream(document.seed, 2));
+    document.scorecard = Some(card);
+    let mib = 1_048_576.0;
+    let noisy = document.answer("tenancy-noisy");
+    let inputs = Inputs {
+        app: "shop".into(),
+        rate: Some(RATE),
+        peak_over_mean: Some(2.5),
+        cpu_ms: Some(3.9),
+        wait_ms: Some(6.1),
+        cores: Some(2.0),
+        worker_bytes: Some(71.0 * mib),
+        thread_bytes: Some(0.1 * mib),
+        memory_budget_bytes: Some(256.0 * mib),
+        memory_peak_bytes: Some(210.0 * mib),
+        memory_peak_workers: Some(2),
+        growth: Some(Growing { bytes: 2_900.0, low: 2_820.0, high: 2_990.0 }),
+        target_ms: Some(80.0),
+        target_quantile: Some(0.95),
+        tenancy: TenancyFigures {
+            shared_noisy_ms: Some(41.0),
+            isolated_noisy_ms: Some(19.0),
+            noisy: noisy.map(|answer| answer.verdict),
+            noisy_ratio: noisy.and_then(|answer| answer.ratio),
+            noisy_evidence: Some("tenancy-noisy".into()),
+            neighbours: Some(0.55),
+            crossover: Some(0.91),
+            own_cores_p99: Some(0.6),
+            machine_cores: Some(2),
+            ..TenancyFigures::default()
+        },
+        fsyncs: Some(0.0),
+        quality: Quality {
+            valid_pairs: Some(7),
+            planned_pairs: Some(PAIRS),
+            noise: Some(1.07),
+            material: Some(1.25),
+        },
+        not_testable: document.not_testable.clone(),
+        ..Inputs::default()
+    };
+    document.recommendation = Some(decide(&inputs));
 }
 
 /// Put texts that try to get out of their place everywhere a text of somebody else may be.

@@ -98,7 +98,7 @@ pub struct ScoredOption {
     /// "shared", "isolated", or an arm.
     pub name: String,
     pub scores: Vec<Score>,
-    /// Weighted mean; none when a dimension is not known.
+    /// Weighted mean over the dimensions that are known of every option; none when there is no such dimension.
     pub total: Option<f64>,
     /// The option that is better on every dimension, beyond the intervals.
     pub dominated_by: Option<String>,
