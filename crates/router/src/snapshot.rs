@@ -106,6 +106,8 @@ pub struct RouteSnapshot {
     pub cpu_p95: Option<Duration>,
     /// All of them together.
     pub cpu_total: Duration,
+    /// CPU time and waiting of each of the latest requests, in microseconds, in no order; at most 128.
+    pub samples: Vec<[u32; 2]>,
     pub classification: Classification,
 }
 

@@ -251,6 +251,7 @@ fn app(name: String, book: &Book) -> AppStatus {
         pid: Some(4711),
         state: WorkerState::Serving,
         generation: 1,
+        slots: Some(1),
         requests: 1_234_567,
         memory_bytes: Some(48 * 1024 * 1024),
         cpu_seconds: Some(12.25),

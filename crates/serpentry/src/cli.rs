@@ -41,6 +41,9 @@ pub(crate) enum Command {
     /// Send requests at planned times and show how long they took.
     Load(Box<crate::load_command::LoadArguments>),
 
+    /// Say what an application needs for a given traffic, and how far to believe it.
+    Plan(Box<crate::plan_command::PlanArguments>),
+
     /// Look at a project and write a configuration file.
     Init(InitArguments),
     /// Show what the running host and its applications are doing.

@@ -19,6 +19,7 @@ mod load;
 mod load_command;
 mod logs;
 mod output;
+mod plan_command;
 mod process;
 mod say;
 mod serve;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         cli::Command::Drill(arguments) => drill::run(&arguments),
         cli::Command::Logs(arguments) => logs::command::run(&arguments),
         cli::Command::Load(arguments) => load_command::run(&arguments),
+        cli::Command::Plan(arguments) => plan_command::run(&arguments),
         cli::Command::Init(arguments) => init::run(&arguments),
         cli::Command::Status(arguments) => commands::status(&arguments),
         cli::Command::Why(arguments) => commands::why(&arguments),

@@ -16,6 +16,9 @@ use crate::snapshot::{Classification, RouteSnapshot};
 /// Places, the one for the rest included.
 const ROUTES: usize = 64;
 
+/// Of each route, so many of the latest requests are kept one by one: enough for a distribution, 1 KiB.
+const SAMPLES: usize = 128;
+
 /// The route of requests that found no place.
 pub(crate) const OTHERS: &str = "(others)";
 
@@ -67,6 +70,8 @@ struct Measured {
     run_queue: Option<Duration>,
     gil: Option<Duration>,
     cpu_times: Sketch,
+    /// CPU time and waiting of the latest, in microseconds; a ring.
+    samples: Vec<[u32; 2]>,
 }
 
 impl Table {
@@ -163,6 +168,13 @@ impl Measured {
                 *sum = Some(sum.unwrap_or_default() + value);
             }
         };
+        let micros = |time: Duration| u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+        let sample = [micros(figures.cpu), micros(figures.wait)];
+        if self.samples.len() < SAMPLES {
+            self.samples.push(sample);
+        } else {
+            self.samples[self.count as usize % SAMPLES] = sample;
+        }
         self.count += 1;
         self.queued += figures.queued;
         self.cpu += figures.cpu;
@@ -194,6 +206,7 @@ impl Route {
             gil: measured.gil.and_then(|sum| measured.mean(sum)),
             cpu_p95: measured.cpu_times.quantile(0.95),
             cpu_total: measured.cpu,
+            samples: measured.samples.clone(),
             classification: classify(measured),
         }
     }

@@ -66,7 +66,7 @@ impl View {
     fn picture(&self) -> Result<String, ClientError> {
         match &self.app {
             Some(name) if self.routes => {
-                let routes = self.client.routes(name)?;
+                let routes = self.client.routes(name, false)?;
                 self.text(&routes, table::routes)
             }
             Some(name) => {

@@ -40,7 +40,7 @@ pub(crate) fn left(text: impl Into<String>) -> Cell {
     Cell { text: text.into(), colour: None, right: false }
 }
 
-fn right(text: impl Into<String>) -> Cell {
+pub(crate) fn right(text: impl Into<String>) -> Cell {
     Cell { text: text.into(), colour: None, right: true }
 }
 
@@ -246,7 +246,7 @@ fn milliseconds(value: f64) -> String {
     }
 }
 
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const MIB: u64 = 1024 * 1024;
     match bytes {
         0..MIB => format!("{}KiB", bytes / 1024),

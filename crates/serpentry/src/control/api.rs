@@ -21,7 +21,7 @@ use super::exposition::{self, Form};
 use super::incidents::{EventQuery, Events, Incident, IncidentQuery, Incidents};
 use super::problem::{Failure, Problem};
 use super::request::{Answer, Refusal, Request};
-use super::routes::Routes;
+use super::routes::{Routes, RoutesQuery};
 use super::types::{AppStatus, Changed, Health, Move, Reloaded, Scale, Status, Stopping};
 
 /// Largest request body. The only one there is has a few bytes.
@@ -155,16 +155,25 @@ async fn app(State(api): State<Api>, path: Result<Path<String>, PathRejection>) 
 }
 
 /// What the requests of one application take, route by route: time in the queue, CPU time, waiting. At most 64 routes.
-#[utoipa::path(get, path = "/v1/apps/{app}/routes", tag = "look", params(("app" = String, Path, description = "Its name")), responses(
+#[utoipa::path(get, path = "/v1/apps/{app}/routes", tag = "look", params(("app" = String, Path, description = "Its name"), RoutesQuery), responses(
     (status = OK, body = Routes),
     (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json"),
     (status = NOT_FOUND, body = Problem, content_type = "application/problem+json"),
     (status = SERVICE_UNAVAILABLE, body = Problem, content_type = "application/problem+json"),
     (status = GATEWAY_TIMEOUT, body = Problem, content_type = "application/problem+json"),
 ))]
-async fn app_routes(State(api): State<Api>, path: Result<Path<String>, PathRejection>) -> Outcome<Routes> {
+async fn app_routes(
+    State(api): State<Api>,
+    path: Result<Path<String>, PathRejection>,
+    query: Result<Query<RoutesQuery>, QueryRejection>,
+) -> Outcome<Routes> {
     let app = named(path)?;
-    Ok(Json(api.ask(LOOK, |reply| Request::Routes { app, reply }).await?))
+    let with_samples = asked(query)?.samples.unwrap_or(false);
+    let mut found = api.ask(LOOK, |reply| Request::Routes { app, reply }).await?;
+    if !with_samples {
+        found.routes.iter_mut().for_each(|route| route.samples_us.clear());
+    }
+    Ok(Json(found))
 }
 
 /// What went wrong, newest first: open incidents and closed ones.

@@ -83,8 +83,8 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn routes(&self, app: &str) -> Result<Routes, ClientError> {
-        self.call("GET", &format!("/v1/apps/{}/routes", segment(app)), None, LOOK)
+    pub fn routes(&self, app: &str, samples: bool) -> Result<Routes, ClientError> {
+        self.call("GET", &format!("/v1/apps/{}/routes?samples={samples}", segment(app)), None, LOOK)
     }
 
     /// Newest first, at most so many.

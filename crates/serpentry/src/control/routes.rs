@@ -1,9 +1,18 @@
 //! What the requests of an application take, route by route, as JSON.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::types::Latency;
+
+/// How much of the routes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RoutesQuery {
+    /// With single requests, for whoever wants their distribution.
+    pub(super) samples: Option<bool>,
+}
 
 /// The routes of one application.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -39,6 +48,9 @@ pub struct RouteStatus {
     /// Ready to go on while others had the interpreter lock: at least this; not known in an event loop.
     pub gil_ms: Option<f64>,
     pub cpu_ms_p95: Option<f64>,
+    /// CPU time and waiting of single requests, in microseconds: of the latest 128, in no order. Only if asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub samples_us: Vec<[u32; 2]>,
     pub classification: Classification,
 }
 

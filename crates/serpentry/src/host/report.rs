@@ -154,6 +154,7 @@ fn worker_status(worker: &supervisor::WorkerStatus, facts: &WorkerFacts) -> Work
         pid: worker.pid,
         state: worker_state(worker.state),
         generation: worker.generation,
+        slots: None,
         requests: 0,
         memory_bytes: facts.memory,
         cpu_seconds: facts.cpu.map(|cpu| cpu.as_secs_f64()),
@@ -216,6 +217,7 @@ pub(super) fn status(facts: Facts, snapshot: &router::Snapshot, usage: &Usages) 
         for (worker, facts) in status.workers.iter_mut().zip(&facts.workers) {
             if let Some(figures) = worker_figures(figures, facts) {
                 worker.requests = figures.requests;
+                worker.slots = u32::try_from(figures.slots).ok().filter(|slots| *slots > 0);
             }
         }
         status

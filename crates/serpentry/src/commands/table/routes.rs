@@ -73,6 +73,7 @@ mod tests {
             run_queue_ms: None,
             gil_ms: None,
             cpu_ms_p95: None,
+            samples_us: Vec::new(),
             classification: Classification::Cpu,
         };
         let routes_of = |routes| Routes { app: "shop".to_owned(), since_seconds: 200, routes };

@@ -23,6 +23,7 @@ fn route(route: &router::RouteSnapshot) -> RouteStatus {
         run_queue_ms: ms(route.run_queue),
         gil_ms: ms(route.gil),
         cpu_ms_p95: ms(route.cpu_p95),
+        samples_us: route.samples.clone(),
         classification: match route.classification {
             router::Classification::Cpu => Classification::Cpu,
             router::Classification::Wait => Classification::Wait,
