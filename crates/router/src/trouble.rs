@@ -23,8 +23,8 @@ use crate::snapshot::Reason;
 pub const QUIET: Duration = Duration::from_secs(300);
 
 /// How long a request whose worker died waits for the host to say how it died: the exit of a process is known within
-/// milliseconds, unless something else still holds its socket.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
+/// milliseconds, or within most of a second if it was large and the machine has too much to do.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Requests that are described in one report.
 pub(crate) const SAMPLES: usize = 4;

@@ -163,12 +163,18 @@ impl Stage {
         self.begin(move |stop| ask_until(&door, stop, path));
     }
 
-    /// The same in bursts, with pauses in which nothing is asked: what grows without requests is told from what grows with them.
-    pub(super) fn keep_asking_in_bursts(&mut self, path: impl Fn(u64) -> String + Send + 'static) {
+    /// The same in bursts, with a pause after each of the first ones in which nothing is asked: what grows without requests is
+    /// told from what grows with them.
+    pub(super) fn keep_asking_in_bursts(
+        &mut self,
+        pauses: u64,
+        path: impl Fn(u64) -> String + Send + 'static,
+    ) {
         let door = self.door.clone();
         self.begin(move |stop| {
             ask_until(&door, stop, |number| {
-                std::thread::sleep(if number % BURST == BURST - 1 { PAUSE } else { STEP });
+                let pause = number % BURST == BURST - 1 && number / BURST < pauses;
+                std::thread::sleep(if pause { PAUSE } else { STEP });
                 path(number)
             })
         });

@@ -25,6 +25,16 @@ pub(crate) fn cpu_time(pid: u32) -> Option<Duration> {
     Some(Duration::from_secs_f64((user + system) as f64 / per_second as f64))
 }
 
+/// The process is on its way out, or gone: the kernel has begun to take it apart (`PF_EXITING`), or it waits to be reaped.
+pub(crate) fn is_ending(pid: u32) -> bool {
+    const EXITING: u64 = 0x4;
+    let Ok(text) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+    let mut fields = text.rsplit_once(')').map_or("", |(_, fields)| fields).split_ascii_whitespace();
+    let state = fields.next().unwrap_or("X");
+    let flags = fields.nth(5).and_then(|flags| flags.parse::<u64>().ok()).unwrap_or(0);
+    matches!(state, "Z" | "X" | "x") || flags & EXITING != 0
+}
+
 /// True if a process of `bytes` can be added without pushing others out of memory.
 pub(crate) fn has_room_for(bytes: u64) -> bool {
     available().is_none_or(|available| available > bytes.saturating_add(RESERVE))
@@ -92,6 +102,25 @@ fn cgroup_room() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_was_killed_is_ending_and_one_that_runs_is_not() {
+        use std::process::{Command, Stdio};
+        use std::time::Instant;
+
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let pid = child.id();
+        assert!(!is_ending(pid));
+        child.kill().unwrap();
+        // Not reaped: its number is still its own.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !is_ending(pid) {
+            assert!(Instant::now() < deadline, "it does not end");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.wait().unwrap();
+        assert!(is_ending(pid), "gone");
+    }
 
     #[test]
     fn measures_this_process() {

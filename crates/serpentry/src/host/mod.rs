@@ -397,7 +397,12 @@ impl Host {
             }
             Reminder::StillThere(number) => {
                 let Some((app, worker)) = self.whose(number) else { return };
-                if app.processes.get(&worker).is_some_and(|process| process.link_closed) {
+                let process = app.processes.get(&worker).filter(|process| process.link_closed);
+                let pid = process.map(|process| process.handle.pid());
+                if pid.is_some_and(machine::is_ending) {
+                    // A large process on a busy machine: how it ended is known when the kernel is done with it.
+                    self.remind(EXIT_GRACE, Reminder::StillThere(number));
+                } else if pid.is_some() {
                     let id = app.id;
                     let reason = "it closed its link to the router and did not exit".to_owned();
                     self.step(id, supervisor::Event::Misbehaved { worker, reason }).await;

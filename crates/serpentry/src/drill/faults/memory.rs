@@ -68,7 +68,7 @@ pub(super) static LEAK: Fault = Fault {
     proof: Proof { worker: false, limit: false, requests: false, growth: true, answer: false },
     patience: Duration::from_secs(90),
     inject: |stage| {
-        stage.keep_asking_in_bursts(|_| "/drill/leak?kib=96".to_owned());
+        stage.keep_asking_in_bursts(3, |_| "/drill/leak?kib=48".to_owned());
         Ok(Onset::At(Instant::now()))
     },
     ..USUAL
@@ -83,7 +83,7 @@ pub(super) static CACHE: Fault = Fault {
     patience: Duration::from_secs(90),
     inject: |stage| {
         // A burst of new inputs, a burst of known ones.
-        stage.keep_asking_in_bursts(|number| match number / BURST % 2 {
+        stage.keep_asking_in_bursts(u64::MAX, |number| match number / BURST % 2 {
             0 => format!("/drill/cache?kib=160&key={number}"),
             _ => format!("/drill/cache?kib=160&key={}", number % 8),
         });
