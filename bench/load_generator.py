@@ -3,15 +3,16 @@
 Three questions, each against the smallest server there is (bench/ceiling/constant.c), on 127.0.0.1:
 
   stall   the server is stopped (SIGSTOP) for 1.4 s in a run of 30 s, at 2,000 requests per second over 32 connections: what
-          p99 is reported, from the planned time and from sending; by a closed loop; and by wrk, which guesses afterwards
-          what it did not send (`stats_correct` in its source)?
+          p99 is reported, from the planned time and from sending; by a closed loop; by wrk, which guesses afterwards
+          what it did not send (`stats_correct` in its source); and by oha, closed, at that rate, and at that rate with its
+          `--latency-correction`?
   rates   500, 5,000 and 50,000 requests per second: how late is the generator, and what does a request cost it? With
           ordinary and, where it is allowed, with real-time priority.
-  most    a closed loop of 32 connections and of wrk with the same, in turns: requests per second, and processor time per
-          request; then the highest rate of an open loop that the generator itself calls valid.
+  most    a closed loop of 32 connections and of wrk and oha with the same, in turns: requests per second, and processor time
+          per request; then the highest rate of an open loop that the generator itself calls valid.
 
-Needs a release build (`make build`), a C compiler and wrk (`apt-get install wrk`). Prints Markdown; `--json FILE` keeps
-every figure. The exit status is 0 when everything ran, whatever the figures say.
+Needs a release build (`make build`), a C compiler and wrk (`apt-get install wrk`); oha if it is there (`cargo install oha`, with
+`--root target/tools` here). Prints Markdown; `--json FILE` keeps every figure. The exit status is 0 when everything ran, whatever the figures say.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import signal
 import socket
 import statistics
@@ -109,6 +111,33 @@ def wrk(url: str, seconds: int) -> dict:
     return {"requests": count, "rate": count / seconds, "p99_ms": milliseconds, "cpu_us": cpu * 1e6 / count}
 
 
+def find_oha() -> str | None:
+    here = environment.ROOT / "target" / "tools" / "bin" / "oha"
+    return str(here) if here.exists() else shutil.which("oha")
+
+
+def oha(url: str, seconds: int, *arguments: str) -> dict:
+    command = [find_oha() or "oha", "--no-tui", "--output-format", "json", "-c", str(CONNECTIONS), "-z", f"{seconds}s"]
+    status, output, cpu = run([*command, *arguments, url])
+    if status != 0:
+        raise SystemExit(f"oha failed ({status}):\n{output}")
+    figures = json.loads(output)
+    count = sum(figures["statusCodeDistribution"].values())
+    return {
+        "requests": count,
+        "rate": count / seconds,
+        "p99_ms": figures["latencyPercentiles"]["p99"] * 1e3,
+        "cpu_us": cpu * 1e6 / count,
+    }
+
+
+OHA_STALL = {
+    "oha": [],
+    "oha at the rate": ["-q", "2000"],
+    "oha at the rate, corrected": ["-q", "2000", "--latency-correction"],
+}
+
+
 def note(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text} (load average {os.getloadavg()[0]:.1f})", file=sys.stderr)
 
@@ -128,12 +157,14 @@ def stall(seconds: int, realtime: list[str]) -> dict:
     arguments = ["--rate", "2000", "--schedule", "constant", "--pool", str(CONNECTIONS), *realtime]
     closed = ["--connections", str(CONNECTIONS)]
     for name, pause in (("quiet", 0.0), ("stall", STALL)):
-        for tool in ("serpentry load", "closed loop", "wrk"):
+        for tool in ("serpentry load", "closed loop", "wrk", *(OHA_STALL if find_oha() else ())):
             note(f"{name}: {tool}")
             with Server() as server:
                 freezing = server.stall(seconds / 3, pause) if pause else None
                 if tool == "wrk":
                     found[name, tool] = wrk(server.url, seconds)["p99_ms"]
+                elif tool in OHA_STALL:
+                    found[name, tool] = oha(server.url, seconds, *OHA_STALL[tool])["p99_ms"]
                 elif tool == "closed loop":
                     found[name, tool] = load(server.url, *closed, "--duration", f"{seconds}s")["service_ms"]["p99"]
                 else:
@@ -161,18 +192,22 @@ def rates(rounds: int, seconds: int, allowed: bool) -> list[dict]:
 
 
 def most(rounds: int, seconds: int) -> dict:
-    ours, theirs = [], []
+    tools = ["serpentry load", "wrk", *(["oha"] if find_oha() else [])]
+    found: dict[str, list] = {tool: [] for tool in tools}
     with Server() as server:
         for round_ in range(rounds):
-            for tool in ("serpentry", "wrk") if round_ % 2 else ("wrk", "serpentry"):
+            for tool in tools[round_ % len(tools) :] + tools[: round_ % len(tools)]:
                 note(f"round {round_ + 1}: {tool}, {CONNECTIONS} connections")
                 if tool == "wrk":
-                    theirs.append(wrk(server.url, seconds))
-                    continue
-                figures = load(server.url, "--connections", str(CONNECTIONS), "--duration", f"{seconds}s")
-                cpu = figures["cpu_seconds"] * 1e6 / figures["answered"]
-                ours.append({"rate": figures["goodput"], "p99_ms": figures["latency_ms"]["p99"], "cpu_us": cpu})
-    return {"serpentry load": ours, "wrk": theirs}
+                    found[tool].append(wrk(server.url, seconds))
+                elif tool == "oha":
+                    found[tool].append(oha(server.url, seconds))
+                else:
+                    figures = load(server.url, "--connections", str(CONNECTIONS), "--duration", f"{seconds}s")
+                    cpu = figures["cpu_seconds"] * 1e6 / figures["answered"]
+                    own = {"rate": figures["goodput"], "p99_ms": figures["latency_ms"]["p99"], "cpu_us": cpu}
+                    found[tool].append(own)
+    return found
 
 
 def ladder(seconds: int, realtime: list[str]) -> list[dict]:
@@ -197,7 +232,9 @@ def show(results: dict) -> str:
     lines[0] += f"{results['machine']['kernel']}; load average {results['load_before']} before, {results['load_after']} after.\n"
     stalled = results["stall"]
     lines += ["## A server that stands still for 1.4 s: p99 in milliseconds\n", "| | without | with the stall |", "|---|---|---|"]
-    for column in ("from its time", "from sending", "closed loop", "wrk"):
+    for column in ("from its time", "from sending", "closed loop", "wrk", *OHA_STALL):
+        if f"stall / {column}" not in stalled:
+            continue
         lines.append(f"| {column} | {stalled[f'quiet / {column}']:,.2f} | {stalled[f'stall / {column}']:,.2f} |")
     lines += ["\n## Open loop\n", "| requests/s | priority | late p99, ms | late at most, ms | CPU us/request | of a core | valid |"]
     lines.append("|---|---|---|---|---|---|---|")
@@ -215,9 +252,10 @@ def show(results: dict) -> str:
     for name, rows in results["most"].items():
         columns = [spread([row[key] for row in rows], digits) for key, digits in (("rate", 0), ("cpu_us", 2), ("p99_ms", 3))]
         lines.append(f"| {name} | {' | '.join(columns)} |")
-    pairs = list(zip(results["most"]["serpentry load"], results["most"]["wrk"]))
-    for key, what in (("rate", "requests/s"), ("cpu_us", "CPU per request")):
-        lines.append(f"\nserpentry load / wrk, {what}: {spread([a[key] / b[key] for a, b in pairs], 2)}")
+    for other in [name for name in results["most"] if name != "serpentry load"]:
+        pairs = list(zip(results["most"]["serpentry load"], results["most"][other]))
+        for key, what in (("rate", "requests/s"), ("cpu_us", "CPU per request")):
+            lines.append(f"\nserpentry load / {other}, {what}: {spread([a[key] / b[key] for a, b in pairs], 2)}")
     lines += ["\n## Highest open-loop rate\n", "| requests/s | answered/s | late p99, ms | of a core | |", "|---|---|---|---|---|"]
     for row in results["ladder"]:
         lines.append(
@@ -237,6 +275,8 @@ def main() -> int:
     if missing:
         print("\n".join(missing), file=sys.stderr)
         return 2
+    if not find_oha():
+        print("left out: oha is not installed (cargo install oha --root target/tools)", file=sys.stderr)
     environment.STATE.mkdir(parents=True, exist_ok=True)
     source = environment.BENCH / "ceiling" / "constant.c"
     subprocess.run([os.environ.get("CC", "cc"), "-O2", "-o", str(environment.CEILING), str(source)], check=True)

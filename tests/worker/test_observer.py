@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import struct
 import subprocess
 import time
@@ -131,11 +130,7 @@ def test_a_loop_at_rest_is_not_blocked_and_is_watched_again(start) -> None:
         worker.ready()
         long = worker.request(path="/sleep", query="3")
         worker.done(long)
-        # It has gone to sleep for want of anything to do; a stopped process is not a blocked loop either.
-        worker.process.send_signal(signal.SIGSTOP)
-        time.sleep(0.5)
-        worker.process.send_signal(signal.SIGCONT)
-        worker.get("/")
+        time.sleep(1.5)  # the observer sleeps when nothing has happened for a second
         episode(worker, "/block", 0.5)
         assert not [order for order in worker.orders if order.kind == frames.BLOCKED]
 
@@ -151,7 +146,7 @@ def test_what_is_told_is_bounded(start) -> None:
             worker.done(id)
         seconds = time.monotonic() - began
         told = [order for order in worker.orders if order.kind == frames.BLOCKED and not order.end]
-        assert 0 < len(told) <= 5 * (seconds + 1)
+        assert 0 < len(told) <= 2 * (seconds + 1) < 20
 
 
 DISK = pytest.mark.parametrize("app,settings", [("durable_app:app", {}), ("durable_app:app", {"threads": 3}),

@@ -10,8 +10,10 @@
 //!
 //! Randomness is a parameter everywhere ([`Random`]): the same seed gives the same arrivals and the same intervals.
 
+pub mod claims;
 pub mod decide;
 pub mod document;
+pub mod experiment;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod host;

@@ -40,6 +40,10 @@ pub(crate) enum Command {
 
     /// Send requests at planned times and show how long they took.
     Load(Box<crate::load_command::LoadArguments>),
+    /// Put what is commonly said about hosting to the test on this machine, by measurement.
+    Claims(crate::claims_command::ClaimsArguments),
+    /// Look after the laboratory itself.
+    Lab(crate::claims_command::LabArguments),
 
     /// Look at a project and write a configuration file.
     Init(InitArguments),

@@ -1,6 +1,7 @@
 //! The program: reads the command line, wires the parts together, and turns what happened into an exit status.
 
 mod check;
+mod claims_command;
 mod cli;
 mod commands;
 mod defects;
@@ -49,6 +50,8 @@ fn main() -> ExitCode {
         cli::Command::Drill(arguments) => drill::run(&arguments),
         cli::Command::Logs(arguments) => logs::command::run(&arguments),
         cli::Command::Load(arguments) => load_command::run(&arguments),
+        cli::Command::Claims(arguments) => claims_command::run(&arguments),
+        cli::Command::Lab(arguments) => claims_command::laboratory(&arguments),
         cli::Command::Init(arguments) => init::run(&arguments),
         cli::Command::Status(arguments) => commands::status(&arguments),
         cli::Command::Why(arguments) => commands::why(&arguments),

@@ -1,4 +1,4 @@
-//! The four arms: what "shared" and "isolated" can mean, as configurations of the program.
+//! The arms: what "shared" and "isolated" can mean, as configurations of the program.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -14,16 +14,19 @@ pub enum Arm {
     /// A group for each tenant with equal weights: what `tenancy = "shared"` is.
     #[serde(rename = "S1")]
     FairShare,
-    /// The same and a quota of one core, in periods of 100 ms, for the application.
+    /// The same and a quota of one core for the application, as it is set everywhere: in periods of 100 ms, without burst.
     #[serde(rename = "I1")]
     Quota,
+    /// The same, as the program itself sets it for `cpu = 1`: in short periods, with burst.
+    #[serde(rename = "I1p")]
+    OwnQuota,
     /// One core of its own: what `tenancy = "isolated"` is.
     #[serde(rename = "I2")]
     Pinned,
 }
 
 impl Arm {
-    pub const ALL: [Arm; 4] = [Arm::Unmanaged, Arm::FairShare, Arm::Quota, Arm::Pinned];
+    pub const ALL: [Arm; 5] = [Arm::Unmanaged, Arm::FairShare, Arm::Quota, Arm::OwnQuota, Arm::Pinned];
 
     #[must_use]
     pub fn code(self) -> &'static str {
@@ -31,6 +34,7 @@ impl Arm {
             Arm::Unmanaged => "S0",
             Arm::FairShare => "S1",
             Arm::Quota => "I1",
+            Arm::OwnQuota => "I1p",
             Arm::Pinned => "I2",
         }
     }
@@ -41,7 +45,8 @@ impl Arm {
         match self {
             Arm::Unmanaged => "shared, unmanaged (S0)",
             Arm::FairShare => "shared, fair shares (S1)",
-            Arm::Quota => "shared, quota of one core (I1)",
+            Arm::Quota => "shared, quota of one core in periods of 100 ms (I1)",
+            Arm::OwnQuota => "shared, quota of one core as the program sets it (I1p)",
             Arm::Pinned => "isolated, one core of its own (I2)",
         }
     }
@@ -52,7 +57,7 @@ impl Arm {
         match self {
             Arm::Unmanaged => &[],
             Arm::FairShare => &["cpu_weight"],
-            Arm::Quota => &["cpu"],
+            Arm::Quota | Arm::OwnQuota => &["cpu"],
             Arm::Pinned => &["cpu", "cores"],
         }
     }
@@ -63,7 +68,7 @@ impl Arm {
         let app = app.clone();
         match self {
             Arm::Unmanaged | Arm::FairShare => app.set("tenancy", "shared"),
-            Arm::Quota => app.set("tenancy", "shared").limit("cpu", 1.0),
+            Arm::Quota | Arm::OwnQuota => app.set("tenancy", "shared").limit("cpu", 1.0),
             Arm::Pinned => {
                 // A file system of its own would be made anew for each run, and is not what is compared.
                 let space = app.limits.get("disk_space").cloned().unwrap_or_else(|| Value::from("none"));

@@ -33,7 +33,12 @@ pub enum Rate {
     Constant(f64),
     /// So many at a time.
     Closed(usize),
+    /// So many at once, every so many milliseconds.
+    Periodic { every_ms: u32, at_once: usize },
 }
+
+/// Longest block that [`Rate::Periodic`] lasts for.
+const PERIODIC: Duration = Duration::from_secs(60);
 
 impl Load {
     /// One target only.
@@ -48,6 +53,13 @@ impl Load {
             Rate::Bursts(rate) => Pace::Open(Schedule::bursts_of_mean(rate)),
             Rate::Constant(rate) => Pace::Open(Schedule::Constant { rate }),
             Rate::Closed(connections) => Pace::Closed { connections },
+            Rate::Periodic { every_ms, at_once } => {
+                let every = Duration::from_millis(u64::from(every_ms.max(1)));
+                let times = (0_u32..).map(|turn| every * turn).take_while(|time| *time < PERIODIC);
+                let offsets: Vec<Duration> =
+                    times.flat_map(|time| std::iter::repeat_n(time, at_once)).collect();
+                Pace::Open(Schedule::Replay(offsets.into()))
+            }
         }
     }
 
@@ -75,6 +87,8 @@ pub enum Part {
     Work { tenant: String, work: Work, duty: f64 },
     /// Requests to another application through the same router, in bursts, with this mean per second.
     Bursts { tenant: String, target: String, rate: f64 },
+    /// So many requests at once, again and again, also to the application itself.
+    Periodic { tenant: String, target: String, every_ms: u32, at_once: usize },
     /// Connections to another application that are opened and held.
     Connections { tenant: String, count: usize },
 }

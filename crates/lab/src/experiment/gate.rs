@@ -59,7 +59,9 @@ impl Fault {
         let percent = |share: &f64| format!("{:.1} %", share * 100.0);
         match self {
             Fault::Steal { share } => format!("other virtual machines took {} of the time", percent(share)),
-            Fault::Spin { off } => format!("a loop of known work took {} more or less than usual", percent(off)),
+            Fault::Spin { off } => {
+                format!("a loop of known work took {} more or less than usual", percent(off))
+            }
             Fault::Foreign { cores } => format!("other programs on this machine used {cores:.2} cores"),
             Fault::Errors { share } => format!("{} of the requests failed", percent(share)),
             Fault::Generator { share } => format!("the load generator used {} of a core", percent(share)),

@@ -9,7 +9,11 @@ const LONGEST: usize = 200;
 
 /// Files that say what an arm is, for each controller: names of version 1, then of version 2.
 const TELLING: [(&str, &[&str], &[&str]); 3] = [
-    ("cpu", &["cpu.shares", "cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.cfs_burst_us"], &["cpu.weight", "cpu.max"]),
+    (
+        "cpu",
+        &["cpu.shares", "cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.cfs_burst_us"],
+        &["cpu.weight", "cpu.max"],
+    ),
     ("cpuset", &["cpuset.cpus"], &["cpuset.cpus.effective"]),
     ("memory", &["memory.limit_in_bytes"], &["memory.max"]),
 ];
@@ -27,12 +31,21 @@ struct Hierarchy {
 pub struct Groups {
     version_1: BTreeMap<String, Hierarchy>,
     version_2: Option<Hierarchy>,
+    /// Controllers that version 2 has here. Processor time is counted in any case.
+    controllers_2: Vec<String>,
 }
+
+/// Of version 2 without any controller.
+const ALWAYS: [&str; 2] = ["", "cpuacct"];
 
 impl Groups {
     #[must_use]
     pub fn find() -> Groups {
-        Groups::parse(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
+        let mut groups = Groups::parse(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default());
+        let mount = groups.version_2.as_ref().map(|hierarchy| &hierarchy.mount);
+        let list = mount.and_then(|mount| read(mount, "cgroup.controllers")).unwrap_or_default();
+        groups.controllers_2 = list.split_whitespace().map(str::to_owned).collect();
+        groups
     }
 
     /// proc_pid_mountinfo(5).
@@ -59,10 +72,15 @@ impl Groups {
         groups
     }
 
-    /// 1 or 2; None without any control groups.
+    /// 1 or 2; None where there is no such controller.
     #[must_use]
     pub fn version(&self, controller: &str) -> Option<u8> {
-        if self.version_1.contains_key(controller) { Some(1) } else { self.version_2.as_ref().map(|_| 2) }
+        if self.version_1.contains_key(controller) {
+            return Some(1);
+        }
+        let counted =
+            ALWAYS.contains(&controller) || self.controllers_2.iter().any(|name| name == controller);
+        (self.version_2.is_some() && counted).then_some(2)
     }
 
     /// Directory of the group that a process is in, of the hierarchy that has this controller; "" for version 2.
@@ -84,7 +102,10 @@ impl Groups {
             };
             here.then_some(path)
         })?;
-        let below = Path::new(path).strip_prefix(&hierarchy.root).or_else(|_| Path::new(path).strip_prefix("/")).ok()?;
+        let below = Path::new(path)
+            .strip_prefix(&hierarchy.root)
+            .or_else(|_| Path::new(path).strip_prefix("/"))
+            .ok()?;
         Some(hierarchy.mount.join(below))
     }
 
@@ -149,8 +170,9 @@ mod tests {
 
     #[test]
     fn each_controller_is_where_it_is() {
-        let groups = Groups::parse(MOUNTS);
-        assert_eq!((groups.version("cpu"), groups.version("memory")), (Some(1), Some(2)));
+        let groups = Groups { controllers_2: vec!["memory".to_owned()], ..Groups::parse(MOUNTS) };
+        let versions = ["cpu", "memory", "cpuset", "cpuacct"].map(|controller| groups.version(controller));
+        assert_eq!(versions, [Some(1), Some(2), None, Some(1)]);
         let memberships = "3:cpuset:/x\n2:cpu,cpuacct:/host/a\n0::/b:c\n";
         let at = |controller| groups.locate(memberships, controller).map(|path| path.display().to_string());
         assert_eq!(at("cpuacct").as_deref(), Some("/sys/fs/cgroup/cpu/host/a"));

@@ -50,7 +50,10 @@ mod tests {
         assert_ne!(draw(9, 4, &mut Random::new(5)), draw(9, 4, &mut Random::new(6)));
         // Over many sessions either condition is first in an odd number of pairs, and null pairs are everywhere.
         let drawn: Vec<Vec<Turn>> = (0..100).map(|seed| draw(9, 1, &mut Random::new(seed))).collect();
-        let more = drawn.iter().filter(|turns| turns.iter().filter(|turn| turn.reversed && !turn.is_null).count() > 4).count();
+        let more = drawn
+            .iter()
+            .filter(|turns| turns.iter().filter(|turn| turn.reversed && !turn.is_null).count() > 4)
+            .count();
         assert!((25..75).contains(&more), "{more}");
         let first = drawn.iter().filter(|turns| turns[0].is_null).count();
         assert!((1..30).contains(&first), "{first}");

@@ -32,6 +32,7 @@ pub(super) struct Reading {
     total: u64,
     tree: Option<u64>,
     own: u64,
+    kernel: u64,
     used: Option<u64>,
     periods: Option<u64>,
     throttled_periods: Option<u64>,
@@ -45,7 +46,8 @@ pub(super) struct Reading {
 pub struct Usage {
     pub seconds: f64,
     pub steal: f64,
-    /// Used by processes that are neither the host's nor the laboratory's.
+    /// Used by programs that are neither the host's nor the laboratory's. The kernel's own threads work for whoever writes
+    /// and sends, and are left out.
     pub foreign_cores: f64,
     /// The laboratory itself: generator, samplers.
     pub own_cores: f64,
@@ -91,6 +93,7 @@ impl Places {
             total,
             tree: self.tree.as_deref().and_then(used),
             own: micros(own),
+            kernel: kernel_threads(),
             used: self.used.as_deref().and_then(used),
             periods: limit("nr_periods"),
             throttled_periods: limit("nr_throttled"),
@@ -98,6 +101,11 @@ impl Places {
             pressure: [pressure("cpu"), pressure("io"), pressure("memory")],
             queued: self.pids.iter().map(|pid| queued(*pid)).sum(),
         }
+    }
+
+    /// Processor time of the application, in microseconds.
+    pub(super) fn used_now(&self) -> Option<u64> {
+        self.used.as_deref().and_then(used)
     }
 
     pub(super) fn memory_now(&self) -> Option<u64> {
@@ -117,8 +125,10 @@ pub(super) fn between(before: &Reading, after: &Reading, memory: Option<u64>) ->
     let cores = |before: u64, after: u64| after.saturating_sub(before) as f64 / time;
     let maybe = |before: Option<u64>, after: Option<u64>| Some(cores(before?, after?));
     let own = cores(before.own, after.own);
+    let kernel = cores(before.kernel, after.kernel);
     // Without control groups nobody knows whose the rest is: then none of it is called foreign.
-    let foreign = maybe(before.tree, after.tree).map(|tree| cores(before.busy, after.busy) - tree - own);
+    let foreign =
+        maybe(before.tree, after.tree).map(|tree| cores(before.busy, after.busy) - tree - own - kernel);
     let periods = before.periods.zip(after.periods).map(|(before, after)| after.saturating_sub(before));
     let held = before.throttled_periods.zip(after.throttled_periods);
     let held = held.map(|(before, after)| after.saturating_sub(before));
@@ -152,11 +162,28 @@ fn micros(duration: Duration) -> u64 {
 fn machine(stat: &str) -> (u64, u64, u64) {
     let tick = 1_000_000 / clock_ticks_per_second().max(1);
     let line = stat.lines().next().unwrap_or_default();
-    let fields: Vec<u64> = line.split_whitespace().skip(1).take(8).filter_map(|field| field.parse().ok()).collect();
+    let fields: Vec<u64> =
+        line.split_whitespace().skip(1).take(8).filter_map(|field| field.parse().ok()).collect();
     let field = |index: usize| fields.get(index).copied().unwrap_or(0) * tick;
     // user, nice, system, irq, softirq; guest time is part of user time.
     let busy = [0, 1, 2, 5, 6].into_iter().map(field).sum();
     (busy, field(7), fields.iter().sum::<u64>() * tick)
+}
+
+/// Processor time of the kernel's own threads, in microseconds: children of number 2.
+fn kernel_threads() -> u64 {
+    let tick = 1_000_000 / clock_ticks_per_second().max(1);
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ticks = processes
+        .filter(|entry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit())
+        .filter_map(|entry| {
+            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+            let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+            // State, parent; user and system time are the 14th and 15th field of the line.
+            let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
+            (number(1)? == 2).then(|| Some(number(11)? + number(12)?))?
+        });
+    ticks.sum::<u64>() * tick
 }
 
 /// Processor time of a group and those below, in microseconds.
@@ -200,7 +227,8 @@ mod tests {
             steal: 40_000,
             total: 4_000_000,
             tree: Some(2_000_000),
-            own: 400_000,
+            own: 300_000,
+            kernel: 100_000,
             used: Some(1_000_000),
             periods: None,
             throttled_periods: None,
@@ -210,7 +238,7 @@ mod tests {
         };
         let usage = between(&before, &after, Some(5));
         assert!((usage.foreign_cores - 0.3).abs() < 1e-9 && (usage.steal - 0.01).abs() < 1e-9, "{usage:?}");
-        assert_eq!((usage.app_cores, usage.own_cores, usage.run_queue_ms), (Some(0.5), 0.2, 7.0));
+        assert_eq!((usage.app_cores, usage.own_cores, usage.run_queue_ms), (Some(0.5), 0.15, 7.0));
         assert_eq!((usage.throttled, usage.pressure_cpu, usage.memory_bytes), (None, None, Some(5)));
         let unknown = between(&Reading { tree: None, ..before }, &after, None);
         assert_eq!(unknown.foreign_cores, 0.0);

@@ -242,6 +242,23 @@ impl Host {
         self.settle()
     }
 
+    /// A new generation of an application, and the old one gone.
+    ///
+    /// # Errors
+    /// It does not start; then the old one serves on.
+    pub fn restart(&self, app: &str) -> Result<(), HostError> {
+        self.control.post::<serde_json::Value>(&format!("/v1/apps/{app}/restart"), None, CHANGE)?;
+        self.settle()
+    }
+
+    /// Anything else that the control interface has.
+    ///
+    /// # Errors
+    /// It does not answer, or refuses.
+    pub fn ask<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, HostError> {
+        Ok(self.control.get(path, ASK)?)
+    }
+
     /// Wait until every application has exactly the workers that it is to have.
     ///
     /// # Errors

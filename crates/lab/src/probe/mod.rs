@@ -6,24 +6,29 @@
 //! |---|---|
 //! | `/cpu?ms=` | uses so much processor time of its thread (not: runs for so long) |
 //! | `/io?ms=` | waits; with `pool=1` in the ASGI application, in one of 40 threads beside the loop |
-//! | `/log?fsync=` | appends a line to `probe.log` in the working directory |
+//! | `/log?fsync=&ms=` | waits, then appends a line to `probe.log` in the working directory |
 //! | `/file?kb=` | writes a file there, reads it, removes it |
 //! | `/mem?mb=&ms=` | has so much memory for so long |
 //! | `/leak?kb=&clear=` | keeps so much until the process ends, or lets all of it go first |
 //! | `/hold?s=` | keeps the request open |
-//! | `/big?mb=` | an answer of this size, in pieces of 64 KiB |
+//! | `/big?mb=&kb=` | an answer of this size, in pieces of 64 KiB |
 //! | `/pid` | process, its processor time, requests begun and finished, as JSON |
 //!
 //! Every parameter has bounds (`probe_work.py`). Not for anybody else's use: the routes exhaust a machine on purpose.
 
+mod direct;
+
 use std::io;
 use std::path::Path;
 
+pub use direct::{Direct, Model};
+
 /// Name and content of each file.
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 4] = [
     ("probe_work.py", include_str!("probe_work.py")),
     ("probe_wsgi.py", include_str!("probe_wsgi.py")),
     ("probe_asgi.py", include_str!("probe_asgi.py")),
+    ("probe_direct.py", include_str!("probe_direct.py")),
 ];
 
 /// What to name as an application.

@@ -27,7 +27,7 @@ async def app(scope, receive, send):
     except work.BadRequest as error:
         return await respond(send, 400, f"{error}\n")
     if path == "/big":
-        return await big(send, given["mb"] * 16)
+        return await big(send, work.pieces(given))
     work.begin()
     try:
         status, text = 200, await run(path, given)
@@ -55,6 +55,7 @@ async def run(path, given):
         await asyncio.sleep(given["s"])
         return "held\n"
     if path == "/log":
+        await wait(given["ms"] / 1e3, 0)
         return f"{work.log(given['fsync']):.3f}\n"
     if path == "/file":
         return f"{work.file(given['kb'])}\n"
@@ -86,8 +87,9 @@ async def respond(send, status, text):
 
 
 async def big(send, pieces):
-    headers = [(b"content-type", b"application/octet-stream"), (b"content-length", str(pieces * len(work.CHUNK)).encode())]
+    size = str(sum(map(len, pieces))).encode()
+    headers = [(b"content-type", b"application/octet-stream"), (b"content-length", size)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    for _ in range(pieces):
-        await send({"type": "http.response.body", "body": work.CHUNK, "more_body": True})
+    for piece in pieces:
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body", "body": b""})

@@ -12,12 +12,12 @@ import time
 BOUNDS = {
     "/cpu": {"ms": (10.0, 0.0, 5_000.0)},
     "/io": {"ms": (10.0, 0.0, 30_000.0), "pool": (0, 0, 1)},
-    "/log": {"fsync": (0, 0, 1)},
+    "/log": {"fsync": (0, 0, 1), "ms": (0.0, 0.0, 30_000.0)},
     "/file": {"kb": (64, 1, 65_536)},
     "/mem": {"mb": (1, 0, 1_024), "ms": (0.0, 0.0, 30_000.0)},
     "/leak": {"kb": (64, 0, 65_536), "clear": (0, 0, 1)},
     "/hold": {"s": (1.0, 0.0, 120.0)},
-    "/big": {"mb": (1, 0, 64)},
+    "/big": {"mb": (1, 0, 64), "kb": (0, 0, 1_024)},
     "/pid": {},
     "/": {},
 }
@@ -128,6 +128,12 @@ def leak(kb, clear):
     _leaked.append(touched(size))
     _leaked_bytes += size
     return _leaked_bytes
+
+
+def pieces(given):
+    """An answer of this size."""
+    size = (given["mb"] << 20) + (given["kb"] << 10)
+    return [CHUNK] * (size // len(CHUNK)) + ([CHUNK[: size % len(CHUNK)]] if size % len(CHUNK) else [])
 
 
 def status():

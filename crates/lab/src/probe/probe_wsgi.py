@@ -20,9 +20,10 @@ def app(environ, start_response):
     except work.BadRequest as error:
         return respond(start_response, "400 Bad Request", f"{error}\n")
     if path == "/big":
-        pieces = given["mb"] * 16
-        start_response("200 OK", [("Content-Type", "application/octet-stream"), ("Content-Length", str(pieces * len(work.CHUNK)))])
-        return (work.CHUNK for _ in range(pieces))
+        pieces = work.pieces(given)
+        size = sum(map(len, pieces))
+        start_response("200 OK", [("Content-Type", "application/octet-stream"), ("Content-Length", str(size))])
+        return iter(pieces)
     work.begin()
     try:
         status, text = "200 OK", run(path, given)
@@ -42,6 +43,7 @@ def run(path, given):
         time.sleep(given["s"])
         return "held\n"
     if path == "/log":
+        time.sleep(given["ms"] / 1e3)
         return f"{work.log(given['fsync']):.3f}\n"
     if path == "/file":
         return f"{work.file(given['kb'])}\n"

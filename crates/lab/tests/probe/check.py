@@ -83,7 +83,7 @@ def routes(get):
     # The request for the figures itself has begun.
     assert status["begun"] == status["finished"] + 1, status
     assert get("/big", "mb=2") == (200, bytes(2 << 20))
-    assert get("/big", "mb=0") == (200, b"")
+    assert get("/big", "mb=0") == (200, b"") and get("/big", "mb=0&kb=65") == (200, bytes(65 << 10))
 
 
 def bounds(get):
