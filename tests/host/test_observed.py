@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from conftest import APPS, Starter, TestHost
+from conftest import APPS, ROOT, Starter, TestHost
 from load import in_background
 
 SOURCE = (APPS / "blocking.py").read_text().splitlines()
@@ -59,3 +59,29 @@ def test_a_blocked_event_loop_is_an_incident_while_it_lasts(start: Starter, path
     assert f"at {line_of(code)}" in ended["sentence"]
     print(f"noticed after {noticed * 1000:.0f} ms: {ended['sentence']}")
     assert len(incidents(host, "C21")) == 1
+
+
+@pytest.mark.parametrize("app,cause", [("blocking:app", "stack"), ("blocking:asgi", "event_loop")])
+def test_durable_writes_on_the_request_path(start: Starter, app: str, cause: str) -> None:
+    """On a disk that takes its time; the durations are those of tests/worker/apps/slow_disk."""
+    slow = {"env": {"PYTHONPATH": str(ROOT / "tests/worker/apps/slow_disk")}}
+    host = start({"slow": {"app": app, "routes": ["/"], **slow}, "other": {"app": app, "routes": ["/other"]}})
+    assert host.fetch("/other").status == 200
+    for _ in range(3):
+        assert host.fetch("/write?seconds=0.5", timeout=60).status == 200
+    found = incident(host, "D11")
+    assert (found["app"], found["cause"]) == ("slow", cause)
+    assert found["evidence"]["place"] == line_of("os.fsync(") and found["evidence"]["call"] == "os.fsync"
+    assert found["evidence"]["fsync_ms"] >= 10 and found["evidence"]["share_percent"] >= 20
+    print(found["sentence"])
+    assert len(incidents(host, "D11")) == 1
+
+
+def test_what_workers_are_doing_is_shown_on_demand(start: Starter) -> None:
+    host = start({"slow": {"app": "blocking:app", "workers": 2}})
+    answer = in_background(host.address, "/block?seconds=2", timeout=60)
+    host.wait(lambda: "in act\n" in host.do("stacks", "slow"), "the stack of the request")
+    assert answer.result(30).status == 200
+    told = json.loads(host.do("memory", "slow", "--seconds", "1", "--json"))
+    assert told["app"] == "slow" and [worker["complete"] for worker in told["workers"]] == [True, True]
+    assert host.run("stacks", "nobody").returncode == 1

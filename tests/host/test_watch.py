@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Starter, TestHost
-from load import Load
+from load import Load, in_background
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="skipped: not root, so there are no control groups")
 MIB = 1 << 20
@@ -112,3 +113,123 @@ def test_process_limit(start: Starter) -> None:
     assert incident["evidence"] == {"limit": 24, "used": 24}
     host.facts("/end")
     only(host, "P10")
+
+
+def come_first(host: TestHost) -> None:
+    """Let this host's own group come before whatever else runs on this machine: else that would be the neighbour."""
+    for line in Path(f"/proc/{host.pid}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        tree = Path(path).parent.as_posix().lstrip("/")
+        if "cpu" in controllers.split(","):
+            (Path("/sys/fs/cgroup/cpu") / tree / "cpu.shares").write_text("65536")
+        elif (weight := Path("/sys/fs/cgroup") / tree / "cpu.weight").exists():
+            weight.write_text("10000")
+
+
+def cpu_seconds(host: TestHost, app: str) -> float:
+    return sum(worker["cpu_seconds"] for worker in host.app(app)["workers"])
+
+
+@ROOT_ONLY
+def test_starved_by_a_neighbour(start: Starter) -> None:
+    """C11: the neighbour that used most is named; its own busy processes are no neighbours."""
+    cores = os.cpu_count() or 1
+    apps = {
+        "app": {"app": "faulty:app", "workers": 1, "routes": ["/app"]},
+        "hog": {"app": "faulty:app", "workers": 2 * cores, "routes": ["/hog"], "limits": {"cpu_weight": 1000}},
+    }
+    host = start(apps)
+    missing(host, "cpu", "hog")
+    come_first(host)
+    with Load(host.address, "/hog/burn?ms=500", clients=2 * cores):
+        time.sleep(3)  # As long as it takes to be sure: whoever competes with itself only is not starved.
+        only(host)
+        began, used = time.monotonic(), cpu_seconds(host, "hog")
+        with Load(host.address, "/app/burn?ms=50", clients=1):
+            until = began + 20
+            while not incidents(host) and time.monotonic() < until:
+                time.sleep(0.1)
+        used = (cpu_seconds(host, "hog") - used) / (time.monotonic() - began)
+    if not incidents(host) and used < cores / 2:
+        pytest.skip(f"skipped: the hog got {used:.1f} of {cores} cores only, others use this machine")
+    evidence = wait_for(host, "C11", seconds=1)["evidence"]
+    assert evidence["neighbour"] == "hog" and evidence["neighbour_cores"] > 0.3, evidence
+    assert evidence["waited_ms"] > 100 and 30 < evidence["neighbour_percent"] <= 100, evidence
+    # Those many processes are starved by nobody.
+    only(host, "C11")
+
+
+@ROOT_ONLY
+def test_leak(start: Starter) -> None:
+    """M30: the same is asked for again and again, and memory grows."""
+    host = start({"app": {"app": "faulty:app", "workers": 1, "limits": {"memory": "256MiB"}}})
+    missing(host, "memory")
+    time.sleep(4)  # Nothing is asked of it: so nothing grows by itself.
+    until = time.monotonic() + 60
+    while "incident " not in host.output() and time.monotonic() < until:
+        for _ in range(10):
+            host.facts("/keep?kib=128")
+            time.sleep(0.03)
+    incident = wait_for(host, "M30", seconds=1)
+    assert 110 * 1024 < incident["evidence"]["growth_bytes"] < 150 * 1024, incident
+    assert incident["sentence"].startswith("every request to app leaves ")
+    only(host, "M30")
+
+
+@ROOT_ONLY
+def test_unbounded_cache(start: Starter) -> None:
+    """M31: memory grows with inputs that are new, and not with others."""
+    host = start({"app": {"app": "faulty:app", "workers": 1, "limits": {"memory": "384MiB"}}})
+    missing(host, "memory")
+    time.sleep(4)  # As above.
+    until, key = time.monotonic() + 60, 0
+    while "incident " not in host.output() and time.monotonic() < until:
+        for _ in range(10):
+            host.facts(f"/cache?kib=512&key={key}")
+            key += 1
+        began = time.monotonic()
+        while time.monotonic() - began < 1:
+            host.facts("/cache?kib=512&key=0")
+    incident = wait_for(host, "M31", seconds=1)
+    assert 400 * 1024 < incident["evidence"]["growth_bytes"] < 640 * 1024, incident
+    assert "for every input that it has not seen before" in incident["sentence"]
+    only(host, "M31")
+
+
+def test_open_files(start: Starter) -> None:
+    """P11: as many as it may."""
+    host = start({"app": {"app": "faulty:app", "workers": 1, "limits": {"open_files": 100}}})
+    missing(host, "processes")
+    answer = host.facts("/open?count=200")
+    assert answer["error"] == 24 and answer["done"] < 100
+    incident = wait_for(host, "P11")
+    assert incident["evidence"] == {"limit": 100, "used": 100} and f"(pid {answer['pid']})" in incident["sentence"]
+    host.facts("/close")
+    only(host, "P11")
+
+
+@ROOT_ONLY
+def test_bandwidth(start: Starter) -> None:
+    """N30: transfers that its limit slows down."""
+    host = start({"app": {"app": "faulty:app", "workers": 1, "limits": {"bandwidth_out": "1MiB/s"}}})
+    answer = in_background(host.address, "/large?mib=6", timeout=60)
+    evidence = wait_for(host, "N30")["evidence"]
+    assert evidence["limit_bytes_per_second"] == MIB
+    assert 0.7 * MIB < evidence["used_bytes_per_second"] < 1.6 * MIB, evidence
+    assert answer.result(60).status == 200
+    only(host, "N30")
+
+
+@ROOT_ONLY
+def test_disk_rate(start: Starter) -> None:
+    """D10: it waits for its disk, and writes as much as it may."""
+    limits = {"disk_write": "2MiB/s"}
+    host = start({"app": {"app": "faulty:app", "workers": 1, "limits": limits}})
+    missing(host, "disk_write")
+    answer = in_background(host.address, "/sync?mib=8", timeout=60)
+    evidence = wait_for(host, "D10")["evidence"]
+    assert evidence["limit_bytes_per_second"] == 2 * MIB
+    assert evidence["used_bytes_per_second"] > 1.5 * MIB and evidence["waited_ms"] > 300, evidence
+    assert answer.result(60).status == 200
+    # What it waits in is told too, by its worker.
+    assert {it["code"] for it in incidents(host)} <= {"D10", "D11"}

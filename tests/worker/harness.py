@@ -87,8 +87,8 @@ class Worker:
         """Write on the data link; the worker must read within the patience."""
         self._write(self.data, data)
 
-    def order(self, kind: int, id: int = 0, flags: int = 0) -> None:
-        self._write(self.control, frames.frame(kind, id, flags=flags))
+    def order(self, kind: int, id: int = 0, flags: int = 0, payload: bytes = b"") -> None:
+        self._write(self.control, frames.frame(kind, id, payload, flags))
 
     def _write(self, link: socket.socket, data: bytes) -> None:
         deadline = time.monotonic() + PATIENCE

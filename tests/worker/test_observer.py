@@ -1,8 +1,9 @@
-"""What the worker tells about itself: an event loop that does not go on, and where it is."""
+"""What the worker tells about itself: an event loop that does not go on, durable writes, and what it is told to look at."""
 
 from __future__ import annotations
 
-import signal
+import struct
+import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,13 @@ import pytest
 from conftest import has_uvloop
 from harness import Worker
 
-SOURCE = (Path(__file__).parent / "apps/observed_app.py").read_text().splitlines()
+APPS = Path(__file__).parent / "apps"
 
 
-def line_of(code: str) -> str:
+def line_of(code: str, file: str = "observed_app.py") -> str:
     """`file:line` of the only line that holds `code`."""
-    (number,) = [number for number, line in enumerate(SOURCE, 1) if code in line]
-    return f"observed_app.py:{number}"
+    (number,) = [number for number, line in enumerate((APPS / file).read_text().splitlines(), 1) if code in line]
+    return f"{file}:{number}"
 
 
 @dataclass
@@ -129,11 +130,7 @@ def test_a_loop_at_rest_is_not_blocked_and_is_watched_again(start) -> None:
         worker.ready()
         long = worker.request(path="/sleep", query="3")
         worker.done(long)
-        # It has gone to sleep for want of anything to do; a stopped process is not a blocked loop either.
-        worker.process.send_signal(signal.SIGSTOP)
-        time.sleep(0.5)
-        worker.process.send_signal(signal.SIGCONT)
-        worker.get("/")
+        time.sleep(1.5)  # the observer sleeps when nothing has happened for a second
         episode(worker, "/block", 0.5)
         assert not [order for order in worker.orders if order.kind == frames.BLOCKED]
 
@@ -149,4 +146,114 @@ def test_what_is_told_is_bounded(start) -> None:
             worker.done(id)
         seconds = time.monotonic() - began
         told = [order for order in worker.orders if order.kind == frames.BLOCKED and not order.end]
-        assert 0 < len(told) <= 5 * (seconds + 1)
+        assert 0 < len(told) <= 2 * (seconds + 1) < 20
+
+
+DISK = pytest.mark.parametrize("app,settings", [("durable_app:app", {}), ("durable_app:app", {"threads": 3}),
+                                                ("durable_app:asgi", {})], ids=["sync", "threads", "async"])
+
+
+@pytest.fixture
+def slow_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(APPS / "slow_disk"))
+
+
+@dataclass
+class Durable:
+    event_loop: bool
+    count: int
+    microseconds: int
+    percent: int
+    place: str
+    call: str
+    stack: str
+
+
+def durable(worker: Worker) -> Durable:
+    reader = frames.Reader(worker.control_message(frames.DURABLE).payload)
+    numbers = bool(reader.number("B")), reader.number("I"), reader.number("I"), reader.number("B")
+    texts = [reader.text().decode() for _ in range(3)]
+    assert not reader.rest
+    return Durable(*numbers, *texts)
+
+
+@DISK
+@pytest.mark.parametrize("path,mark,call", [
+    ("/write", "# in a function", "os.fdatasync"),
+    ("/log", "# in the handler", "os.fsync in a durable_app.DurableHandler"),
+], ids=["write", "log"])
+@pytest.mark.ends
+def test_durable_writes_are_told_with_their_place(start, slow_disk, app: str, settings: dict, path: str, mark: str,
+                                                  call: str) -> None:
+    with start(app, **settings) as worker:
+        worker.ready()
+        for _ in range(10):
+            assert worker.get(path, query="5").body == b"ok"
+        told = durable(worker)
+        assert (told.place, told.call) == (line_of(mark, "durable_app.py"), call)
+        assert told.event_loop == app.endswith("asgi")
+        # On a loaded machine a sleep of 10 ms takes longer, and so does all else.
+        assert told.count >= 3 and 10_000 <= told.microseconds < 1_000_000
+        assert 20 <= told.percent <= 100 and "durable_app.py" in told.stack
+
+
+@DISK
+@pytest.mark.once
+def test_durable_writes_that_do_not_matter_are_not_told(start, slow_disk, app: str, settings: dict) -> None:
+    """Few among much other work, and those that no request waits for on its own thread."""
+    with start(app, **settings) as worker:
+        worker.ready()
+        worker.get("/write", query="2")
+        for _ in range(3):
+            worker.get("/work", query="80")
+        worker.get("/elsewhere", query="20")
+        time.sleep(2.5)
+        worker.get("/")
+        assert not [order for order in worker.orders if order.kind == frames.DURABLE]
+
+
+@pytest.mark.ends
+def test_the_measured_functions_are_like_the_originals(start, python: str) -> None:
+    plain = subprocess.run([python, "-c", "import durable_app; print(durable_app.act('/same', ''))"], cwd=APPS,
+                           capture_output=True, text=True, check=True).stdout.strip()
+    for app in ("durable_app:app", "durable_app:asgi"):
+        with start(app) as worker:
+            assert worker.ready().get("/same").body.decode() == plain
+            assert worker.get("/write", query="1").body == b"ok"
+
+
+def seen(worker: Worker, what: int, seconds: int = 0, id: int = 7) -> tuple[bool, str]:
+    worker.order(frames.LOOK, id, payload=struct.pack("<BH", what, seconds))
+    message = worker.control_message(frames.SEEN)
+    assert message.id == id
+    return message.end, frames.Reader(message.payload).text().decode()
+
+
+@DISK
+@pytest.mark.ends
+def test_stacks_on_demand(start, app: str, settings: dict) -> None:
+    with start(app, **settings) as worker:
+        worker.ready()
+        id = worker.request(path="/work", query="100")
+        deadline = time.monotonic() + 10
+        while "in act" not in (text := seen(worker, 0)[1]):
+            assert time.monotonic() < deadline, text
+        assert "time.sleep(0.01)" in text and "serpentry/" not in text, text
+        assert worker.answer(id).body == b"ok"
+
+
+@DISK
+@pytest.mark.ends
+def test_lines_that_allocate_on_demand(start, app: str, settings: dict) -> None:
+    with start(app, **settings) as worker:
+        worker.ready()
+        worker.order(frames.LOOK, 7, payload=struct.pack("<BH", 1, 2))
+        deadline = time.monotonic() + 1
+        assert seen(worker, 1, 1, id=8) == (False, "its memory is being traced already")
+        while time.monotonic() < deadline:
+            worker.get("/grow", query="100")
+        message = worker.control_message(frames.SEEN)
+        first = frames.Reader(message.payload).text().decode().splitlines()[0]
+        assert message.id == 7 and message.end
+        assert first.startswith(line_of("# grows", "durable_app.py") + " +") and " KiB, " in first, first
+        assert seen(worker, 1, 1)[0], "and again"

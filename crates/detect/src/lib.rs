@@ -8,7 +8,10 @@
 //! Nothing here opens a file, reads a clock or knows how readings are taken: the same readings give the same answers, so that
 //! an hour of a healthy application can be shown to all detectors in a second.
 
+mod files;
 mod full;
+mod growth;
+mod held;
 mod near;
 mod processes;
 mod since;
@@ -19,12 +22,15 @@ mod watcher;
 
 use std::time::Duration;
 
+pub use files::{FileLimit, OpenFiles};
 pub use full::{Room, VolumeFull};
-pub use near::{Growth, Memory, NearLimit};
+pub use growth::Footprint;
+pub use held::{HeldBack, Transfer, Way};
+pub use near::{Memory, NearLimit};
 pub use processes::{ProcessLimit, Processes};
 pub use starved::{Demand, Starving};
 pub use throttled::{Quota, Throttled};
-pub use watcher::{Reading, Watcher};
+pub use watcher::{Reading, Watcher, Worker};
 
 /// How often readings are taken. Twice this and a half is the least that something must last to be told.
 pub const PERIOD: Duration = Duration::from_millis(500);

@@ -21,7 +21,7 @@ pub struct Memory {
 
 /// How fast it grows, if that is known.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Growth {
+pub struct Rate {
     pub bytes_per_request: f64,
     pub requests_per_second: f64,
 }
@@ -36,13 +36,7 @@ pub struct NearLimit {
 
 impl NearLimit {
     /// `growth`: how fast it grows, where a regression has shown it.
-    pub fn look(
-        &mut self,
-        at: Duration,
-        now: Memory,
-        growth: Option<Growth>,
-        app: &str,
-    ) -> Option<Detection> {
+    pub fn look(&mut self, at: Duration, now: Memory, growth: Option<Rate>, app: &str) -> Option<Detection> {
         let Memory { used, limit } = now;
         let near = used.min(limit) as u128 * 100 >= u128::from(limit) * u128::from(NEAR) && limit > 0;
         let lasts = std::mem::replace(&mut self.near, near) && near;
@@ -53,7 +47,7 @@ impl NearLimit {
         let detection = Detection::new(Code::M20, "usage", Some(app))
             .number("used_bytes", used as f64)
             .number("limit_bytes", limit as f64);
-        let Some(Growth { bytes_per_request, requests_per_second }) = growth else { return Some(detection) };
+        let Some(Rate { bytes_per_request, requests_per_second }) = growth else { return Some(detection) };
         let left = limit.saturating_sub(used) as f64 / (bytes_per_request * requests_per_second);
         Some(detection.number("growth_bytes", bytes_per_request).number("left_seconds", left))
     }
@@ -86,12 +80,12 @@ mod tests {
     fn the_time_that_is_left_follows_from_growth() {
         let mut detector = NearLimit::default();
         let memory = Memory { used: 920, limit: 1000 };
-        let growth = Growth { bytes_per_request: 4.0, requests_per_second: 2.0 };
+        let growth = Rate { bytes_per_request: 4.0, requests_per_second: 2.0 };
         assert_eq!(detector.look(Duration::ZERO, memory, Some(growth), "shop"), None);
         let told = detector.look(Duration::from_millis(500), memory, Some(growth), "shop").unwrap();
         assert_eq!(told.facts.get("left_seconds"), Some(&incident::Value::Number(10.0)));
         // Nobody knows when nothing is asked of it.
-        let idle = Some(Growth { requests_per_second: 0.0, ..growth });
+        let idle = Some(Rate { requests_per_second: 0.0, ..growth });
         let told = detector.look(Duration::from_secs(60), memory, idle, "shop").unwrap();
         assert_eq!(told.facts.get("left_seconds"), None);
     }

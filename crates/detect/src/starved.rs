@@ -8,7 +8,9 @@
 //! - what it used and what it waited for, less what it could ever have had: its own threads stood in each other's way;
 //! - what it could have had and did not get;
 //! - what the neighbours used on the same processors, and that is most of what others used there;
-//! - and the processors were busy: else the scheduler was only slow to move a thread.
+//! - the processors were busy: else the scheduler was only slow to move a thread;
+//! - and one neighbour used at least twice as much as it did itself: else both only want more than there is, and whoever
+//!   takes most is not starved by those who take less.
 
 use std::time::Duration;
 
@@ -20,6 +22,9 @@ use crate::streak::Streak;
 /// Milliseconds in each second that count, and part of what it wanted to run (percent).
 const WAIT_MS: f64 = 50.0;
 const SHARE: f64 = 33.0;
+
+/// What the neighbour that used most did, against its own.
+const MORE: f64 = 2.0;
 
 /// Percent of the processors that were busy.
 const BUSY: f64 = 80.0;
@@ -102,8 +107,10 @@ fn starved(before: &Demand, now: &Demand, passed: Duration) -> Option<Starved> {
     let others = busy as f64 - used;
     let material = blamed * 1e3 >= WAIT_MS * span && blamed * 100.0 >= SHARE * (used + blamed);
     let theirs_alone = theirs * 2.0 >= others;
+    let most = neighbours.iter().map(|(_, used)| *used).max().unwrap_or(0) as f64;
+    let is_less = most >= MORE * used;
     let is_busy = busy as f64 * 100.0 >= BUSY * could_have;
-    (material && theirs_alone && is_busy).then(|| Starved {
+    (material && theirs_alone && is_less && is_busy).then(|| Starved {
         passed,
         waited_ms: blamed / 1e3,
         busy,
@@ -192,10 +199,10 @@ mod tests {
         assert_eq!(told(alone), None);
         assert_eq!(told(Case { neighbours: &[], outside: 0.05, ..alone }), None);
         // The same beside a hog: what it would have had without it, no more.
-        let both = Case { used: 0.8, waited: 6.0, neighbours: &[("hog", 1.2)], outside: 0.0, ..STARVED };
+        let both = Case { used: 0.6, waited: 6.0, neighbours: &[("hog", 1.4)], outside: 0.0, ..STARVED };
         let told = told(both).unwrap();
         let Some(Value::Number(waited)) = told.facts.get("waited_ms") else { panic!() };
-        assert!((waited - 1800.0).abs() < 1.0, "{waited}: 1.2 of 2 cores for 1.5 s");
+        assert!((waited - 2100.0).abs() < 1.0, "{waited}: 1.4 of 2 cores for 1.5 s");
     }
 
     #[test]
@@ -203,6 +210,9 @@ mod tests {
         assert_eq!(told(Case { throttled: true, ..STARVED }), None, "its own quota");
         let outside = Case { neighbours: &[("hog", 0.3)], outside: 1.5, ..STARVED };
         assert_eq!(told(outside), None, "somebody outside");
+        // As measured: the hog, beside an application of the same weight that wants less.
+        let hog = Case { used: 1.2, waited: 2.8, neighbours: &[("app", 0.8)], outside: 0.0, ..STARVED };
+        assert_eq!(told(hog), None, "it takes most");
         let idle = Case { neighbours: &[("hog", 0.9)], outside: 0.0, ..STARVED };
         assert_eq!(told(idle), None, "there was room");
         assert_eq!(told(Case { waited: 0.04, ..STARVED }), None, "not for long");

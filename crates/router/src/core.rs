@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -59,6 +60,8 @@ pub(crate) struct Core {
     /// Trouble that concerns no application.
     pub(crate) troubles: Troubles,
     incident_ids: RefCell<Ids>,
+    /// So that clients cannot choose hashes.
+    input_key: RandomState,
     next_id: Cell<u64>,
     random: Cell<u64>,
 }
@@ -91,6 +94,7 @@ impl Core {
             events,
             troubles: Troubles::default(),
             incident_ids: RefCell::new(Ids::new(Lane::Router)),
+            input_key: RandomState::new(),
             next_id: Cell::new(1),
             random: Cell::new(seed),
         }
@@ -125,6 +129,11 @@ impl Core {
             .map(|nibble| char::from(DIGITS[(mixed >> (4 * nibble)) as usize & 15]))
             .collect::<String>()
             .into()
+    }
+
+    /// A request's input, hashed.
+    pub(crate) fn input(&self, path: &str, query: &str) -> u64 {
+        self.input_key.hash_one((path, query))
     }
 
     /// The name of a new kind of trouble, at this time since 1970.

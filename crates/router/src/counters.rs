@@ -28,6 +28,8 @@ pub struct WorkerCounters {
     pub worker: event::Worker,
     /// Requests it was given.
     pub requests: u64,
+    /// Different inputs among them, about; `None`: too many to tell.
+    pub inputs: Option<u64>,
 }
 
 impl App {
@@ -37,6 +39,7 @@ impl App {
         let of = |link: &std::rc::Rc<crate::link::Link>| WorkerCounters {
             worker: link.worker,
             requests: link.served.get(),
+            inputs: link.inputs.estimate(),
         };
         AppCounters {
             app: self.id,

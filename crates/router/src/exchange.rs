@@ -78,6 +78,8 @@ pub(crate) struct Submission {
     pub(crate) request_id: Box<str>,
     /// Response bytes the worker may send without credit; the head says the same.
     pub(crate) window: u32,
+    /// Path and query, hashed.
+    pub(crate) input: u64,
     /// The encoded Request frame, followed by the Body frames if the body is small and complete.
     pub(crate) handover: Vec<u8>,
     pub(crate) body: BodyPlan,
@@ -115,6 +117,8 @@ pub(crate) struct Exchange {
     pub(crate) request_id: Box<str>,
     pub(crate) arrived: Instant,
     pub(crate) body: BodyPlan,
+    /// Path and query, hashed.
+    pub(crate) input: u64,
     repeatable: bool,
     /// The client asked for a WebSocket.
     websocket: bool,
@@ -161,6 +165,7 @@ impl Exchange {
             id,
             request_id,
             window,
+            input,
             handover,
             body,
             repeatable,
@@ -175,6 +180,7 @@ impl Exchange {
             id,
             request_id,
             arrived,
+            input,
             body,
             repeatable,
             websocket,

@@ -33,6 +33,7 @@ mod forwarded;
 pub mod fuzzing;
 mod histogram;
 mod http;
+mod inputs;
 mod link;
 mod listen;
 mod observed;

@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use wire::{ControlToWorker, FrameBuffer, Interface, ToWorker};
 
 use crate::exchange::Exchange;
+use crate::inputs::Inputs;
 use crate::observed::Hearing;
 
 /// A sync or threads worker that holds more requests than slots and has sent nothing for this long is slow: the
@@ -102,6 +103,7 @@ pub(crate) struct Link {
     /// Requests handed over so far, and the number at which the worker is to be replaced.
     pub(crate) served: Cell<u64>,
     pub(crate) quota: Option<u64>,
+    pub(crate) inputs: Inputs,
     /// Handed over and not yet known to have started; async workers only.
     unstarted: RefCell<VecDeque<(u64, Instant)>>,
     /// Since when it holds a request, and how long it did before that.
@@ -151,6 +153,7 @@ impl Link {
             held: RefCell::default(),
             served: Cell::new(0),
             quota,
+            inputs: Inputs::default(),
             unstarted: RefCell::default(),
             busy_since: Cell::new(None),
             busy_before: Cell::new(Duration::ZERO),
@@ -183,6 +186,7 @@ impl Link {
         );
         self.busy.moved(self.in_use(before), self.in_use(held.len()));
         self.served.set(self.served.get() + 1);
+        self.inputs.count(exchange.input);
         self.data.append(|out| exchange.hand_over(self, out, now));
     }
 

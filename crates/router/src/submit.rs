@@ -136,6 +136,7 @@ pub(crate) fn prepare(
     let log = core.access_log.as_ref().map(|_| Box::new(log_entry(head, client_host)));
     let submission = Submission {
         window,
+        input: core.input(head.target.path, head.target.query),
         handover,
         body: match body {
             BodyForm::Inline(_) => BodyPlan::Complete,
@@ -173,6 +174,7 @@ fn bare(id: u64, request_id: Box<str>, head: &Head<'_, '_>, keep_alive: bool) ->
         id,
         request_id,
         window: 0,
+        input: 0,
         handover: Vec::new(),
         body: BodyPlan::Complete,
         repeatable: false,

@@ -19,9 +19,9 @@ use anyhow::Context as _;
 use incident::{Book, Bounds, Code, Detection, Moment, WorkerRef};
 use serpentry::control::{
     Answer, AppMetrics, AppState, AppStatus, Changed, Concurrency, Cpu, Events, Histogram, HostMetrics,
-    HostState, HostStatus, Incident, IncidentEvent, Incidents, Latency, Limits, MetricsSnapshot, Mistake,
-    NotReloaded, OpenIncident, Pressure, QUEUE, Queue, Refusal, Reloaded, Request, Requests, Status,
-    Stopping, Tenancy, WorkerMetrics, WorkerState, WorkerStatus, start,
+    HostState, HostStatus, Incident, IncidentEvent, Incidents, Latency, Limits, Looked, MetricsSnapshot,
+    Mistake, NotReloaded, OpenIncident, Pressure, QUEUE, Queue, Refusal, Reloaded, Request, Requests, Status,
+    Stopping, Tenancy, WorkerLook, WorkerMetrics, WorkerState, WorkerStatus, start,
 };
 use serpentry::state::State;
 use tokio::sync::mpsc;
@@ -93,6 +93,12 @@ impl<'a> Host<'a> {
                     let events = found.map(IncidentEvent::from).collect();
                     let answer = Events { latest: self.book.latest(), events };
                     drop(reply.send(self.knows(app.as_deref()).map(|()| answer)));
+                }
+                Request::Stacks { app, reply } | Request::Memory { app, reply, .. } => {
+                    let worker = WorkerLook { worker: 1, pid: 4711, complete: true, text: "app.py:1".into() };
+                    let known = self.status().apps.iter().any(|known| known.name == app);
+                    let looked = Looked { app: app.clone(), workers: vec![worker] };
+                    drop(reply.send(if known { Ok(looked) } else { Err(Refusal::NoSuchApp(app)) }));
                 }
                 Request::Reload { reply } => drop(reply.send(self.reload())),
                 Request::Scale { app, workers, reply } => self.change(app, reply, |app| {

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::commands::{
     AppArguments, MoveArguments, ReloadArguments, ScaleArguments, StatusArguments, StopArguments,
 };
-use crate::commands::{EventsArguments, ExplainArguments, WhyArguments};
+use crate::commands::{EventsArguments, ExplainArguments, LookArguments, MemoryArguments, WhyArguments};
 use crate::say::Level;
 use crate::units;
 
@@ -49,6 +49,10 @@ pub(crate) enum Command {
     Why(WhyArguments),
     /// Show what happens to incidents: opened, grew, closed.
     Events(EventsArguments),
+    /// Show where the threads of an application's workers are.
+    Stacks(LookArguments),
+    /// Show which lines of an application allocate memory that stays.
+    Memory(MemoryArguments),
     /// Explain a code such as N11; without one, list them all.
     Explain(ExplainArguments),
     /// Let the running host read its file again and apply what changed.

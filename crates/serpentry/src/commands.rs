@@ -4,6 +4,7 @@
 mod change;
 mod explain;
 mod incidents;
+mod look;
 mod show;
 pub(crate) mod table;
 
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use serpentry::control::{Client, ClientError};
+use serpentry::control::{Client, ClientError, MemoryQuery};
 use serpentry::state;
 
 use crate::exit::{Denied, FAILED, Unavailable};
@@ -20,6 +21,7 @@ use crate::{load, say};
 pub(crate) use change::{reload, relocate, restart, scale, start, stop};
 pub(crate) use explain::explain;
 pub(crate) use incidents::{events, paragraph, why};
+pub(crate) use look::{memory, stacks};
 pub(crate) use show::status;
 pub(crate) use table::Style;
 
@@ -130,6 +132,28 @@ pub(crate) struct AppArguments {
 
     #[command(flatten)]
     pub(crate) host: HostArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LookArguments {
+    pub(crate) app: String,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) host: HostArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MemoryArguments {
+    #[command(flatten)]
+    pub(crate) look: LookArguments,
+
+    /// How long to trace; its workers are slower meanwhile
+    #[arg(long, value_name = "SECONDS", default_value_t = MemoryQuery::USUAL, value_parser = clap::value_parser!(u16).range(1..=60))]
+    pub(crate) seconds: u16,
 }
 
 #[derive(Debug, Args)]

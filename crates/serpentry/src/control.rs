@@ -30,7 +30,7 @@ pub use problem::Problem;
 pub use request::{Answer, QUEUE, Refusal, Request};
 pub use server::{Server, start};
 pub use types::{
-    AppState, AppStatus, Changed, Concurrency, Cpu, Health, HostState, HostStatus, Latency, Limits, Mistake,
-    Move, NotReloaded, Pressure, Queue, Reloaded, Requests, Scale, Status, Stopping, Tenancy, Unenforced,
-    WorkerState, WorkerStatus,
+    AppState, AppStatus, Changed, Concurrency, Cpu, Health, HostState, HostStatus, Latency, Limits, Looked,
+    MemoryQuery, Mistake, Move, NotReloaded, Pressure, Queue, Reloaded, Requests, Scale, Status, Stopping,
+    Tenancy, Unenforced, WorkerLook, WorkerState, WorkerStatus,
 };

@@ -3,6 +3,7 @@
 mod check;
 mod cli;
 mod commands;
+mod defects;
 mod doctor;
 mod drill;
 mod exit;
@@ -52,6 +53,8 @@ fn main() -> ExitCode {
         cli::Command::Status(arguments) => commands::status(&arguments),
         cli::Command::Why(arguments) => commands::why(&arguments),
         cli::Command::Events(arguments) => commands::events(&arguments),
+        cli::Command::Stacks(arguments) => commands::stacks(&arguments),
+        cli::Command::Memory(arguments) => commands::memory(&arguments),
         cli::Command::Explain(arguments) => commands::explain(&arguments),
         cli::Command::Reload(arguments) => commands::reload(&arguments),
         cli::Command::Scale(arguments) => commands::scale(&arguments),

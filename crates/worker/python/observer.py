@@ -13,7 +13,9 @@ import linecache
 import os
 import sys
 import sysconfig
+import threading
 import traceback
+import tracemalloc
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
@@ -21,11 +23,18 @@ from typing import Any, NamedTuple
 SHOWN = 40
 DEEPEST = 10_000
 
-LONGEST = 16 * 1024  # characters of a stack
+LONGEST = 16 * 1024  # characters of a stack, and of all stacks together
+MOST_THREADS = 64
+
+TRACED_FRAMES = 12  # of each allocation, to find the application's line that led to it
+MOST_TRACED = 64 * 1024 * 1024  # bytes that the tracing itself may need
+TOP = 20  # lines that are shown
 LONGEST_CALL = 120  # characters of the name of what is called
 LONGEST_EXPRESSION = 50  # lines of the expression that calls it
 
 current_frames = sys._current_frames
+threads = threading._active  # type: ignore[attr-defined]
+traced_before: tracemalloc.Snapshot | None = None
 here = os.getcwd()
 
 
@@ -66,16 +75,24 @@ def outwards(frame: FrameType | None) -> list[Spot]:
 
 
 def is_own(code: CodeType) -> bool:
-    return code.co_filename.startswith(OWN) or code.co_filename.endswith("/boot.py")
+    return own_path(code.co_filename)
 
 
 def is_standard(code: CodeType) -> bool:
     path = code.co_filename
-    return is_own(code) or (path.startswith(STANDARD) and not any(part in path for part in PACKAGES))
+    return own_path(path) or (path.startswith(STANDARD) and not any(part in path for part in PACKAGES))
 
 
 def is_library(code: CodeType) -> bool:
-    return is_standard(code) or any(part in code.co_filename for part in PACKAGES)
+    return library_path(code.co_filename)
+
+
+def own_path(path: str) -> bool:
+    return path.startswith(OWN) or path.endswith("/boot.py")
+
+
+def library_path(path: str) -> bool:
+    return own_path(path) or path.startswith(STANDARD) or any(part in path for part in PACKAGES)
 
 
 def step_of(spots: list[Spot]) -> FrameType | None:
@@ -204,6 +221,64 @@ def stack_of(spots: list[Spot]) -> str:
         shown.pop()
     entries = traceback.StackSummary.extract((spot.frame, spot.line) for spot in reversed(shown))
     return printable("".join(entries.format())[-LONGEST:])
+
+
+def stacks() -> str:
+    """Where each thread of the application is; the innermost call last, as Python prints a traceback."""
+    own = threading.get_ident()
+    # threading.enumerate() takes a lock, which a thread that is stuck may hold.
+    names = {ident: thread.name for ident, thread in list(threads.items())}
+    texts = []
+    for ident, frame in current_frames().items():
+        # Frames of ours alone belong to threads that serve nothing.
+        spots = outwards(frame)
+        if ident == own or len(texts) >= MOST_THREADS:
+            continue
+        stack = stack_of(spots) or "  nothing of the application\n"
+        texts.append(f"thread {printable(names.get(ident, ident))[:80]}:\n{stack[-LONGEST // 4:]}")
+    return "\n".join(texts)[:LONGEST]
+
+
+def trace_begin() -> bool:
+    """From here on it is noted where memory is allocated."""
+    global traced_before
+    traced_before = tracemalloc.take_snapshot() if tracemalloc.is_tracing() else None
+    if traced_before is None:
+        tracemalloc.start(TRACED_FRAMES)
+    return True
+
+
+def trace_has_room() -> bool:
+    return tracemalloc.get_tracemalloc_memory() < MOST_TRACED
+
+
+def trace_end() -> str:
+    """The lines of the application that allocated most of what is still there."""
+    allocated: dict[tuple[str, int], list[int]] = {}
+    try:
+        snapshot = tracemalloc.take_snapshot()
+    finally:
+        if traced_before is None:
+            tracemalloc.stop()
+    if traced_before is None:
+        found = [(it.traceback, it.size, it.count) for it in snapshot.statistics("traceback")]
+    else:  # the application traces by itself
+        differences = snapshot.compare_to(traced_before, "traceback")
+        found = [(it.traceback, it.size_diff, it.count_diff) for it in differences]
+    for trace, size, count in found:
+        frames = list(reversed(trace))  # the innermost first
+        line = next((frame for frame in frames if not library_path(frame.filename)), frames[0])
+        sums = allocated.setdefault((line.filename, line.lineno), [0, 0])
+        sums[0] += size
+        sums[1] += count
+    lines = []
+    for (path, line), (size, count) in sorted(allocated.items(), key=lambda item: -item[1][0])[:TOP]:
+        if size <= 0 or path.startswith(OWN):
+            continue
+        source = linecache.getline(path, line).strip()[:LONGEST_CALL]
+        short = path[len(directory(here)):] if path.startswith(directory(here)) else path
+        lines.append(f"{short}:{line} {size / 1024:+.1f} KiB, {count} blocks" + (f"  {source}" if source else ""))
+    return printable("\n".join(lines) or "nothing that was allocated is left")
 
 
 def printable(text: Any) -> str:

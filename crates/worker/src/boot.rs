@@ -54,11 +54,11 @@ pub(crate) fn run(py: Python<'_>, settings: &str, data: i32, control: i32) -> Py
         c"serpentry/support.py",
         c"serpentry_support",
     )?;
-    let observer = Observer::new(py)?;
-    let around = (&support, &observer);
+    let observer = Arc::new(Observer::new(py)?);
+    let around = (&support, &*observer);
     let Some(host) = config.template_of else {
         // Before the import: it answers the host, and notices when it is gone, however long that takes.
-        let (link, steward) = connect(data, control)?;
+        let (link, steward) = connect(data, control, &observer)?;
         let loaded = load(py, &config);
         return serve(py, link, &steward, &config, loaded, around);
     };
@@ -70,15 +70,19 @@ pub(crate) fn run(py: Python<'_>, settings: &str, data: i32, control: i32) -> Py
     template.settle(py, matches!(loaded.serving, Serving::Asgi(_)), &config.event_loop)?;
     // Returns in each fork, and nowhere else.
     let (data, control) = template.fork_on_demand(py)?;
-    let (link, steward) = connect(data, control)?;
+    let (link, steward) = connect(data, control, &observer)?;
     serve(py, link, &steward, &config, Ok(loaded), around)
 }
 
-fn connect(data: OwnedFd, control: OwnedFd) -> PyResult<(&'static Link, Arc<Steward>)> {
+fn connect(
+    data: OwnedFd,
+    control: OwnedFd,
+    observer: &Arc<Observer>,
+) -> PyResult<(&'static Link, Arc<Steward>)> {
     let link = Link::open(data, control).map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
     // It lives as long as the process, and threads that never end use it.
     let link: &'static Link = Box::leak(Box::new(link));
-    Ok((link, steward::start(link)?))
+    Ok((link, steward::start(link, observer)?))
 }
 
 /// Serve the application until the worker is finished, if it was loaded.

@@ -14,7 +14,7 @@ use wire::{ControlFromWorker, ControlToWorker, FrameBuffer, FromWorker};
 
 use crate::inbox::{Inbox, Received};
 use crate::link::{Link, broken, leave};
-use crate::observer::Pulse;
+use crate::observer::{Observer, Pulse};
 
 /// Stops one running request; see [`crate::interrupt`].
 pub(crate) trait Interrupt: Send + Sync {
@@ -29,6 +29,8 @@ pub(crate) struct Steward {
     pub(crate) interrupts: std::sync::OnceLock<Arc<dyn Interrupt>>,
     /// Of the event loop, if there is one.
     pub(crate) pulse: std::sync::OnceLock<&'static Pulse>,
+    /// Looks at the application when it is told to.
+    observer: Arc<Observer>,
 }
 
 impl Steward {
@@ -75,7 +77,7 @@ impl Steward {
                 Ok(ControlToWorker::Nudge { reclaim }) => self.nudge(reclaim),
                 Ok(ControlToWorker::Interrupt { id }) => self.interrupt(id),
                 Ok(ControlToWorker::Finish) => self.finish(),
-                Ok(ControlToWorker::Look { .. }) => {}
+                Ok(ControlToWorker::Look { id, what }) => self.observer.look(self.link, id, what),
                 Ok(ControlToWorker::Fork { .. }) => broken("an order to fork, which is for a template"),
                 Err(error) => broken(&format!("malformed frame on the control link: {error}")),
             }
@@ -158,8 +160,13 @@ impl Steward {
 ///
 /// # Errors
 /// When the kernel has no thread or descriptor left.
-pub(crate) fn start(link: &'static Link) -> std::io::Result<Arc<Steward>> {
-    let steward = Arc::new(Steward { link, interrupts: Default::default(), pulse: Default::default() });
+pub(crate) fn start(link: &'static Link, observer: &Arc<Observer>) -> std::io::Result<Arc<Steward>> {
+    let steward = Arc::new(Steward {
+        link,
+        interrupts: Default::default(),
+        pulse: Default::default(),
+        observer: Arc::clone(observer),
+    });
     let terminate = crate::signals::terminate_fd()?;
     let shared = Arc::clone(&steward);
     std::thread::Builder::new().name("steward".to_owned()).spawn(move || shared.run(&terminate))?;

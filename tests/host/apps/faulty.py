@@ -7,6 +7,7 @@
     /start?count=N      starts so many processes that sleep, as far as it can; /end ends them
     /open?count=N       opens so many files, as far as it can; /close closes them
     /write?mib=N        writes so much to its directory, which stays in the page cache
+    /large?mib=N        answers with so much
     /sync?mib=N         writes so much to its directory, past the page cache
 
 Anything else: the answer alone. It answers what became of it, as JSON.
@@ -104,5 +105,7 @@ def app(environ, start_response):
     words = {name: values[0] for name, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
     answer = {"app": os.environ.get("NAME", ""), "pid": os.getpid(), **act(environ["PATH_INFO"], words)}
     data = json.dumps(answer).encode()
+    if environ["PATH_INFO"] == "/large":
+        data = bytes(BLOCK) * int(words["mib"])
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(data)))])
     return [data]

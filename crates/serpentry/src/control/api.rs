@@ -21,7 +21,9 @@ use super::exposition::{self, Form};
 use super::incidents::{EventQuery, Events, Incident, IncidentQuery, Incidents};
 use super::problem::{Failure, Problem};
 use super::request::{Answer, Refusal, Request};
-use super::types::{AppStatus, Changed, Health, Move, Reloaded, Scale, Status, Stopping};
+use super::types::{
+    AppStatus, Changed, Health, Looked, MemoryQuery, Move, Reloaded, Scale, Status, Stopping,
+};
 
 /// Largest request body. The only one there is has a few bytes.
 const BODY: usize = 64 * 1024;
@@ -75,6 +77,8 @@ fn parts(requests: mpsc::Sender<Request>) -> (Router, utoipa::openapi::OpenApi) 
         .routes(routes!(incidents))
         .routes(routes!(incident))
         .routes(routes!(events))
+        .routes(routes!(stacks))
+        .routes(routes!(memory))
         .routes(routes!(reload))
         .routes(routes!(scale))
         .routes(routes!(stop))
@@ -202,6 +206,42 @@ async fn events(State(api): State<Api>, query: Result<Query<EventQuery>, QueryRe
         return Err(Failure::BadQuery(format!("after: {after} is larger than any number of an event")));
     }
     Ok(Json(api.ask(LOOK, |reply| Request::Events { app, after, reply }).await?))
+}
+
+/// Where the threads of an application's workers are at this moment.
+#[utoipa::path(get, path = "/v1/apps/{app}/stacks", tag = "look", params(("app" = String, Path, description = "Its name")), responses(
+    (status = OK, body = Looked),
+    (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json"),
+    (status = NOT_FOUND, body = Problem, content_type = "application/problem+json"),
+    (status = SERVICE_UNAVAILABLE, body = Problem, content_type = "application/problem+json"),
+    (status = GATEWAY_TIMEOUT, body = Problem, content_type = "application/problem+json"),
+))]
+async fn stacks(State(api): State<Api>, path: Result<Path<String>, PathRejection>) -> Outcome<Looked> {
+    let app = named(path)?;
+    Ok(Json(api.ask(LOOK, |reply| Request::Stacks { app, reply }).await?))
+}
+
+/// Which lines of an application allocate memory that stays. Its workers are traced for so long, and are slower meanwhile.
+/// Answers after that.
+#[utoipa::path(post, path = "/v1/apps/{app}/memory", tag = "look", params(("app" = String, Path, description = "Its name"), MemoryQuery), responses(
+    (status = OK, body = Looked),
+    (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json"),
+    (status = NOT_FOUND, body = Problem, content_type = "application/problem+json"),
+    (status = SERVICE_UNAVAILABLE, body = Problem, content_type = "application/problem+json"),
+    (status = GATEWAY_TIMEOUT, body = Problem, content_type = "application/problem+json"),
+))]
+async fn memory(
+    State(api): State<Api>,
+    path: Result<Path<String>, PathRejection>,
+    query: Result<Query<MemoryQuery>, QueryRejection>,
+) -> Outcome<Looked> {
+    let app = named(path)?;
+    let seconds = asked(query)?.seconds.unwrap_or(MemoryQuery::USUAL);
+    if !(1..=MemoryQuery::MOST).contains(&seconds) {
+        let text = format!("seconds: {seconds} is not between 1 and {}", MemoryQuery::MOST);
+        return Err(Failure::BadQuery(text));
+    }
+    Ok(Json(api.ask(CHANGE, |reply| Request::Memory { app, seconds, reply }).await?))
 }
 
 fn asked<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Failure> {

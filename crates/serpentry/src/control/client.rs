@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::incidents::{Events, Incident, Incidents};
 use super::problem::Problem;
-use super::types::{AppStatus, Changed, Move, Reloaded, Scale, Status, Stopping, Tenancy};
+use super::types::{AppStatus, Changed, Looked, Move, Reloaded, Scale, Status, Stopping, Tenancy};
 use crate::state;
 
 /// Largest answer: the status of about 50,000 applications.
@@ -103,6 +103,22 @@ impl Client {
         let app = app.map(|app| format!("app={}&", segment(app))).unwrap_or_default();
         let after = after.map(|after| format!("after={after}")).unwrap_or_default();
         self.call("GET", &format!("/v1/events?{app}{after}"), None, LOOK)
+    }
+
+    /// Where the threads of its workers are.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn stacks(&self, app: &str) -> Result<Looked, ClientError> {
+        self.call("GET", &format!("/v1/apps/{}/stacks", segment(app)), None, LOOK)
+    }
+
+    /// Which lines allocate memory, traced for so many seconds.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn memory(&self, app: &str, seconds: u16) -> Result<Looked, ClientError> {
+        self.call("POST", &format!("/v1/apps/{}/memory?seconds={seconds}", segment(app)), None, CHANGE)
     }
 
     /// # Errors

@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 
 use super::incidents::{Events, Incident, Incidents};
 use super::metrics::MetricsSnapshot;
-use super::types::{Changed, Reloaded, Status, Stopping, Tenancy};
+use super::types::{Changed, Looked, Reloaded, Status, Stopping, Tenancy};
 
 /// Requests on their way to the driver; a caller who finds it full waits, bounded by the time limit of its call.
 pub const QUEUE: usize = 64;
@@ -37,6 +37,17 @@ pub enum Request {
         app: Option<String>,
         after: Option<u64>,
         reply: Answer<Events>,
+    },
+    /// Where the threads of its workers are.
+    Stacks {
+        app: String,
+        reply: Answer<Looked>,
+    },
+    /// Which lines allocate memory, traced for so long.
+    Memory {
+        app: String,
+        seconds: u16,
+        reply: Answer<Looked>,
     },
     /// Read the file again and apply the difference. Answered when every application has switched or failed.
     Reload {

@@ -5,7 +5,7 @@
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::incidents::OpenIncident;
 
@@ -312,4 +312,37 @@ pub struct Stopping {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Health {
     pub state: HostState,
+}
+
+/// What the workers of an application saw inside of themselves. Texts are the application's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Looked {
+    pub app: String,
+    pub workers: Vec<WorkerLook>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WorkerLook {
+    pub worker: u64,
+    pub pid: u32,
+    /// False: the text says why there is nothing.
+    pub complete: bool,
+    /// Lines of text.
+    pub text: String,
+}
+
+/// How long to look.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct MemoryQuery {
+    /// 10 if it is not said.
+    #[param(minimum = 1, maximum = 60)]
+    pub seconds: Option<u16>,
+}
+
+impl MemoryQuery {
+    pub const USUAL: u16 = 10;
+    pub const MOST: u16 = 60;
 }

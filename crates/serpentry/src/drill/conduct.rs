@@ -11,7 +11,7 @@ use serpentry::control::{AppStatus, Client, Incident, IncidentEvent, WorkerState
 
 use super::drilled::{Drilled, Outcome};
 use super::faults::Fault;
-use super::stage::{Ends, Onset, Stage};
+use super::stage::{Ends, Left, Onset, Stage};
 use crate::exit::Usage;
 use crate::logs;
 
@@ -104,7 +104,7 @@ pub(super) fn conduct(
     let is_it =
         |incident: &Incident| incident.app.as_deref() == Some(&name) && incident.code == fault.code.as_str();
     let found = watch.wait(until_onset + patience, is_it);
-    let (client, app, visits) = stage.leave();
+    let Left { client, app, visits, noisy } = stage.leave();
     // Who ended is known before the incident is.
     over.store(true, Ordering::Relaxed);
     let ended = ends.first();
@@ -137,6 +137,7 @@ pub(super) fn conduct(
             .map(|it| super::drilled::precision(fault, it, &app, &visits, ended.map(|(_, pid)| pid))),
         incident,
         others,
+        noisy,
         visits,
         log,
         serving_again_seconds: again.map(|at| at.saturating_duration_since(began).as_secs_f64()),

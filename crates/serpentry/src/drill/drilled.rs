@@ -38,6 +38,8 @@ pub(super) struct Drilled {
     pub(super) precision: Option<Precision>,
     /// All that was recorded meanwhile, of any application.
     pub(super) others: Vec<Incident>,
+    /// The neighbour that was kept busy for it.
+    pub(super) noisy: Option<String>,
     pub(super) visits: Vec<Visit>,
     pub(super) log: Vec<String>,
     pub(super) serving_again_seconds: Option<f64>,
@@ -131,6 +133,7 @@ impl Drilled {
             incident: None,
             precision: None,
             others: Vec::new(),
+            noisy: None,
             visits: Vec::new(),
             log: Vec::new(),
             serving_again_seconds: None,
@@ -145,6 +148,10 @@ impl Drilled {
     fn false_ones(&self) -> impl Iterator<Item = &Incident> {
         self.others.iter().filter(|incident| {
             let own = incident.app.as_deref() == Some(&self.app);
+            // What is true of an application that only computes is not what the drill is about.
+            if self.noisy.is_some() && incident.app == self.noisy {
+                return false;
+            }
             let known = |code: Code| incident.code == code.as_str();
             !(own && (known(self.fault.code) || self.fault.also.iter().copied().any(known)))
         })

@@ -213,6 +213,8 @@ workers = 4
 
 [apps.neighbour.limits]
 cpu_weight = 1000
+queue_timeout = "30s"
+request_timeout = "1m"
 "#
     );
     let homes = match home {
@@ -235,7 +237,7 @@ workers = 2
 threads = 4
 
 [apps.shop.limits]
-{core}memory = "128MiB"
+{core}memory = "192MiB"
 processes = 48
 open_files = 128
 disk_space = "16MiB"
@@ -261,12 +263,12 @@ disk_space = "16MiB"
 app = "serpentry_drill:wsgi"
 routes = ["/batch"]
 tenancy = "{tenancy}"
-threads = 2
+threads = 6
 
 [apps.batch.limits]
 cpu = 0.2
 memory = "128MiB"
-bandwidth_out = "256KiB/s"
+bandwidth_out = "2MiB/s"
 disk_write = "1MiB/s"
 disk_space = "16MiB"
 "#

@@ -129,7 +129,11 @@ fn known(name: &str) -> anyhow::Result<&'static Fault> {
 fn list(as_json: bool) -> anyhow::Result<ExitCode> {
     if as_json {
         let all = faults::ALL.iter().map(|fault| {
-            json!({"fault": fault.name, "code": fault.code.as_str(), "about": fault.about, "outside": fault.outside.is_some()})
+            let also: Vec<_> = fault.also.iter().map(|code| code.as_str()).collect();
+            json!({
+                "fault": fault.name, "code": fault.code.as_str(), "also": also, "about": fault.about,
+                "home": fault.home.app(), "outside": fault.outside.is_some(),
+            })
         });
         print(&format!("{}\n", serde_json::to_string_pretty(&all.collect::<Vec<_>>())?))?;
         return Ok(ExitCode::SUCCESS);

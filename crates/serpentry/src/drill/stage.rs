@@ -32,12 +32,26 @@ const KEPT: usize = 40;
 /// How long requests get to be inside a worker before the next thing is done to it.
 pub(super) const ENTERING: Duration = Duration::from_millis(150);
 
+/// Requests of one burst, the time between them, and the pause after it.
+pub(super) const BURST: u64 = 60;
+const STEP: Duration = Duration::from_millis(8);
+const PAUSE: Duration = Duration::from_millis(1200);
+
 /// From when the time until the incident is counted.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Onset {
     At(Instant),
     /// The end of the first worker that ends.
     WorkerEnd,
+}
+
+/// What is left of a stage when the drill is over.
+pub(super) struct Left {
+    pub(super) client: Client,
+    pub(super) app: AppStatus,
+    pub(super) visits: Vec<Visit>,
+    /// The neighbour that was kept busy.
+    pub(super) noisy: Option<String>,
 }
 
 pub(super) struct Stage {
@@ -48,6 +62,7 @@ pub(super) struct Stage {
     pub(super) neighbour: Option<(String, Door)>,
     /// What visitors of an application that is not ours ask for.
     pub(super) path: String,
+    noisy: Option<String>,
     stop: Arc<AtomicBool>,
     visitors: Vec<JoinHandle<Vec<Visit>>>,
     visits: Vec<Visit>,
@@ -80,6 +95,7 @@ impl Stage {
             door,
             neighbour,
             path: path.to_owned(),
+            noisy: None,
             stop: Arc::default(),
             visitors: Vec::new(),
             visits: Vec::new(),
@@ -147,11 +163,23 @@ impl Stage {
         self.begin(move |stop| ask_until(&door, stop, path));
     }
 
+    /// The same in bursts, with pauses in which nothing is asked: what grows without requests is told from what grows with them.
+    pub(super) fn keep_asking_in_bursts(&mut self, path: impl Fn(u64) -> String + Send + 'static) {
+        let door = self.door.clone();
+        self.begin(move |stop| {
+            ask_until(&door, stop, |number| {
+                std::thread::sleep(if number % BURST == BURST - 1 { PAUSE } else { STEP });
+                path(number)
+            })
+        });
+    }
+
     /// The same, of the neighbour. What it is answered does not matter.
     pub(super) fn keep_neighbour_busy(&mut self, clients: usize, path: &'static str) -> anyhow::Result<()> {
-        let (_, door) = self.neighbour.clone().context(
+        let (name, door) = self.neighbour.clone().context(
             "this needs a second test application on the same host, to be the neighbour: `serpentry drill --serve` has one",
         )?;
+        self.noisy = Some(name);
         for _ in 0..clients {
             let door = door.clone();
             self.begin(move |stop| {
@@ -241,7 +269,7 @@ impl Stage {
     }
 
     /// The drill is over: what visitors got. Those of an error first.
-    pub(super) fn leave(mut self) -> (Client, AppStatus, Vec<Visit>) {
+    pub(super) fn leave(mut self) -> Left {
         self.stop.store(true, Ordering::Relaxed);
         self.everybody_leaves();
         for process in self.stopped.drain(..) {
@@ -255,7 +283,8 @@ impl Stage {
         }
         self.visits
             .sort_by_key(|visit| (!visit.is_explained(), visit.status.is_some_and(|status| status < 400)));
-        (self.client, self.app, self.visits)
+        let Stage { client, app, visits, noisy, .. } = self;
+        Left { client, app, visits, noisy }
     }
 }
 

@@ -65,7 +65,7 @@ pub(crate) enum Worked {
         shortage: Option<Shortage>,
     },
     /// What is wrong with applications, from looking at what they use.
-    Seen(Vec<incident::Detection>),
+    Seen(super::watch::Seen),
 }
 
 impl Source {

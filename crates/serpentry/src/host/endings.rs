@@ -127,7 +127,11 @@ impl Host {
         let (id, failed) = (death.app, death.left.as_ref().map_or(0, |(_, failed, _)| *failed));
         let workers = app.supervisor.status().target;
         let patience = app.spec.supervisor.graceful_timeout;
-        let Some(detection) = death.detection(app.name(), workers, patience) else { return };
+        let Some(mut detection) = death.detection(app.name(), workers, patience) else { return };
+        let growth = self.incidents.growth.remove(&number);
+        if detection.code == Code::M10 {
+            detection = detection.number("growth_bytes", growth);
+        }
         let name = self.record(detection).name;
         if failed > 0 {
             self.tell(Command::Explain { app: id, worker: number, name }).await;

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::endings::{Death, exit, reference};
 use super::{Host, Number};
+use crate::defects;
 use crate::history::{self, News as History, SetAside};
 use crate::say::Level;
 use serpentry::control::{self, Answer, OpenIncident, Refusal};
@@ -44,6 +45,8 @@ pub(super) struct Incidents {
     pub(super) history_news: mpsc::Receiver<History>,
     /// The latest event that was told.
     told: u64,
+    /// By worker, bytes that it grows by with each request, as far as that is known.
+    pub(super) growth: HashMap<Number, f64>,
     /// For the history, which had no room for them.
     unsent: Vec<control::Incident>,
 }
@@ -57,7 +60,8 @@ impl Incidents {
             None => (None, mpsc::channel(1).1),
         };
         let (deaths, dropped, told) = (HashMap::new(), HashMap::new(), book.latest());
-        Incidents { told, book, deaths, dropped, history, history_news, unsent: Vec::new() }
+        let (growth, unsent) = (HashMap::new(), Vec::new());
+        Incidents { told, book, deaths, dropped, growth, history, history_news, unsent }
     }
 
     /// What is open, for the status of an application.
@@ -111,6 +115,9 @@ impl Host {
     pub(super) fn look_through_incidents(&mut self) {
         self.forget_partly_known();
         self.count_dropped_lines();
+        for reason in defects::take() {
+            self.record(Detection::new(Code::H99, "defect", None).text("reason", reason));
+        }
         let now = self.moment();
         self.incidents.book.tick(now);
         self.write_history();

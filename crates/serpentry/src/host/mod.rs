@@ -215,6 +215,7 @@ impl Host {
         self.remind(MEMORY_PERIOD, Reminder::Memory);
         self.remind(incidents::PERIOD, Reminder::Incidents);
         let state = self.options.source.as_ref().map(|source| source.state.clone());
+        crate::defects::remember();
         self.watch = watch::Watch::start(self.options.keeper.register(), state, self.changed.0.clone());
         self.remind(detect::PERIOD, Reminder::Watch);
         if let Some(period) = self.notify.watchdog_period() {
@@ -251,7 +252,7 @@ impl Host {
                 Happening::Worked(change::Worked::Shortage { number, shortage }) => {
                     self.shortage_told(number, shortage).await;
                 }
-                Happening::Worked(change::Worked::Seen(detections)) => self.seen(detections),
+                Happening::Worked(change::Worked::Seen(seen)) => self.seen(seen),
                 Happening::History(news) => self.on_history(news),
                 Happening::Time => self.on_time().await,
             }

@@ -37,7 +37,7 @@ impl Host {
             From::Stuck { worker, request, stack } => return self.on_stuck(worker, &request, &stack),
             From::Blocked(said) => return self.on_blocked(&said),
             From::Durable(said) => return self.on_durable(&said),
-            From::Seen { .. } => return,
+            From::Seen { worker, id, done, text } => return self.on_seen(worker, id, done, text),
             From::BootFailed { worker, message, traceback } => {
                 let Some((app, worker)) = self.whose(worker) else { return };
                 let id = app.id;

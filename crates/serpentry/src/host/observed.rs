@@ -3,17 +3,48 @@
 //! A worker may lie about all of it. It can only speak of itself: whose it is comes from the link, not from its words.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use incident::{Code, Detail, Detection, Facts, Id};
-use router::{Blocked, Durable};
+use router::{Blocked, Command, Durable};
+use tokio::sync::oneshot;
+use wire::Look;
 
 use super::endings::reference;
 use super::{Host, Number};
+use serpentry::control::{Answer, Looked, WorkerLook};
+
+/// How long an answer may take that needs nothing but the interpreter lock.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Questions without an answer, of all workers.
+const QUESTIONS: usize = 256;
+
+/// Said of a worker that does not answer.
+const SILENT: &str = "it does not answer: it boots, or native code keeps the interpreter lock";
 
 #[derive(Debug, Default)]
 pub(super) struct Observed {
     /// For each worker the episode that it told last, and the incident that came of it.
     episodes: HashMap<Number, (u64, Id)>,
+    /// What workers were asked.
+    questions: HashMap<u64, Question>,
+    last_question: u64,
+}
+
+#[derive(Debug)]
+struct Question {
+    worker: Number,
+    whom: Whom,
+}
+
+/// Who is told the answer.
+#[derive(Debug)]
+enum Whom {
+    /// An operator: whether it is complete, and the text.
+    Operator(oneshot::Sender<(bool, String)>),
+    /// The evidence of an incident: the lines that allocate most.
+    Incident(Id),
 }
 
 impl Host {
@@ -52,6 +83,80 @@ impl Host {
         let Host { observed, numbers, .. } = self;
         observed.episodes.retain(|number, _| numbers.contains_key(number));
         observed.episodes.insert(said.worker, (said.episode, recorded.name.id));
+    }
+
+    /// Let a worker look at something; the answer comes as news.
+    async fn ask_worker(&mut self, worker: Number, what: Look, whom: Whom) {
+        let Host { observed, numbers, .. } = self;
+        observed.questions.retain(|_, question| {
+            let waits = !matches!(&question.whom, Whom::Operator(reply) if reply.is_closed());
+            waits && numbers.contains_key(&question.worker)
+        });
+        if observed.questions.len() >= QUESTIONS {
+            return;
+        }
+        observed.last_question += 1;
+        let id = observed.last_question;
+        observed.questions.insert(id, Question { worker, whom });
+        self.tell(Command::Look { worker, id, what }).await;
+    }
+
+    /// Add to an open incident of memory that grows which lines of this worker allocate: it is traced for so long, which makes
+    /// it slower meanwhile.
+    #[expect(dead_code, reason = "for the detection of memory that grows")]
+    pub(super) async fn trace_memory(&mut self, worker: Number, seconds: u16, incident: Id) {
+        self.ask_worker(worker, Look::Memory { seconds }, Whom::Incident(incident)).await;
+    }
+
+    pub(super) fn on_seen(&mut self, worker: Number, id: u64, done: bool, text: String) {
+        let Some(question) = self.observed.questions.remove(&id) else { return };
+        match question.whom {
+            // Whoever asked may have gone.
+            Whom::Operator(reply) if question.worker == worker => drop(reply.send((done, text))),
+            Whom::Incident(id) if question.worker == worker && done => {
+                let mut detail = Detail::default();
+                detail.facts.text("top", text);
+                self.incidents.book.amend(id, detail);
+            }
+            _ => {}
+        }
+    }
+
+    /// Let all workers of an application look at something, and answer when they have.
+    pub(super) async fn look(&mut self, name: &str, what: Look, reply: Answer<Looked>) {
+        let app = match self.find(name) {
+            Ok(id) => self.apps.get(&id),
+            Err(refusal) => return drop(reply.send(Err(refusal))),
+        };
+        let Some(app) = app else { return };
+        let workers = app.processes.iter().filter(|(_, process)| !process.link_closed);
+        let mut workers: Vec<_> =
+            workers.map(|(worker, process)| (worker.0, process.handle.pid(), process.number)).collect();
+        workers.sort_unstable();
+        let patience = match what {
+            Look::Stacks => PATIENCE,
+            Look::Memory { seconds } => PATIENCE * 3 + Duration::from_secs(seconds.into()),
+        };
+        let mut answers = Vec::new();
+        for (worker, pid, number) in workers {
+            let (sender, answer) = oneshot::channel();
+            self.ask_worker(number, what, Whom::Operator(sender)).await;
+            answers.push((worker, pid, answer));
+        }
+        let app = name.to_owned();
+        tokio::task::spawn_local(async move {
+            let deadline = tokio::time::Instant::now() + patience;
+            let mut workers = Vec::new();
+            for (worker, pid, answer) in answers {
+                let (complete, text) = match tokio::time::timeout_at(deadline, answer).await {
+                    Ok(Ok(answer)) => answer,
+                    Ok(Err(_)) => (false, "it was not asked: it is gone, or too much was asked".to_owned()),
+                    Err(_) => (false, SILENT.to_owned()),
+                };
+                workers.push(WorkerLook { worker, pid, complete, text });
+            }
+            let _ = reply.send(Ok(Looked { app, workers }));
+        });
     }
 
     pub(super) fn on_durable(&mut self, said: &Durable) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use router::Command;
 use supervisor::Event;
+use wire::Look;
 
 use super::app::{End, Outcome, Wish};
 use super::{Host, report};
@@ -25,6 +26,10 @@ impl Host {
             Request::Incidents { app, limit, reply } => self.tell_incidents(app.as_deref(), limit, reply),
             Request::Incident { name, reply } => self.tell_incident(name, reply),
             Request::Events { app, after, reply } => self.tell_events(app.as_deref(), after, reply),
+            Request::Stacks { app, reply } => self.look(&app, Look::Stacks, reply).await,
+            Request::Memory { app, seconds, reply } => {
+                self.look(&app, Look::Memory { seconds }, reply).await;
+            }
             Request::Reload { reply } => {
                 if self.stopping {
                     let _ = reply.send(Err(Refusal::Stopping));

@@ -23,15 +23,9 @@ pub(crate) struct Entry {
 pub(crate) struct Register(Arc<Mutex<BTreeMap<Token, Entry>>>);
 
 impl Register {
-    /// The latest place of an application.
-    pub(crate) fn of(&self, app: &str) -> Option<(Token, Entry)> {
-        let entries = self.entries();
-        let latest = entries.iter().rev().find(|(_, entry)| entry.app == app);
-        latest.map(|(token, entry)| (*token, entry.clone()))
-    }
-
-    pub(crate) fn has(&self, token: Token) -> bool {
-        self.entries().contains_key(&token)
+    /// All of them, in the order in which they were made.
+    pub(crate) fn all(&self) -> Vec<(Token, Entry)> {
+        self.entries().iter().map(|(token, entry)| (*token, entry.clone())).collect()
     }
 
     pub(super) fn put(&self, token: Token, entry: Entry) {

@@ -178,10 +178,14 @@ impl Disk {
 
     /// Tell, at the end of a window, if it was too much.
     pub(super) fn decide(&mut self, now: Instant) {
-        let time = now.duration_since(self.began);
-        if time < WINDOW {
-            return;
+        if now.duration_since(self.began) >= WINDOW {
+            self.conclude(now);
         }
+    }
+
+    /// End the window now: nothing happens any more.
+    pub(super) fn conclude(&mut self, now: Instant) {
+        let time = now.duration_since(self.began);
         if let Some(ledger) = lock(&LEDGER).take() {
             self.measured(ledger, time);
         }

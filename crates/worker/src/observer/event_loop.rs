@@ -42,7 +42,7 @@ const HELD: Duration = Duration::from_millis(100);
 const REST: Duration = Duration::from_secs(1);
 
 /// At most so many are told in [`BUSY_PERIOD`]; the others are left out.
-const MOST: u32 = 5;
+const MOST: u32 = 2;
 const BUSY_PERIOD: Duration = Duration::from_secs(1);
 
 /// See the module documentation.
@@ -112,6 +112,7 @@ impl LoopWatch {
                 silence.since = silence.not_before.map_or(since, |bound| bound.max(since));
             } else if !silence.woken {
                 if now.duration_since(active) >= REST && self.link.inbox().mail.is_empty() {
+                    disk.conclude(now);
                     self.pulse.sleep();
                     (active, last) = (Instant::now(), Instant::now());
                     silence = self.silence(active);

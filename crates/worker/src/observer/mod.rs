@@ -6,16 +6,18 @@
 //!
 //! `pulse.rs` the loop's heartbeat; `event_loop.rs` who looks at it; `looker.rs` who asks the interpreter; `native.rs` what the
 //! kernel says of a thread; `serving.rs` the threads that run requests, `threads.rs` who looks at those of WSGI; `durable.rs` how
-//! long they wait for the disk; python/observer.py frames.
+//! long they wait for the disk; `look.rs` what an operator asks for; python/observer.py frames.
 
 mod durable;
 mod event_loop;
+mod look;
 mod looker;
 mod native;
 mod pulse;
 pub(crate) mod serving;
 mod threads;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
@@ -37,6 +39,8 @@ const BLOCK: usize = 16 * 1024;
 pub(crate) struct Observer {
     python: Py<PyModule>,
     gate: OnceLock<Gate>,
+    /// Memory is being traced.
+    tracing: AtomicBool,
 }
 
 impl Observer {
@@ -52,7 +56,7 @@ impl Observer {
             c"serpentry_observer",
         )?;
         durable::replace(py, &python)?;
-        Ok(Observer { python: python.unbind(), gate: OnceLock::new() })
+        Ok(Observer { python: python.unbind(), gate: OnceLock::new(), tracing: AtomicBool::new(false) })
     }
 
     /// Watch the event loop that the calling thread is about to run.
@@ -93,14 +97,16 @@ impl Observer {
     }
 
     fn looker(&self, py: Python<'_>, pulse: &'static Pulse) -> std::io::Result<Looker> {
-        let gate = Arc::clone(self.gate.get_or_init(|| Arc::new(Mutex::new(()))));
-        Looker::start(self.python.clone_ref(py), pulse, gate)
+        Looker::start(self.python.clone_ref(py), pulse, Arc::clone(self.gate()))
+    }
+
+    fn gate(&self) -> &Gate {
+        self.gate.get_or_init(|| Arc::new(Mutex::new(())))
     }
 
     /// No thread of the observer uses the interpreter from now on: it is about to end.
     pub(crate) fn stop(&self, py: Python<'_>) {
-        let Some(gate) = self.gate.get() else { return };
-        py.detach(|| std::mem::forget(lock(gate)));
+        py.detach(|| std::mem::forget(lock(self.gate())));
     }
 }
 

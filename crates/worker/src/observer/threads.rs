@@ -40,6 +40,7 @@ impl ThreadsWatch {
             if !running.is_empty() || self.pulse.now() != beat {
                 (active, beat) = (now, self.pulse.now());
             } else if now.duration_since(active) >= REST {
+                disk.conclude(now);
                 self.pulse.sleep();
                 active = Instant::now();
                 disk = Disk::new(self.link, false, active);

@@ -19,7 +19,7 @@ pub(super) static STARVED: Fault = Fault {
     counted_from: "the first request to the neighbour",
     inject: |stage| {
         let began = Instant::now();
-        stage.keep_neighbour_busy(8, "/drill/spin?ms=200")?;
+        stage.keep_neighbour_busy(4, "/drill/spin?ms=200")?;
         for _ in 0..2 {
             stage.keep_asking(|_| "/drill/spin?ms=5".to_owned());
         }
@@ -72,11 +72,10 @@ pub(super) static GIL: Fault = Fault {
     name: "gil",
     about: "one request computes and keeps the others in its worker waiting for the interpreter lock",
     code: Code::C22,
-    also: &[Code::C20],
+    also: &[Code::C20, Code::N20],
     proof: NOTHING,
     concurrency: Some(Concurrency::Threads),
     inject: |stage| {
-        stage.keep_asking(|_| "/drill/spin?ms=300".to_owned());
         stage.keep_asking(|_| "/drill/spin?ms=300".to_owned());
         for _ in 0..4 {
             stage.keep_asking(|_| "/drill/spin?ms=2".to_owned());

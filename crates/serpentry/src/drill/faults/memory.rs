@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use incident::Code;
 
-use super::super::stage::{ENTERING, Onset, Stage};
+use super::super::stage::{BURST, ENTERING, Onset, Stage};
 use super::{Fault, Proof, USUAL};
 
 const MIB: u64 = 1024 * 1024;
@@ -44,11 +44,20 @@ pub(super) static NEAR: Fault = Fault {
 
 fn near(stage: &mut Stage) -> anyhow::Result<Onset> {
     let limit = stage.need(stage.app.limits.memory_bytes, "memory", "\"128MiB\"")?;
-    // Resident memory counts the interpreter's shared pages once per worker, the limit once: this is on the careful side.
-    let used = stage.app.memory_bytes.unwrap_or(0);
-    let more = (limit * 93 / 100).saturating_sub(used) / MIB;
+    let used: u64 = stage.workers().iter().filter_map(|pid| own_memory(*pid)).sum();
+    let more = (limit * 95 / 100).saturating_sub(used) / MIB;
     stage.send("GET", &format!("/drill/eat?mib={more}&s=2.5"));
     Ok(Onset::At(Instant::now()))
+}
+
+/// Memory that is the process's alone, in bytes: what the limit counts it for (proc(5), `smaps_rollup`).
+fn own_memory(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let field = |name| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    Some((field("Private_Clean:")? + field("Private_Dirty:")?) * 1024)
 }
 
 pub(super) static LEAK: Fault = Fault {
@@ -57,9 +66,9 @@ pub(super) static LEAK: Fault = Fault {
     code: Code::M30,
     also: &[Code::M20, Code::M10, Code::C20],
     proof: Proof { worker: false, limit: false, requests: false, growth: true, answer: false },
-    patience: Duration::from_secs(40),
+    patience: Duration::from_secs(90),
     inject: |stage| {
-        stage.keep_asking(|_| "/drill/leak?kib=16".to_owned());
+        stage.keep_asking_in_bursts(|_| "/drill/leak?kib=96".to_owned());
         Ok(Onset::At(Instant::now()))
     },
     ..USUAL
@@ -71,11 +80,12 @@ pub(super) static CACHE: Fault = Fault {
     code: Code::M31,
     also: &[Code::M20, Code::M10, Code::C20],
     proof: Proof { worker: false, limit: false, requests: false, growth: true, answer: false },
-    patience: Duration::from_secs(40),
+    patience: Duration::from_secs(90),
     inject: |stage| {
-        stage.keep_asking(|number| match number % 2 {
-            0 => format!("/drill/cache?kib=16&key={number}"),
-            _ => "/drill/cache?kib=16&key=0".to_owned(),
+        // A burst of new inputs, a burst of known ones.
+        stage.keep_asking_in_bursts(|number| match number / BURST % 2 {
+            0 => format!("/drill/cache?kib=160&key={number}"),
+            _ => format!("/drill/cache?kib=160&key={}", number % 8),
         });
         Ok(Onset::At(Instant::now()))
     },

@@ -150,7 +150,7 @@ pub(super) static BANDWIDTH: Fault = Fault {
     home: Home::Batch,
     inject: |stage| {
         for _ in 0..2 {
-            stage.keep_asking(|_| "/drill/big?mib=1".to_owned());
+            stage.keep_asking(|_| "/drill/big?mib=2".to_owned());
         }
         Ok(Onset::At(Instant::now()))
     },

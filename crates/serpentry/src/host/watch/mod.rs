@@ -9,18 +9,22 @@
 //! The loop waits for none of that. An application without processes is not looked at, so one that sleeps costs nothing;
 //! without any, nobody looks. When a look takes longer than the time between two, the next one is left out.
 
+mod processor;
 mod read;
+mod worker;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use detect::{VolumeFull, Watcher};
-use incident::Detection;
+use incident::{Detection, WorkerRef};
 use router::{AppCounters, Command};
+use supervisor::WorkerId;
 use tokio::sync::{mpsc, oneshot};
 
+use self::processor::Processors;
 use super::change::Worked;
 use super::{Host, Reminder};
 use crate::say;
@@ -34,6 +38,7 @@ const IDLE: u32 = 20;
 struct Subject {
     name: String,
     counters: AppCounters,
+    workers: BTreeMap<router::Worker, WorkerRef>,
 }
 
 /// One look.
@@ -41,6 +46,14 @@ struct Subject {
 struct Job {
     at: Duration,
     subjects: Vec<Subject>,
+}
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    detections: Vec<Detection>,
+    /// Workers whose growth for each request is known, in bytes.
+    growth: Vec<(router::Worker, f64)>,
 }
 
 /// The thread that looks. Ends with the host.
@@ -82,8 +95,12 @@ impl Host {
         let at = self.origin.elapsed();
         let mut subjects = HashMap::new();
         for app in self.apps.values().filter(|app| !app.processes.is_empty()) {
+            let reference = |(WorkerId(id), process): (&WorkerId, &super::app::Process)| {
+                (process.number, WorkerRef { id: *id, pid: Some(process.handle.pid()) })
+            };
+            let workers = app.processes.iter().map(reference).collect();
             let counters = AppCounters { app: app.id, ..AppCounters::default() };
-            subjects.insert(app.id, Subject { name: app.name().to_owned(), counters });
+            subjects.insert(app.id, Subject { name: app.name().to_owned(), counters, workers });
         }
         watch.idle = if subjects.is_empty() { watch.idle + 1 } else { 0 };
         if subjects.is_empty() && !watch.idle.is_multiple_of(IDLE) {
@@ -105,8 +122,11 @@ impl Host {
     }
 
     /// What was seen. The application may be gone meanwhile.
-    pub(super) fn seen(&mut self, detections: Vec<Detection>) {
-        for detection in detections {
+    pub(super) fn seen(&mut self, seen: Seen) {
+        let incidents = &mut self.incidents;
+        incidents.growth.extend(seen.growth);
+        incidents.growth.retain(|it, _| self.numbers.contains_key(it) || incidents.deaths.contains_key(it));
+        for detection in seen.detections {
             if detection.app.as_ref().is_none_or(|name| self.names.contains_key(name)) {
                 self.record(detection);
             }
@@ -128,27 +148,41 @@ struct Eyes {
 impl Eyes {
     fn work(mut self, jobs: &Receiver<Job>, news: &mpsc::Sender<Worked>) {
         for job in jobs {
-            let detections = self.look(&job);
-            if !detections.is_empty() && news.blocking_send(Worked::Seen(detections)).is_err() {
+            // A defect in here is told as one, and the next look begins anew.
+            let look = std::panic::AssertUnwindSafe(|| self.look(&job));
+            let seen = std::panic::catch_unwind(look).unwrap_or_else(|_| {
+                self.watchers.clear();
+                Seen::default()
+            });
+            let is_news = !(seen.detections.is_empty() && seen.growth.is_empty());
+            if is_news && news.blocking_send(Worked::Seen(seen)).is_err() {
                 return;
             }
         }
     }
 
-    fn look(&mut self, job: &Job) -> Vec<Detection> {
-        let mut found = Vec::new();
+    fn look(&mut self, job: &Job) -> Seen {
+        let mut seen = Seen::default();
         if let Some(room) = self.state.as_deref().and_then(read::room) {
-            found.extend(self.disk.look(job.at, room, None));
+            seen.detections.extend(self.disk.look(job.at, room, None));
         }
-        let register = &self.register;
-        self.watchers.retain(|token, _| register.has(*token));
+        let entries = self.register.all();
+        self.watchers.retain(|token, _| entries.iter().any(|(known, _)| known == token));
+        if job.subjects.is_empty() {
+            return seen;
+        }
+        let processors = Processors::read(&entries);
         for subject in &job.subjects {
-            let Some((token, entry)) = self.register.of(&subject.name) else { continue };
-            let reading = read::reading(&entry, subject);
+            let mut places = entries.iter().rev();
+            let Some((token, entry)) = places.find(|(_, entry)| entry.app == subject.name) else { continue };
+            let reading = read::reading(*token, entry, subject, &processors);
             let new = || Watcher::new(subject.name.clone());
-            let watcher = self.watchers.entry(token).or_insert_with(new);
-            found.extend(watcher.look(job.at, &reading));
+            let watcher = self.watchers.entry(*token).or_insert_with(new);
+            seen.detections.extend(watcher.look(job.at, &reading));
+            let numbers: HashMap<u64, router::Worker> =
+                subject.workers.iter().map(|(number, worker)| (worker.id, *number)).collect();
+            seen.growth.extend(watcher.growth().filter_map(|(id, bytes)| Some((*numbers.get(&id)?, bytes))));
         }
-        found
+        seen
     }
 }

@@ -1,25 +1,39 @@
 //! Readings for the detectors, from control groups, procfs and file systems: as few files as will do.
 
 use std::path::Path;
+use std::time::Duration;
 
-use detect::{Memory, Processes, Quota, Reading, Room};
+use config::Rate;
+use detect::{Memory, Processes, Quota, Reading, Room, Transfer, Way};
 
-use super::Subject;
-use crate::tenancy::Entry;
+use super::processor::Processors;
+use super::{Subject, worker};
+use crate::tenancy::{Entry, Token};
 
 /// Percent of a limit of memory below which nobody asks what of it could be reclaimed: that takes the kernel some time.
 const WORTH: u64 = 85;
 
-pub(super) fn reading(entry: &Entry, subject: &Subject) -> Reading {
+pub(super) fn reading(token: Token, entry: &Entry, subject: &Subject, processors: &Processors) -> Reading {
     let limits = &entry.limits;
     let group = &entry.group;
+    let counters = &subject.counters;
+    let in_flight = counters.in_flight as u64;
+    let pids = subject.workers.values().filter_map(|worker| worker.pid);
+    let of = |(number, reference): (&router::Worker, &incident::WorkerRef)| {
+        let own = counters.workers.iter().find(|worker| worker.worker == *number);
+        worker::worker(*reference, own, in_flight, limits.open_files)
+    };
     Reading {
+        demand: processors.demand(token, pids),
+        disk: disk(entry),
+        bandwidth: bandwidth(entry, subject),
+        workers: subject.workers.iter().map(of).collect(),
         quota: limits.cpu.and_then(|cores| Some((quota(entry)?, cores))),
         memory: limits.memory.and_then(|limit| memory(entry, limit)),
         processes: group.forks_refused().map(|refused| processes(entry, refused)),
         volume: entry.volume.as_deref().and_then(room),
-        requests: subject.counters.requests,
-        in_flight: subject.counters.in_flight as u64,
+        requests: counters.requests,
+        in_flight,
     }
 }
 
@@ -48,6 +62,33 @@ fn processes(entry: &Entry, refused: u64) -> Processes {
     let pids = if refused > 0 { entry.group.pids() } else { None };
     let (current, peak) = pids.map_or((0, None), |pids| (pids.current, pids.peak));
     Processes { current, peak, limit, refused }
+}
+
+/// Rates in operations are not looked at: the figures that would prove it are not read.
+fn disk(entry: &Entry) -> Option<Transfer> {
+    let bytes = |rate: Option<Rate>| match rate? {
+        Rate::Bytes(bytes) => Some(bytes),
+        Rate::Operations(_) => None,
+    };
+    let limits = [bytes(entry.limits.disk_read), bytes(entry.limits.disk_write)];
+    if limits == [None, None] {
+        return None;
+    }
+    let io = entry.group.io()?;
+    // Without figures of pressure nothing proves that somebody waited.
+    let waited = Duration::from_micros(entry.group.pressures().io?.some.total_us);
+    let way = |bytes, limit: Option<u64>| limit.map(|limit| Way { bytes, limit });
+    Some(Transfer { ways: [way(io.read, limits[0]), way(io.written, limits[1])], waited: [waited; 2] })
+}
+
+fn bandwidth(entry: &Entry, subject: &Subject) -> Option<Transfer> {
+    let (limits, counters) = (&entry.limits, &subject.counters);
+    limits.bandwidth_in.or(limits.bandwidth_out)?;
+    let way = |bytes, limit: Option<u64>| limit.map(|limit| Way { bytes, limit });
+    Some(Transfer {
+        ways: [way(counters.bytes_in, limits.bandwidth_in), way(counters.bytes_out, limits.bandwidth_out)],
+        waited: [counters.held_back_in, counters.held_back_out],
+    })
 }
 
 /// Of the file system that this directory is on.

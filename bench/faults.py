@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+"""How failures are explained, measured on real processes: `python3 bench/faults.py all`.
+
+matrix   every fault of `serpentry drill`, in both tenancies, each on a host that knows nothing of the others: time from
+         the fault to the recorded incident, how precise the explanation is, the sentence
+mixed    faults in several applications of one host at once, at random: no incident may name an application or a code
+         that nothing was done to
+oom      one of four workers killed for want of memory under load: what its clients got
+report   write docs/faults-measured.md from the figures
+
+Needs root for the isolated half. Standard library only. Everything runs on 127.0.0.1 and is stopped again. Progress goes
+to stderr, figures to target/bench/faults.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "bench")]
+
+import faults_mixed  # noqa: E402
+import faults_oom  # noqa: E402
+import faults_report  # noqa: E402
+from hosting import HostError, kill_marked, marked  # noqa: E402
+
+FOLDER = ROOT / "target/bench/faults"
+PARTS = ("matrix", "mixed", "oom")
+
+
+def main() -> int:
+    """Measure; the exit status is 0 when the measurements ran, whatever they say."""
+    arguments = parse_arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    part = arguments.part
+    try:
+        if part in ("all", "matrix"):
+            matrix(arguments)
+        if part in ("all", "mixed"):
+            save("mixed", faults_mixed.run(arguments.serpentry, arguments.python, arguments.rounds, arguments.seed))
+        if part in ("all", "oom"):
+            save("oom", faults_oom.run(arguments.serpentry, FOLDER / "oom", arguments.python))
+    except HostError as error:
+        print(f"faults: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("faults: interrupted", file=sys.stderr)
+        return 130
+    finally:
+        kill_marked()
+    if part in ("all", "report"):
+        figures = {name: load(name) for name in PARTS}
+        (ROOT / "docs/faults-measured.md").write_text(faults_report.text(figures))
+    return 0
+
+
+def matrix(arguments: argparse.Namespace) -> None:
+    """One line of JSON for each drill, kept as they come: an interrupted run is a shorter one."""
+    command = [str(arguments.serpentry), "drill", "--all", "--json", "--repeat", str(arguments.repeat)]
+    command += ["--python", arguments.python]
+    for fault in arguments.only:
+        command += ["--only", fault]
+    if os.geteuid() != 0:
+        command += ["--tenancy", "shared"]
+        print("faults: not root, so nothing can be isolated: the shared half only", file=sys.stderr)
+    done: list[dict[str, Any]] = []
+    load_before = os.getloadavg()[0]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=marked(dict(os.environ), "matrix")
+    ) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            done.append(json.loads(line))
+            save("matrix", {"repeat": arguments.repeat, "load": [load_before, os.getloadavg()[0]], "drills": done})
+
+
+def save(name: str, found: Any) -> None:
+    (FOLDER / f"{name}.json").write_text(json.dumps(found, indent=1))
+
+
+def load(name: str) -> Any:
+    path = FOLDER / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("all", *PARTS, "report"))
+    parser.add_argument("--serpentry", type=Path, default=ROOT / "target/release/serpentry")
+    parser.add_argument("--python", default="python3", help="interpreter of the test applications")
+    parser.add_argument("--repeat", type=int, default=10, help="of each fault in each tenancy")
+    parser.add_argument("--only", action="append", default=[], help="only this fault; may be repeated")
+    parser.add_argument("--rounds", type=int, default=100, help="of mixed faults")
+    parser.add_argument("--seed", type=int, default=1)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
