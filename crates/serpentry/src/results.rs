@@ -143,7 +143,7 @@ impl Results {
         let mut query = self.connection.prepare(
             "SELECT id, subject, plan_hash, at FROM results WHERE kind = ?1 AND subject = ?2 ORDER BY id DESC LIMIT ?3",
         )?;
-        let found = query.query_map(params![kind(like), like.subject, limit], |row| entry(row))?;
+        let found = query.query_map(params![kind(like), like.subject, limit], entry)?;
         Ok(found.collect::<Result<_, _>>()?)
     }
 }
