@@ -81,7 +81,7 @@ def matrix(arguments: argparse.Namespace) -> None:
         assert child.stdout is not None
         for line in child.stdout:
             done.append(json.loads(line))
-            save("matrix", {"repeat": arguments.repeat, "load": [load_before, os.getloadavg()[0]], "drills": done})
+            save("matrix", {"repeat": arguments.repeat, "note": arguments.note, "load": [load_before, os.getloadavg()[0]], "drills": done})
 
 
 def save(name: str, found: Any) -> None:
@@ -101,6 +101,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=10, help="of each fault in each tenancy")
     parser.add_argument("--only", action="append", default=[], help="only this fault; may be repeated")
     parser.add_argument("--rounds", type=int, default=100, help="of mixed faults")
+    parser.add_argument("--note", default="", help="what readers must know of this run; it stands above its figures")
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args()
 

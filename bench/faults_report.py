@@ -72,6 +72,8 @@ def matrix(found: Any) -> list[str]:
         told = next((it for it in drills if it["incident"]), None)
         if told and tenancy == "shared":
             sentences += [f"- **{fault}** ({told['about']}): {escape(told['incident']['sentence'])}."]
+    if found.get("note"):
+        lines[0:0] = [f"**{found['note']}**", ""]
     explained = sum(it["outcome"] in ("explained", "prevented") for it in found["drills"])
     lines += [
         "",

@@ -125,10 +125,16 @@ class Chromium:
                 return answer["result"]
             self.events.append(answer)
 
-    def wait(self, method):
+    def wait(self, method, session):
         until = time.monotonic() + DEADLINE
+        answered = 0
         while not any(event.get("method") == method for event in self.events):
             self.events.append(self.receive(until))
+            dialogs = sum(event.get("method") == "Page.javascriptDialogOpening" for event in self.events)
+            # The page waits for each.
+            for _ in range(dialogs - answered):
+                self.call("Page.handleJavaScriptDialog", session, accept=True)
+            answered = dialogs
 
     def close(self):
         try:
@@ -148,7 +154,7 @@ def look(browser, report, width, height, scheme, picture):
     browser.call("Emulation.setEmulatedMedia", session, features=[{"name": "prefers-color-scheme", "value": scheme}])
     browser.events.clear()
     browser.call("Page.navigate", session, url=report.as_uri())
-    browser.wait("Page.loadEventFired")
+    browser.wait("Page.loadEventFired", session)
     value = browser.call("Runtime.evaluate", session, expression=INSPECT)["result"].get("value")
     found = json.loads(value) if value else {}
     size = browser.call("Page.getLayoutMetrics", session)["cssContentSize"]

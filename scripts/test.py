@@ -55,6 +55,12 @@ def steps() -> list[tuple[str, list[str]]]:
     found.append(("control interface", [sys.executable, "tests/control/run.py"]))
     found.append(("black-box tests", [sys.executable, "scripts/blackbox.py"]))
     found.append(("host tests", [sys.executable, "scripts/host_tests.py"]))
+    if any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
+        # The Rust tests wrote these.
+        reports = [f"target/tmp/report-{name}.html" for name in ("ordinary", "hostile")]
+        found.append(("reports in a browser", [sys.executable, "scripts/report_browser.py", *reports]))
+    else:
+        print("not run: reports in a browser (Chromium is not installed)")
     machine = subprocess.run([sys.executable, "scripts/vm", "check"], cwd=ROOT, capture_output=True, text=True)
     if machine.returncode == 0:
         found.append(("pure cgroup v2 (virtual machine)", [sys.executable, "scripts/vm", "test"]))

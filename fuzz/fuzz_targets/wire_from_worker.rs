@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use wire::{Frame, FrameBuffer, FromWorker};
+use wire::{Frame, FrameBuffer, FromWorker, Spent};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let mut buffer = FrameBuffer::default();
@@ -10,11 +10,15 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         buffer.space()[..piece.len()].copy_from_slice(piece);
         buffer.filled(piece.len());
         while let Ok(Some(frame)) = buffer.next_frame() {
+            let Ok((frame, spent)) = Spent::take(frame) else { continue };
             let Ok(message) = FromWorker::decode(frame) else { continue };
             let mut again = Vec::new();
             message.encode(&mut again);
-            let frame = Frame::first(&again).expect("complete");
-            assert_eq!(FromWorker::decode(frame), Ok(message));
+            if let Some(spent) = spent {
+                spent.attach(&mut again, 0);
+            }
+            let (frame, same) = Spent::take(Frame::first(&again).expect("complete")).expect("its own encoding");
+            assert_eq!((FromWorker::decode(frame), same), (Ok(message), spent));
         }
     }
 });

@@ -35,8 +35,8 @@ def wait_for(host: TestHost, code: str, app: str = "app", seconds: float = 20.0)
 
 
 def only(host: TestHost, *codes: str) -> None:
-    """Nothing else was reported."""
-    assert sorted({it["code"] for it in incidents(host)}) == sorted(codes), incidents(host)
+    """Nothing else was reported, but for C20: who burns the processor on purpose is told so."""
+    assert sorted({it["code"] for it in incidents(host)} - {"C20"}) == sorted(codes), incidents(host)
 
 
 def missing(host: TestHost, constraint: str, name: str = "app") -> None:
@@ -130,6 +130,10 @@ def cpu_seconds(host: TestHost, app: str) -> float:
     return sum(worker["cpu_seconds"] for worker in host.app(app)["workers"])
 
 
+def starved(host: TestHost) -> bool:
+    return any(it["code"] == "C11" for it in incidents(host))
+
+
 @ROOT_ONLY
 def test_starved_by_a_neighbour(start: Starter) -> None:
     """C11: the neighbour that used most is named; its own busy processes are no neighbours."""
@@ -147,10 +151,10 @@ def test_starved_by_a_neighbour(start: Starter) -> None:
         began, used = time.monotonic(), cpu_seconds(host, "hog")
         with Load(host.address, "/app/burn?ms=50", clients=1):
             until = began + 20
-            while not incidents(host) and time.monotonic() < until:
+            while not starved(host) and time.monotonic() < until:
                 time.sleep(0.1)
         used = (cpu_seconds(host, "hog") - used) / (time.monotonic() - began)
-    if not incidents(host) and used < cores / 2:
+    if not starved(host) and used < cores / 2:
         pytest.skip(f"skipped: the hog got {used:.1f} of {cores} cores only, others use this machine")
     evidence = wait_for(host, "C11", seconds=1)["evidence"]
     assert evidence["neighbour"] == "hog" and evidence["neighbour_cores"] > 0.3, evidence

@@ -23,6 +23,7 @@ mod laboratory;
 mod listening;
 mod load;
 mod logs;
+mod plan;
 mod preload;
 mod program;
 mod rogue;

@@ -33,7 +33,7 @@ const ATTACKS: &[Case] = &[
     ("data-on-control", 502, "flags 0x03 are not valid for frame kind 5"),
     ("control-text", 502, "frame kind 39 holds a field that is out of range or not text"),
     ("second-hello", 502, "a control message that makes no sense in its state"),
-    ("other-version", 502, "it speaks protocol version 7, this host speaks 2"),
+    ("other-version", 502, "it speaks protocol version 7, this host speaks 3"),
     ("second-ready", 502, "a control message that makes no sense in its state"),
     ("late-boot-failure", 502, "a control message that makes no sense in its state"),
     ("odd-reclaim", 502, "frame kind 36 ends in the middle of a field"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
-END, DONE, HAS_BODY, WEBSOCKET, ACK_START, TEXT, RECLAIM = 1, 2, 4, 8, 16, 32, 64
+END, DONE, HAS_BODY, WEBSOCKET, ACK_START, TEXT, RECLAIM, SPENT = 1, 2, 4, 8, 16, 32, 64, 128
 
 REQUEST, BODY, CREDIT, CANCEL, RESPONSE, FAILED, STARTED, DONE_FRAME, MESSAGE, CLOSE = range(1, 11)
 HELLO, READY, BOOT_FAILED, NUDGE, RECLAIMED, INTERRUPT, FINISH, STACK, FORK, LOOK, BLOCKED, DURABLE, SEEN = range(32, 45)
@@ -82,6 +82,24 @@ class Reader:
 
 
 @dataclass
+class Spent:
+    """What a request took, in microseconds; None is not known."""
+
+    wall: int
+    cpu: int
+    run_queue: int | None
+    gil: int | None
+
+    LAYOUT = struct.Struct("<IIII")
+
+    @staticmethod
+    def decode(trailer: bytes) -> Spent:
+        wall, cpu, run_queue, gil = Spent.LAYOUT.unpack(trailer)
+        unknown = 0xFFFF_FFFF
+        return Spent(wall, cpu, None if run_queue == unknown else run_queue, None if gil == unknown else gil)
+
+
+@dataclass
 class Message:
     """One decoded frame; which fields are set depends on `kind`."""
 
@@ -93,6 +111,7 @@ class Message:
     reason: bytes = b""
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     data: bytes = b""
+    spent: Spent | None = None
 
     @property
     def end(self) -> bool:
@@ -104,7 +123,12 @@ class Message:
 
 
 def decode(kind: int, flags: int, id: int, payload: bytes) -> Message:
-    message = Message(kind, flags, id, payload)
+    spent = None
+    if flags & SPENT:
+        assert kind in (RESPONSE, BODY, FAILED, DONE_FRAME), f"frame {kind} cannot say what its request took"
+        payload, trailer = payload[:-Spent.LAYOUT.size], payload[-Spent.LAYOUT.size:]
+        spent, flags = Spent.decode(trailer), flags & ~SPENT
+    message = Message(kind, flags, id, payload, spent=spent)
     reader = Reader(payload)
     if kind == RESPONSE:
         message.status = reader.number("H")

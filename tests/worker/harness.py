@@ -225,4 +225,5 @@ class Answer:
         self.headers = head.headers if head else []
         self.body = b"".join(m.data for m in messages if m.kind in (frames.RESPONSE, frames.BODY))
         self.ended = any(m.end for m in messages if m.kind in (frames.RESPONSE, frames.BODY))
+        self.spent = messages[-1].spent
         assert sum(m.done for m in messages) == 1, f"DONE must be said once: {messages}"

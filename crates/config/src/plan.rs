@@ -148,6 +148,8 @@ pub struct App {
     pub graceful_timeout: Duration,
     /// Share of requests that may be run again after a worker died: 0 to 1.
     pub retry_budget: f64,
+    /// Clients are told what their requests took.
+    pub server_timing: bool,
     pub limits: Limits,
     /// Longest prefix first.
     pub overrides: Vec<RouteOverride>,

@@ -106,6 +106,7 @@ fn app_value(app: &App, name: &str) -> Option<String> {
         "start_timeout" => time(app.start_timeout),
         "graceful_timeout" => time(app.graceful_timeout),
         "retry_budget" => app.retry_budget.to_string(),
+        "server_timing" => app.server_timing.to_string(),
         "overrides" => overrides(app),
         _ => return None,
     })

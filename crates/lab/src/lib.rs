@@ -11,6 +11,7 @@
 //! Randomness is a parameter everywhere ([`Random`]): the same seed gives the same arrivals and the same intervals.
 
 pub mod claims;
+pub mod compare;
 pub mod decide;
 pub mod document;
 pub mod experiment;

@@ -31,6 +31,7 @@ fn elements(html: &str) -> Vec<String> {
 fn it_has_every_part_and_begins_with_the_sentence() {
     let document = simulated::document(7);
     let html = report::html(&document).unwrap();
+    write_for_the_browser("ordinary", &html);
     let page = visible(&html);
     let heading = page.split("<h1>").nth(1).unwrap();
     assert!(heading.starts_with("Host shop shared"), "{}", &heading[..80]);
@@ -88,12 +89,19 @@ fn its_data_are_the_document() {
     assert!(report::extract("<html></html>").is_err());
 }
 
+/// `make test` opens them in a browser, where there is one.
+fn write_for_the_browser(name: &str, html: &str) {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    std::fs::write(folder.join(format!("report-{name}.html")), html).unwrap();
+}
+
 #[test]
 fn hostile_texts_stay_texts() {
     let mut document = simulated::document(7);
     let honest = elements(&visible(&report::html(&document).unwrap()));
     simulated::make_hostile(&mut document);
     let html = report::html(&document).unwrap();
+    write_for_the_browser("hostile", &html);
     let page = visible(&html);
     for name in elements(&page) {
         assert!(honest.contains(&name), "an element that no report has: {name}");

@@ -32,6 +32,7 @@ fn settings() -> Settings {
         bandwidth_out: None,
         socket_buffers: None,
         root_path: String::new(),
+        server_timing: false,
         retry_budget: 0.1,
         overrides: Vec::new(),
     }

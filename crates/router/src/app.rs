@@ -23,6 +23,7 @@ use crate::dispatch::{self, Candidate, ServiceTime};
 use crate::event::{self, Event};
 use crate::exchange::{Exchange, Rerun};
 use crate::link::{Gauge, Held, Link, Phase};
+use crate::measure::Measure;
 use crate::settings::Settings;
 use crate::snapshot::{AppSnapshot, WorkerPhase, WorkerSnapshot};
 use crate::stats::{Stats, add};
@@ -60,6 +61,7 @@ pub(crate) struct App {
     /// Requests whose worker died and that are answered 502 once it is known how.
     orphans: RefCell<Vec<Orphan>>,
     pub(crate) stats: Stats,
+    pub(crate) measure: Measure,
 }
 
 /// See [`crate::trouble`].
@@ -105,6 +107,7 @@ impl App {
             troubles: Troubles::default(),
             orphans: RefCell::default(),
             stats: Stats::default(),
+            measure: Measure::default(),
         })
     }
 

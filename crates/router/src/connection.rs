@@ -31,6 +31,7 @@ use crate::exchange::{Exchange, Record, Step};
 use crate::http::head::{self, Framing, Reject};
 use crate::http::response::{self, HostFields, ResponseEncoder};
 use crate::http::scan::HeadScanner;
+use crate::measure::Ended;
 use crate::snapshot::Reason;
 use crate::stats::{Outcome, Times, add};
 use crate::stream::{Buffers, Ends, Incoming, Stream};
@@ -295,6 +296,9 @@ impl Connection {
                 let times = (!record.websocket).then_some(Times { queued, service, total });
                 let outcome = Outcome { status, reason: record.reason, times };
                 visit.app.stats.finished(&outcome, self.core.clock.uptime());
+                if let Some(route) = exchange.route {
+                    visit.app.measure.ended(route, Ended { status, total });
+                }
                 visit.app.count_for_worker(record.worker, status);
             }
             None => record.reason.into_iter().for_each(|reason| self.core.count_refused(reason)),
@@ -442,7 +446,8 @@ impl Connection {
         let mut out = Vec::new();
         let request_id = self.core.request_id();
         let encoded = {
-            let host = HostFields { date: &self.core.clock.http_date(), request_id: &request_id };
+            let date = &self.core.clock.http_date();
+            let host = HostFields { date, request_id: &request_id, server_timing: None };
             answer::encode(&mut out, &mut encoder, problem, name, form, host)
         };
         if encoded.is_ok() && self.write_all(&out).await.is_ok() {

@@ -1,6 +1,7 @@
 //! What the router is told, and what it tells, in the host's terms.
 
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use incident::{Id, Name, Request};
 use tokio::sync::oneshot;
@@ -10,7 +11,7 @@ use crate::counters::AppCounters;
 use crate::observed::{Blocked, Durable};
 use crate::routes::RouteTable;
 use crate::settings::{HostSettings, Settings};
-use crate::snapshot::{Reason, Snapshot};
+use crate::snapshot::{Reason, RouteSnapshot, Snapshot};
 use crate::trouble::Figures;
 
 /// An application, numbered by the host and never reused.
@@ -52,6 +53,8 @@ pub enum Command {
     Look { worker: Worker, id: u64, what: Look },
     /// Take all figures at this moment.
     Snapshot { reply: oneshot::Sender<Snapshot> },
+    /// What was measured of an application's requests, by route. `None`: there is no such application.
+    Routes { app: App, reply: oneshot::Sender<Option<Routes>> },
     /// Take a few counters of these applications: often, and without any cost for the others.
     Counters { apps: Vec<App>, reply: oneshot::Sender<Vec<AppCounters>> },
     /// Accept no more connections, close idle ones, finish the rest.
@@ -83,6 +86,8 @@ pub enum Event {
     Drained { worker: Worker },
     /// Something went wrong for a visitor, see `trouble.rs`: at once for the first of its kind, then at most every second.
     Trouble(Box<Trouble>),
+    /// The figures of an application's requests show something, see `measure.rs`: at most every second.
+    Found(Box<Found>),
     /// Where the code of a request was that passed its deadline. `request`: id, method and path.
     Stuck { worker: Worker, request: String, stack: String },
     /// The event loop of a worker stands still, or goes on.
@@ -132,4 +137,29 @@ pub struct Trouble {
     pub detail: String,
     /// A few of them.
     pub requests: Vec<Request>,
+}
+
+/// The routes of an application, those first that took most CPU time.
+#[derive(Debug, Clone)]
+pub struct Routes {
+    /// For how long they were counted.
+    pub seconds: u64,
+    pub routes: Vec<RouteSnapshot>,
+}
+
+/// What was found in the figures of an application.
+#[derive(Debug, Clone)]
+pub struct Found {
+    pub app: App,
+    pub finding: Finding,
+}
+
+/// See [`Found`]. `route`: method and path, for people.
+#[derive(Debug, Clone)]
+pub enum Finding {
+    /// The requests of a route use much CPU time: `count` since the last report, `cpu` each, which is `share` (0 to 1) of the
+    /// time that they ran.
+    CpuHeavy { route: String, count: u64, cpu: Duration, share: f64, requests: Vec<Request> },
+    /// A request computed for `held`, and others in its worker waited for the interpreter lock meanwhile.
+    GilHeld { worker: Worker, route: String, held: Duration, delayed: usize, requests: Vec<Request> },
 }

@@ -27,6 +27,7 @@ use crate::deadline::{Limits, Wait};
 use crate::event;
 use crate::http::response::{AppFault, HostFields, ResponseEncoder};
 use crate::link::Link;
+use crate::measure::RouteId;
 use crate::settings::Settings;
 use crate::snapshot::Reason;
 
@@ -92,6 +93,8 @@ pub(crate) struct Submission {
     pub(crate) limits: Limits,
     /// `None`: it concerns none.
     pub(crate) app: Option<event::App>,
+    /// `None`: it is no ordinary request of an application.
+    pub(crate) route: Option<RouteId>,
 }
 
 /// Facts about an exchange that is over.
@@ -119,6 +122,8 @@ pub(crate) struct Exchange {
     pub(crate) body: BodyPlan,
     /// Path and query, hashed.
     pub(crate) input: u64,
+    /// `None`: it is no ordinary request of an application.
+    pub(crate) route: Option<RouteId>,
     repeatable: bool,
     /// The client asked for a WebSocket.
     websocket: bool,
@@ -174,6 +179,7 @@ impl Exchange {
             encoder,
             limits,
             app,
+            route,
         } = submission;
         let arrived = Instant::now();
         Rc::new(Exchange {
@@ -182,6 +188,7 @@ impl Exchange {
             arrived,
             input,
             body,
+            route,
             repeatable,
             websocket,
             form,
@@ -329,6 +336,7 @@ impl Exchange {
         head: &wire::ResponseHead<'_>,
         body: &[u8],
         end: bool,
+        server_timing: Option<&str>,
         now: Instant,
     ) -> Result<(), AppFault> {
         let mut state = self.state.borrow_mut();
@@ -349,7 +357,8 @@ impl Exchange {
             state.encoder.close_after();
         }
         state.count(length(body))?;
-        let host = HostFields { date: &self.core.clock.http_date(), request_id: &self.request_id };
+        let host =
+            HostFields { date: &self.core.clock.http_date(), request_id: &self.request_id, server_timing };
         let status = (head.status, head.reason);
         state.encoder.head(&mut state.output, status, head.headers(), (body, end), host)?;
         state.ended_at = end.then_some(now);
@@ -439,7 +448,11 @@ impl Exchange {
         if (self.body == BodyPlan::Streamed && state.body_fed.is_none()) || self.core.stopping.get() {
             state.encoder.close_after();
         }
-        let host = HostFields { date: &self.core.clock.http_date(), request_id: &self.request_id };
+        let host = HostFields {
+            date: &self.core.clock.http_date(),
+            request_id: &self.request_id,
+            server_timing: None,
+        };
         let begun = state.has_begun();
         state.reason = Some(problem.reason);
         state.cut = begun

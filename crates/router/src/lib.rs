@@ -36,6 +36,7 @@ mod http;
 mod inputs;
 mod link;
 mod listen;
+mod measure;
 mod observed;
 mod prefix;
 mod routes;
@@ -62,14 +63,16 @@ use tokio::sync::{Notify, mpsc};
 
 pub use access_log::{AccessLog, LogFormat, LogTarget};
 pub use counters::{AppCounters, WorkerCounters};
-pub use event::{App, Command, Event, Trouble, Worker};
+pub use event::{App, Command, Event, Finding, Found, Routes, Trouble, Worker};
 pub use forwarded::{NotAnAddress, TrustedProxies};
 pub use histogram::Histogram;
 pub use listen::Listener;
 pub use observed::{Blocked, Durable};
 pub use routes::{HostPattern, Route, RouteTable};
 pub use settings::{HostSettings, RouteOverride, Settings};
-pub use snapshot::{AppSnapshot, Reason, Snapshot, WorkerPhase, WorkerSnapshot};
+pub use snapshot::{
+    AppSnapshot, Classification, Reason, RouteSnapshot, Snapshot, WorkerPhase, WorkerSnapshot,
+};
 pub use sweep::DEMAND_PAUSE;
 pub use trouble::{Figures, QUIET};
 
@@ -206,6 +209,13 @@ fn obey(core: &Rc<core::Core>, order: Command, stop: &Notify) {
         Command::Snapshot { reply } => {
             // Whoever asked may have gone.
             let _ = reply.send(core.snapshot());
+        }
+        Command::Routes { app, reply } => {
+            let routes = core.app(app).map(|app| {
+                let (seconds, routes) = app.measure.snapshot();
+                Routes { seconds, routes }
+            });
+            let _ = reply.send(routes);
         }
         Command::Counters { apps, reply } => {
             let of = |app| core.app(app).map(|app| app.counters());

@@ -18,10 +18,11 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
-use wire::{ControlToWorker, FrameBuffer, Interface, ToWorker};
+use wire::{ControlToWorker, FrameBuffer, Interface, Spent, ToWorker};
 
 use crate::exchange::Exchange;
 use crate::inputs::Inputs;
+use crate::measure::{Figures, RouteId};
 use crate::observed::Hearing;
 
 /// A sync or threads worker that holds more requests than slots and has sent nothing for this long is slow: the
@@ -52,6 +53,10 @@ pub(crate) struct Held {
     pub(crate) exchange: Option<Rc<Exchange>>,
     pub(crate) started: bool,
     pub(crate) interrupted: Option<Interrupted>,
+    pub(crate) route: Option<RouteId>,
+    /// How long it had waited when it was handed over, and when that was.
+    pub(crate) waited: Duration,
+    pub(crate) handed: Instant,
 }
 
 /// A request that passed its deadline and has not stopped yet.
@@ -109,6 +114,8 @@ pub(crate) struct Link {
     /// Since when it holds a request, and how long it did before that.
     busy_since: Cell<Option<Instant>>,
     busy_before: Cell<Duration>,
+    /// CPU time that requests which are over have accounted for.
+    accounted: Cell<Duration>,
     /// Requests that are over, by the first digit of the status.
     pub(crate) classes: Cell<[u64; 5]>,
     /// Interrupted requests that have ended before their stack came, the latest first.
@@ -157,6 +164,7 @@ impl Link {
             unstarted: RefCell::default(),
             busy_since: Cell::new(None),
             busy_before: Cell::new(Duration::ZERO),
+            accounted: Cell::new(Duration::ZERO),
             classes: Cell::default(),
             late: RefCell::default(),
             progress: Cell::new(Instant::now()),
@@ -182,7 +190,14 @@ impl Link {
         }
         held.insert(
             exchange.id,
-            Held { exchange: Some(Rc::clone(exchange)), started: false, interrupted: None },
+            Held {
+                exchange: Some(Rc::clone(exchange)),
+                started: false,
+                interrupted: None,
+                route: exchange.route,
+                waited: now.saturating_duration_since(exchange.arrived),
+                handed: now,
+            },
         );
         self.busy.moved(self.in_use(before), self.in_use(held.len()));
         self.served.set(self.served.get() + 1);
@@ -223,6 +238,20 @@ impl Link {
         let current =
             self.busy_since.get().map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         self.busy_before.get() + current
+    }
+
+    /// What a request of this worker took, as far as the worker is believed; `last`: it takes nothing more.
+    pub(crate) fn believe(&self, spent: Spent, held: &Held, now: Instant, last: bool) -> Figures {
+        // An event loop is one thread.
+        let threads = if self.interface.get() == Interface::Asgi { 1 } else { self.slots.get() };
+        let possible = self.busy_time(now).saturating_mul(u32::try_from(threads).unwrap_or(u32::MAX));
+        let room = possible.saturating_sub(self.accounted.get());
+        let stay = now.saturating_duration_since(held.handed);
+        let figures = Figures::believe(spent, held.waited, stay, room);
+        if last {
+            self.accounted.set(self.accounted.get() + figures.cpu);
+        }
+        figures
     }
 
     /// A request that it was given last is over.

@@ -57,9 +57,11 @@ pub struct Settings {
     pub bandwidth_out: Option<u64>,
     /// Bytes asked of the kernel for the send and for the receive buffer of each connection, see
     /// `Stream::set_buffers`.
-    pub socket_buffers: Option<usize>,
+    pub socket_buffers: Option<u32>,
     /// Where a front proxy has mounted the application: empty or "/prefix". It comes before the prefix of a route.
     pub root_path: String,
+    /// Tell clients in `Server-Timing` fields what their requests took.
+    pub server_timing: bool,
     /// Share of the requests that may be run again after a worker's death, see [`crate::budget`].
     pub retry_budget: f64,
     /// Exceptions for parts of the application; the longest prefix that fits wins.

@@ -80,6 +80,47 @@ pub struct WorkerSnapshot {
     pub age: Duration,
 }
 
+/// The requests of one route of an application. Means are of those requests whose worker said what they took, `None`: nobody
+/// knows.
+#[derive(Debug, Clone)]
+pub struct RouteSnapshot {
+    /// Empty, like a `route` of "(others)", for what found no place of its own.
+    pub method: &'static str,
+    /// The path, with `{}` for what names a single thing.
+    pub route: String,
+    pub requests: u64,
+    /// Answered with 5xx, by whomever.
+    pub failed: u64,
+    /// From arrival to the last byte given to the client's socket: half, 95 % and 99 % of the requests took at most this.
+    pub latency: [Option<Duration>; 3],
+    /// Until a worker turned to it.
+    pub queued: Option<Duration>,
+    pub cpu: Option<Duration>,
+    /// Neither computing nor ready to: the network, disks, locks, sleep.
+    pub wait: Option<Duration>,
+    /// Ready to run, and others had the processor.
+    pub run_queue: Option<Duration>,
+    /// Ready to go on, and others had the interpreter lock: at least this.
+    pub gil: Option<Duration>,
+    /// 95 % of the requests took at most so much CPU time.
+    pub cpu_p95: Option<Duration>,
+    /// All of them together.
+    pub cpu_total: Duration,
+    /// CPU time and waiting of each of the latest requests, in microseconds, in no order; at most 128.
+    pub samples: Vec<[u32; 2]>,
+    pub classification: Classification,
+}
+
+/// What the requests of a route spend their time with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Classification {
+    Cpu,
+    Wait,
+    Mixed,
+    /// Too few were measured.
+    Unknown,
+}
+
 /// What a worker is doing, as the router sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WorkerPhase {

@@ -147,6 +147,8 @@ pub(crate) fn prepare(
         websocket: is_websocket,
         limits: visit.limits,
         app: Some(visit.app.id),
+        // The life of a WebSocket says nothing about others.
+        route: (!is_websocket).then(|| visit.app.measure.route(head.method, head.target.path)),
         ..bare(id, request_id, head, head.keep_alive)
     };
     (submission, log)
@@ -183,6 +185,7 @@ fn bare(id: u64, request_id: Box<str>, head: &Head<'_, '_>, keep_alive: bool) ->
         encoder: ResponseEncoder::new(exchange),
         limits: Limits::default(),
         app: None,
+        route: None,
     }
 }
 

@@ -149,6 +149,7 @@ impl App {
     pub(crate) fn report_load(&self, since: Duration) -> bool {
         self.pace.learn_rate(since);
         self.troubles.flush(&self.core, Some(self.id), self.stats.take_finished());
+        self.report_findings(Instant::now());
         let (came, busy_peak) = (self.pace.came.take(), self.busy.take_peak());
         let waiting = self.queue.borrow().len();
         let busy = came || busy_peak + waiting > 0;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
-use wire::{ControlFromWorker, FrameBuffer, FromWorker, ToWorker};
+use wire::{ControlFromWorker, FrameBuffer, FromWorker, Spent, ToWorker};
 
 use crate::answer::Problem;
 use crate::app::{App, Left};
@@ -121,7 +121,8 @@ fn handle_batch(app: &Rc<App>, link: &Rc<Link>, buffer: &mut FrameBuffer) -> Res
     link.saw_life(now);
     let mut done = 0;
     while let Some(frame) = buffer.next_frame()? {
-        done += usize::from(handle(app, link, FromWorker::decode(frame)?, now)?);
+        let (frame, spent) = Spent::take(frame)?;
+        done += usize::from(handle(app, link, FromWorker::decode(frame)?, spent, now)?);
     }
     if done > 0 {
         app.learn(busy, done, link.slots.get());
@@ -132,7 +133,13 @@ fn handle_batch(app: &Rc<App>, link: &Rc<Link>, buffer: &mut FrameBuffer) -> Res
 }
 
 /// True when the worker has finished with a request.
-fn handle(app: &App, link: &Rc<Link>, message: FromWorker<'_>, now: Instant) -> Result<bool, Offence> {
+fn handle(
+    app: &App,
+    link: &Rc<Link>,
+    message: FromWorker<'_>,
+    spent: Option<Spent>,
+    now: Instant,
+) -> Result<bool, Offence> {
     let id = match message {
         FromWorker::Response { id, .. }
         | FromWorker::Body { id, .. }
@@ -143,16 +150,19 @@ fn handle(app: &App, link: &Rc<Link>, message: FromWorker<'_>, now: Instant) -> 
         | FromWorker::Message { id, .. }
         | FromWorker::Close { id, .. } => id,
     };
-    let exchange = {
+    let (exchange, timing) = {
         let mut held_requests = link.held.borrow_mut();
         let held = held_requests.get_mut(&id).ok_or(Offence::UnknownRequest(id))?;
         let first = !std::mem::replace(&mut held.started, true);
         let exchange = held.exchange.clone();
+        let is_head = matches!(message, FromWorker::Response { .. });
+        let figures = spent.filter(|_| is_head && app.settings().server_timing);
+        let figures = figures.map(|spent| link.believe(spent, held, now, false));
         drop(held_requests);
         if let Some(exchange) = exchange.as_ref().filter(|_| first) {
             exchange.started();
         }
-        exchange
+        (exchange, figures.map(|figures| figures.server_timing()))
     };
     let finished = match message {
         FromWorker::Response { done, .. }
@@ -163,7 +173,9 @@ fn handle(app: &App, link: &Rc<Link>, message: FromWorker<'_>, now: Instant) -> 
     };
     if let Some(exchange) = &exchange {
         let result = match message {
-            FromWorker::Response { head, body, end, .. } => exchange.respond(&head, body, end, now),
+            FromWorker::Response { head, body, end, .. } => {
+                exchange.respond(&head, body, end, timing.as_deref(), now)
+            }
             FromWorker::Body { data, end, .. } => exchange.respond_body(data, end, now),
             FromWorker::Credit { bytes, .. } => {
                 exchange.body_credit(bytes);
@@ -195,6 +207,9 @@ fn handle(app: &App, link: &Rc<Link>, message: FromWorker<'_>, now: Instant) -> 
         }
     }
     if finished {
+        if let (Some(held), Some(spent)) = (link.held.borrow().get(&id), spent) {
+            app.measured(link, held, &link.believe(spent, held, now, true), now);
+        }
         link.take(id);
         if let Some(exchange) = exchange {
             exchange.finished();

@@ -18,10 +18,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use incident::{Book, Bounds, Code, Detection, Moment, WorkerRef};
 use serpentry::control::{
-    Answer, AppMetrics, AppState, AppStatus, Changed, Concurrency, Cpu, Events, Histogram, HostMetrics,
-    HostState, HostStatus, Incident, IncidentEvent, Incidents, Latency, Limits, Looked, MetricsSnapshot,
-    Mistake, NotReloaded, OpenIncident, Pressure, QUEUE, Queue, Refusal, Reloaded, Request, Requests, Status,
-    Stopping, Tenancy, WorkerLook, WorkerMetrics, WorkerState, WorkerStatus, start,
+    Answer, AppMetrics, AppState, AppStatus, Changed, Classification, Concurrency, Cpu, Events, Histogram,
+    HostMetrics, HostState, HostStatus, Incident, IncidentEvent, Incidents, Latency, Limits, Looked,
+    MetricsSnapshot, Mistake, NotReloaded, OpenIncident, Pressure, QUEUE, Queue, Refusal, Reloaded, Request,
+    Requests, RouteStatus, Routes, Status, Stopping, Tenancy, WorkerLook, WorkerMetrics, WorkerState,
+    WorkerStatus, start,
 };
 use serpentry::state::State;
 use tokio::sync::mpsc;
@@ -99,6 +100,11 @@ impl<'a> Host<'a> {
                     let known = self.status().apps.iter().any(|known| known.name == app);
                     let looked = Looked { app: app.clone(), workers: vec![worker] };
                     drop(reply.send(if known { Ok(looked) } else { Err(Refusal::NoSuchApp(app)) }));
+                }
+                Request::Routes { app, reply } => {
+                    let known = self.status().apps.iter().any(|known| known.name == app);
+                    let measured = Routes { app: app.clone(), since_seconds: 60, routes: vec![route()] };
+                    drop(reply.send(if known { Ok(measured) } else { Err(Refusal::NoSuchApp(app)) }));
                 }
                 Request::Reload { reply } => drop(reply.send(self.reload())),
                 Request::Scale { app, workers, reply } => self.change(app, reply, |app| {
@@ -257,6 +263,7 @@ fn app(name: String, book: &Book) -> AppStatus {
         pid: Some(4711),
         state: WorkerState::Serving,
         generation: 1,
+        slots: Some(1),
         requests: 1_234_567,
         memory_bytes: Some(48 * 1024 * 1024),
         cpu_seconds: Some(12.25),
@@ -342,5 +349,23 @@ fn worker_metrics(worker: &WorkerStatus) -> WorkerMetrics {
         idle: Duration::from_secs(80),
         memory_bytes: worker.memory_bytes,
         cpu: worker.cpu_seconds.map(Duration::from_secs_f64),
+    }
+}
+
+fn route() -> RouteStatus {
+    RouteStatus {
+        method: "GET".to_owned(),
+        route: "/item/{}".to_owned(),
+        requests: 9,
+        failed: 1,
+        latency_ms: Latency { p50: Some(1.5), p95: Some(8.0), p99: None },
+        queue_ms: Some(0.1),
+        cpu_ms: Some(1.0),
+        wait_ms: Some(0.4),
+        run_queue_ms: None,
+        gil_ms: None,
+        cpu_ms_p95: Some(2.0),
+        samples_us: vec![[900, 300]],
+        classification: Classification::Mixed,
     }
 }

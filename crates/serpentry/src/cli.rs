@@ -40,15 +40,22 @@ pub(crate) enum Command {
 
     /// Send requests at planned times and show how long they took.
     Load(Box<crate::load_command::LoadArguments>),
+    /// Find out how to host an application: shared or isolated, sync, threads or async, how many workers.
+    Compare(Box<crate::compare_command::CompareArguments>),
     /// Put what is commonly said about hosting to the test on this machine, by measurement.
     Claims(crate::claims_command::ClaimsArguments),
     /// Look after the laboratory itself.
     Lab(crate::claims_command::LabArguments),
 
+    /// Say what an application needs for a given traffic, and how far to believe it.
+    Plan(Box<crate::plan_command::PlanArguments>),
+
     /// Look at a project and write a configuration file.
     Init(InitArguments),
     /// Show what the running host and its applications are doing.
     Status(StatusArguments),
+    /// Watch the running host live: applications, workers, where time goes, incidents.
+    Top(crate::top::TopArguments),
     /// Say what went wrong, in sentences: what happened, to whom, and what to do.
     Why(WhyArguments),
     /// Show what happens to incidents: opened, grew, closed.

@@ -38,6 +38,10 @@ pub(crate) struct StatusArguments {
     /// Only this application, with its workers, routes and latest error
     pub(crate) app: Option<String>,
 
+    /// What its requests take, by method and path
+    #[arg(long, requires = "app")]
+    pub(crate) routes: bool,
+
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -16,6 +16,7 @@ mod incidents;
 mod metrics;
 mod problem;
 mod request;
+mod routes;
 mod server;
 mod types;
 
@@ -28,6 +29,7 @@ pub use incidents::{
 pub use metrics::{AppMetrics, BOUNDS, Histogram, HostMetrics, MetricsSnapshot, WorkerMetrics};
 pub use problem::Problem;
 pub use request::{Answer, QUEUE, Refusal, Request};
+pub use routes::{Classification, RouteStatus, Routes};
 pub use server::{Server, start};
 pub use types::{
     AppState, AppStatus, Changed, Concurrency, Cpu, Health, HostState, HostStatus, Latency, Limits, Looked,

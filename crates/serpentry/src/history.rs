@@ -13,10 +13,11 @@ use std::time::{Duration, Instant, SystemTime};
 use std::{io, thread};
 
 use serpentry::control::Incident;
+use serpentry::database::DatabaseError as StoreError;
+pub(crate) use serpentry::database::SetAside;
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use self::store::SetAside;
-use self::store::{Store, StoreError};
+use self::store::Store;
 
 /// The file in the state directory.
 pub(crate) const FILE: &str = "incidents.db";

@@ -4,6 +4,7 @@ mod check;
 mod claims_command;
 mod cli;
 mod commands;
+mod compare_command;
 mod defects;
 mod doctor;
 mod drill;
@@ -16,17 +17,20 @@ mod host;
 mod hosting;
 mod init;
 mod interpreter;
+mod laboratory;
 mod listening;
 mod load;
 mod load_command;
 mod logs;
 mod output;
+mod plan_command;
 mod process;
 mod say;
 mod serve;
 mod service_manager;
 mod template;
 mod tenancy;
+mod top;
 mod units;
 mod watch;
 
@@ -50,10 +54,13 @@ fn main() -> ExitCode {
         cli::Command::Drill(arguments) => drill::run(&arguments),
         cli::Command::Logs(arguments) => logs::command::run(&arguments),
         cli::Command::Load(arguments) => load_command::run(&arguments),
+        cli::Command::Compare(arguments) => compare_command::run(&arguments),
         cli::Command::Claims(arguments) => claims_command::run(&arguments),
         cli::Command::Lab(arguments) => claims_command::laboratory(&arguments),
+        cli::Command::Plan(arguments) => plan_command::run(&arguments),
         cli::Command::Init(arguments) => init::run(&arguments),
         cli::Command::Status(arguments) => commands::status(&arguments),
+        cli::Command::Top(arguments) => top::run(&arguments),
         cli::Command::Why(arguments) => commands::why(&arguments),
         cli::Command::Events(arguments) => commands::events(&arguments),
         cli::Command::Stacks(arguments) => commands::stacks(&arguments),

@@ -21,6 +21,7 @@ mod data;
 mod frame;
 mod headers;
 mod request;
+mod spent;
 
 pub use control::{
     BORN, Blocked, BootFailure, ControlFromWorker, ControlToWorker, Durable, Hello, Interface, Look, NOT_BORN,
@@ -29,6 +30,7 @@ pub use data::{FromWorker, MESSAGE_COST, REQUEST_WINDOW, ResponseHead, ToWorker,
 pub use frame::{FRAME_HEADER, Frame, FrameBuffer, MAX_PAYLOAD, put_frame, set_flag};
 pub use headers::{Header, HeaderList, KNOWN_HEADERS, Name, known_header};
 pub use request::{RequestHead, RequestWriter};
+pub use spent::Spent;
 
 /// Version of everything in this crate. A worker states it in [`Hello`]; the router refuses any other.
 pub const VERSION: u16 = 3;
@@ -52,6 +54,8 @@ pub mod flag {
     pub const TEXT: u8 = 32;
     /// Nudge: give back every request that has not started.
     pub const RECLAIM: u8 = 64;
+    /// Response, Body, Failed, Done: the payload ends with what the request took so far, see [`super::Spent`].
+    pub const SPENT: u8 = 128;
 }
 
 /// What is wrong with a frame. The peer that sent it is broken or hostile: drop it.

@@ -36,7 +36,7 @@ def open_loop(kind: str) -> tuple[asyncio.AbstractEventLoop, str]:
 async def run(app: Application, scope: dict, receive: Any, send: Any, exchange: Any) -> None:
     """One request: whatever the application does, the exchange learns of it exactly once."""
     try:
-        await app(scope, receive, send)
+        await exchange.measured(app(scope, receive, send))
     except BaseException as error:
         exchange.fail(error)
     else:
@@ -204,6 +204,7 @@ def awaited(task: asyncio.Task, frames: list) -> list:
     coroutine: Any = task.get_coro()
     chain = []
     while coroutine is not None:
+        coroutine = getattr(coroutine, "measured_coroutine", coroutine)
         frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
         if frame is None:
             break

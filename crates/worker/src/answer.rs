@@ -4,10 +4,13 @@
 //! `Content-Length`; sees to it that DONE is said exactly once. It does not wait: [`Answer::put`] says how
 //! much it took.
 
-use wire::{FromWorker, MAX_CHUNK, flag};
+use std::time::Instant;
+
+use wire::{FromWorker, MAX_CHUNK, Spent, flag};
 
 use crate::head::Head;
 use crate::link::Link;
+use crate::measure::{self, Total};
 use crate::outbox::Place;
 
 /// See the module documentation.
@@ -31,6 +34,8 @@ pub(crate) struct Answer {
     pub(crate) credit: u64,
     /// The last frame that can carry DONE.
     place: Option<Place>,
+    /// For a task that an event loop runs in steps: since when, and what it took in those that are over.
+    pub(crate) steps: Option<(Instant, Total)>,
 }
 
 impl Answer {
@@ -49,6 +54,7 @@ impl Answer {
             excess: false,
             credit: u64::from(window),
             place: None,
+            steps: None,
         }
     }
 
@@ -113,13 +119,12 @@ impl Answer {
             return;
         }
         let id = self.id;
-        let place = match self.head.take() {
-            Some(head) => {
-                let flags = if end { flag::END } else { 0 };
-                self.link.outbox().push(|out| head.encode(out, id, data, flags))
-            }
-            None => self.link.post(&FromWorker::Body { id, data, end, done: false }),
-        };
+        let spent = if end || self.head.is_some() { self.spent() } else { None };
+        let head = self.head.take();
+        let place = self.link.outbox().push_with(spent, |out| match head {
+            Some(head) => head.encode(out, id, data, if end { flag::END } else { 0 }),
+            None => FromWorker::Body { id, data, end, done: false }.encode(out),
+        });
         self.head_sent = true;
         self.ended = end;
         self.place = Some(place);
@@ -149,9 +154,10 @@ impl Answer {
         }
         self.done = true;
         let id = self.id;
+        let spent = self.spent();
         let mut outbox = self.link.outbox();
-        if !self.place.is_some_and(|place| outbox.mark_done(place)) {
-            outbox.push(|out| FromWorker::Done { id }.encode(out));
+        if !self.place.is_some_and(|place| outbox.mark_done(place, spent)) {
+            outbox.push_with(spent, |out| FromWorker::Done { id }.encode(out));
         }
     }
 
@@ -166,7 +172,24 @@ impl Answer {
         while !reason.is_char_boundary(end) {
             end -= 1;
         }
-        self.link.post(&FromWorker::Failed { id: self.id, reason: &reason[..end], done: true });
+        let failed = FromWorker::Failed { id: self.id, reason: &reason[..end], done: true };
+        let spent = self.spent();
+        self.link.outbox().push_with(spent, |out| failed.encode(out));
+    }
+
+    /// An event loop ran another step of its task.
+    pub(crate) fn add_step(&mut self, step: Total) {
+        if let Some((_, total)) = &mut self.steps {
+            *total = total.and(step);
+        }
+    }
+
+    /// What the request has taken until now, as far as this thread knows.
+    fn spent(&self) -> Option<Spent> {
+        match self.steps {
+            None => measure::spent(self.id),
+            Some((since, before)) => Some(measure::spent_in_steps(self.id, before, since)),
+        }
     }
 
     const LONGEST_REASON: usize = 1000;

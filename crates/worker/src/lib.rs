@@ -15,6 +15,7 @@ mod inbox;
 mod interrupt;
 mod link;
 mod log;
+mod measure;
 mod observer;
 mod outbox;
 mod signals;

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use wire::{FromWorker, flag};
+use wire::{FromWorker, Spent, flag};
 
 /// Where an encoded frame lies, as long as it has not been taken for sending and DONE may be put on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,17 @@ impl Outbox {
         Place { epoch: self.epoch, start }
     }
 
+    /// The same with what its request has taken so far.
+    pub(crate) fn push_with(&mut self, spent: Option<Spent>, encode: impl FnOnce(&mut Vec<u8>)) -> Place {
+        self.push(|out| {
+            let start = out.len();
+            encode(out);
+            if let Some(spent) = spent {
+                spent.attach(out, start);
+            }
+        })
+    }
+
     /// Append credit for `bytes` of the body of request `id`. No frame of a request may follow the one with
     /// DONE, so no frame before this one can carry that flag any more.
     pub(crate) fn push_credit(&mut self, id: u64, bytes: u32) {
@@ -47,11 +58,14 @@ impl Outbox {
         self.epoch += 1;
     }
 
-    /// Put DONE on the last frame of a request, if it can still carry it; says whether it could.
-    pub(crate) fn mark_done(&mut self, place: Place) -> bool {
+    /// Put DONE, and the final figures, on the last frame of a request, if it can still carry it; says whether it could.
+    pub(crate) fn mark_done(&mut self, place: Place, spent: Option<Spent>) -> bool {
         let possible = place.epoch == self.epoch;
         if possible {
             wire::set_flag(&mut self.bytes, place.start, flag::DONE);
+            if let Some(spent) = spent {
+                spent.replace(&mut self.bytes, place.start);
+            }
         }
         possible
     }

@@ -34,7 +34,7 @@ def response(request, status=200, flags=3):
     return frame(RESPONSE, flags, request, struct.pack("<HIH", status, 0, 0))
 
 
-def hello(version=2, slots=1):
+def hello(version=3, slots=1):
     return frame(HELLO, 0, 0, struct.pack("<HBI", version, 0, slots) + text(b"rogue"))
 
 

@@ -69,6 +69,7 @@ pub(super) fn resolve(
         start_timeout: layers.get("start_timeout"),
         graceful_timeout: layers.get("graceful_timeout"),
         retry_budget: layers.get("retry_budget"),
+        server_timing: layers.get("server_timing"),
         overrides: layers.get("overrides"),
         limits: limits(&mut layers, &raw.layer, defaults),
     };

@@ -177,6 +177,14 @@ pub const APP: Section = Section {
             example: "0.2",
         },
         Setting {
+            name: "server_timing",
+            kind: Kind::Flag,
+            default: Fallback::Is("false"),
+            about: "Tell clients in a `Server-Timing` field what each request took: time in the queue, CPU time, waiting. \
+                    Whoever can send requests can read it.",
+            example: "true",
+        },
+        Setting {
             name: "limits",
             kind: Kind::Limits,
             default: Fallback::Is("{}"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Claim, Finding, Requirement, ratio};
 use crate::Random;
 use crate::document::{Answer, Verdict};
-use crate::experiment::{Demand, Noise, Part, Session, SessionError};
+use crate::experiment::{Demand, Fault, Noise, Part, Session, SessionError};
 use crate::host::HostPlan;
 use crate::probe;
 use crate::statistics::quantile::interpolated;
@@ -61,8 +61,9 @@ impl Claim for C8 {
             parts: apps.iter().map(|app| visitor(app)).collect(),
         };
         let seed = session.random.next_u64();
-        let demands = session.demand(&visitors, &apps, length, seed)?;
-        Ok(finding(&demands, &mut session.random))
+        let (demands, faults) = session.demand(&visitors, &apps, length, seed)?;
+        let fault = faults.first().map(Fault::sentence);
+        Ok(finding(&demands, fault, &mut session.random))
     }
 }
 
@@ -125,13 +126,15 @@ fn interval(demands: &[Demand], bins: usize, random: &mut Random) -> [f64; 2] {
     [interpolated(&premiums, 0.025), interpolated(&premiums, 0.975)]
 }
 
-fn finding(demands: &[Demand], random: &mut Random) -> Finding {
+fn finding(demands: &[Demand], fault: Option<String>, random: &mut Random) -> Finding {
     let bins = demands.iter().map(|demand| demand.cores.len()).min().unwrap_or(0);
     let all: Vec<usize> = (0..bins).collect();
     let cost = cost(demands, &all);
     let [low, high] = interval(demands, bins, random);
     let exact = cost.unrounded / cost.shared - 1.0;
     let verdict = match () {
+        // Tenants that are held up by others need less than they would.
+        () if fault.is_some() => Verdict::Inconclusive,
         () if low > MATERIAL => Verdict::Supported,
         () if high < -MATERIAL => Verdict::Contradicted,
         () if low > -MATERIAL && high < MATERIAL => Verdict::NoMaterialEffect,
@@ -147,6 +150,7 @@ fn finding(demands: &[Demand], random: &mut Random) -> Finding {
         level: Some(0.95),
         delta: Some(1.0 + MATERIAL),
         verdict,
+        because: fault,
         ..Answer::default()
     };
     Finding {
@@ -195,7 +199,9 @@ mod tests {
     #[test]
     fn small_tenants_pay_for_rounding_and_large_ones_for_their_peaks() {
         let small: Vec<Demand> = (0..6).map(|at| tenant(at, 0.3)).collect();
-        let finding = finding(&small, &mut Random::new(1));
+        let disturbed = finding(&small, Some("others used 1 core".to_owned()), &mut Random::new(1));
+        assert_eq!(disturbed.verdict, Verdict::Inconclusive);
+        let finding = finding(&small, None, &mut Random::new(1));
         assert_eq!(finding.verdict, Verdict::Supported);
         assert!(finding.answers[0].ci[0].unwrap() > 3.0, "{finding:?}");
         let all: Vec<usize> = (0..200).collect();

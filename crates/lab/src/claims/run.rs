@@ -69,9 +69,23 @@ pub fn run(
         }
     }
     correct(&mut session.document, primaries);
+    session.document.notes.extend(noisy(&session.document));
     let (document, closed) = session.close();
     trouble.extend(closed.err().map(|error| error.to_string()));
     Ok(Outcome { document, trouble })
+}
+
+/// Said when most of what was measured does not count.
+fn noisy(document: &Document) -> Option<String> {
+    let lost: Vec<&document::Block> = document.blocks.iter().filter(|block| !block.valid).collect();
+    let why = lost.first()?.invalid_because.first()?;
+    (2 * lost.len() > document.blocks.len()).then(|| {
+        format!(
+            "this machine is too noisy for verdicts: {} of {} blocks do not count (the first: {why}); repeat it when nothing else runs",
+            lost.len(),
+            document.blocks.len()
+        )
+    })
 }
 
 /// Whether the machine has what a claim needs.
@@ -194,23 +208,32 @@ fn correct(document: &mut Document, mut primaries: Vec<(usize, Judgement)>) {
     }
 }
 
-/// Of everything that is fixed before measuring (FNV-1a, 64 bits): a name, not a proof.
+/// Of everything that is fixed before measuring.
 fn plan_hash(claims: &[&dyn Claim], options: &Options) -> String {
     let mut plan =
         format!("{} {:?} {:?}", options.seed, options.effort, crate::experiment::gate::Limits::default());
     for claim in claims {
         plan += &format!("\n{} {} {}", claim.id(), claim.title(), claim.expectation());
     }
-    let hash = plan.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{hash:016x}")
+    document::fingerprint(&plan)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::statistics::verdict::judge;
+
+    #[test]
+    fn a_noisy_machine_is_called_one() {
+        let block =
+            |valid| document::Block { valid, invalid_because: vec!["steal".into()], ..Default::default() };
+        let mut document = Document { blocks: vec![block(true), block(false)], ..Document::default() };
+        assert_eq!(noisy(&document), None);
+        document.blocks.push(block(false));
+        assert!(
+            noisy(&document).is_some_and(|text| text.contains("2 of 3 blocks") && text.contains("steal"))
+        );
+    }
 
     #[test]
     fn with_many_questions_weak_answers_are_taken_back() {

@@ -86,7 +86,7 @@ fn wsgi(inputs: &Inputs, needs: &Needs, mut part: Part) -> Choice {
         return Choice { choice: Concurrency::Sync, workers: Some(workers), threads: None, part };
     }
     let (rule, fits) = (by_rule(inputs, needs, &mut part), sync_fits(inputs, needs));
-    let choice = confirmed(inputs, rule, fits.unwrap_or(false), &mut part);
+    let choice = confirmed(inputs, rule, fits, needs, &mut part);
     part.reasons.insert(0, reason(
         format!("Requests wait for {percent:.0} % of their time, and {:.1} are under way at the peak: that needs {:.0} slots.", needs.under_way, needs.slots),
         &[],
@@ -174,12 +174,33 @@ fn by_rule(inputs: &Inputs, needs: &Needs, part: &mut Part) -> Concurrency {
 }
 
 /// What measuring the rule's choice against the simpler one says. The simpler one is kept unless the other is supported.
-fn confirmed(inputs: &Inputs, rule: Concurrency, sync_fits: bool, part: &mut Part) -> Concurrency {
-    if rule == Concurrency::Sync || !sync_fits {
-        if rule != Concurrency::Sync {
-            part.reasons.push(reason("A process for each slot does not fit into its memory, or it is not known whether it does: threads share one.", &[]));
-        }
+fn confirmed(
+    inputs: &Inputs,
+    rule: Concurrency,
+    sync_fits: Option<bool>,
+    needs: &Needs,
+    part: &mut Part,
+) -> Concurrency {
+    if rule == Concurrency::Sync {
         return rule;
+    }
+    match sync_fits {
+        Some(true) => {}
+        Some(false) => {
+            let worker = measured(inputs.worker_bytes).unwrap_or(0.0) / MIB;
+            let budget = measured(inputs.memory_budget_bytes).unwrap_or(0.0) / MIB;
+            let text = format!(
+                "{:.0} processes of {worker:.0} MiB need {:.0} MiB and it may use {budget:.0} MiB: threads share one process.",
+                needs.slots,
+                needs.slots * worker
+            );
+            part.reasons.push(reason(text, &[]));
+            return rule;
+        }
+        None => {
+            part.unknown.push("whether a process for each slot fits into its memory");
+            return rule;
+        }
     }
     if misses_target(inputs, Concurrency::Sync) {
         part.reasons.push(reason("A process for each slot would miss the target, by simulation.", &[]));

@@ -298,7 +298,14 @@ fn describe(option: &Measured, dimension: Dimension, score: Option<f64>, ci: Bou
     };
     let mut details = Vec::new();
     let raw = match dimension {
-        Dimension::Cost => format!("{} per million requests", value(&option.cost)),
+        // For few requests or many, in any currency.
+        Dimension::Cost => format!(
+            "{} per million requests",
+            option.cost.as_ref().map_or("unknown".to_owned(), |figure| match figure.value {
+                large if large >= 0.1 => format!("{large:.2}"),
+                small => format!("{small:.2e}"),
+            })
+        ),
         Dimension::PerformancePredictability => format!(
             "with busy neighbours the spread is {} times that without; the target is kept with probability {}",
             value(&option.spread),

@@ -84,6 +84,15 @@ fn work_that_waits_gets_threads() {
         says(&recommendation, "90 % of their time") && says(&recommendation, "12 slots"),
         "{recommendation:#?}"
     );
+    assert!(
+        says(&recommendation, "12 processes of 80 MiB need 960 MiB and it may use 512 MiB"),
+        "{recommendation:#?}"
+    );
+    let unknown = with(|inputs| inputs.memory_budget_bytes = None);
+    assert!(
+        model(&unknown).0 == "threads"
+            && unknown.confidence_because.contains("whether a process for each slot fits")
+    );
     assert_eq!(recommendation.confidence, Confidence::High, "{}", recommendation.confidence_because);
     assert_eq!(
         recommendation.sentence,

@@ -158,5 +158,14 @@ pub fn known(value: f64) -> Option<f64> {
     value.is_finite().then_some(value)
 }
 
+/// A short name for a plan, such that the same plan has the same one (FNV-1a, 64 bits): a name, not a proof.
+#[must_use]
+pub fn fingerprint(plan: &str) -> String {
+    let hash = plan.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016x}")
+}
+
 #[cfg(test)]
 mod tests;

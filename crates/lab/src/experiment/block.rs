@@ -200,6 +200,12 @@ impl Block {
         self.faults.is_empty()
     }
 
+    /// A figure of a block that counts; unknown of one that does not.
+    #[must_use]
+    pub fn trusted(&self, figure: impl Fn(&Block) -> f64) -> f64 {
+        if self.is_valid() { figure(self) } else { f64::NAN }
+    }
+
     /// Sorted latencies of one class, or of all.
     #[must_use]
     pub fn sorted(&self, class: Option<u16>) -> Vec<f64> {

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::SessionError;
 use super::block::Noise;
-use super::sample::Places;
+use super::gate::{self, Fault, Seen};
+use super::sample::{Places, between};
 use super::session::Session;
 
 /// One bin.
@@ -21,7 +22,7 @@ pub struct Demand {
 }
 
 impl Session<'_> {
-    /// Watch tenants while they have visitors (the parts of a noise).
+    /// Watch tenants while they have visitors (the parts of a noise). Also why it does not count, if it does not.
     ///
     /// # Errors
     /// A tenant is not there, or there are no counters of its use.
@@ -31,7 +32,7 @@ impl Session<'_> {
         apps: &[String],
         length: Duration,
         seed: u64,
-    ) -> Result<Vec<Demand>, SessionError> {
+    ) -> Result<(Vec<Demand>, Vec<Fault>), SessionError> {
         self.check()?;
         let groups = self.groups.clone();
         let mut watched: Vec<(Demand, Places, u64)> = Vec::new();
@@ -43,6 +44,8 @@ impl Session<'_> {
             watched.push((Demand { app: app.clone(), ..Demand::default() }, places, used));
         }
         let working = self.start_noise(visitors, length, seed)?;
+        let machine = watched.first().map(|(_, places, _)| places.clone()).unwrap_or_default();
+        let first = machine.read();
         let start = Instant::now();
         let mut before = start;
         while start.elapsed() < length && self.check().is_ok() {
@@ -56,8 +59,12 @@ impl Session<'_> {
                 demand.memory_bytes = demand.memory_bytes.max(places.memory_now().unwrap_or(0));
             }
         }
+        let usage = between(&first, &machine.read(), None);
         self.stop_noise(working)?;
         self.check()?;
-        Ok(watched.into_iter().map(|(demand, _, _)| demand).collect())
+        let seen =
+            Seen { steal: usage.steal, foreign: usage.foreign_cores, in_place: true, ..Seen::default() };
+        let faults = gate::faults(&seen, &gate::Limits::default());
+        Ok((watched.into_iter().map(|(demand, _, _)| demand).collect(), faults))
     }
 }

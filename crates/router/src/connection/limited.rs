@@ -139,7 +139,7 @@ impl Connection {
 
 /// Give the socket the buffers that the application of `seat` is to have, or those it came with.
 pub(super) fn set_buffers(stream: &Stream, seat: Option<&Seat>, current: &mut Option<Box<Buffers>>) {
-    let wanted = seat.and_then(|seat| seat.app.settings().socket_buffers);
+    let wanted = seat.and_then(|seat| seat.app.settings().socket_buffers).map(|bytes| bytes as usize);
     if wanted == current.as_ref().map(|buffers| buffers.asked) {
         return;
     }

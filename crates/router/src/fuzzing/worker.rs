@@ -188,6 +188,7 @@ pub(crate) fn settings() -> Settings {
         bandwidth_out: None,
         socket_buffers: None,
         root_path: String::new(),
+        server_timing: true,
         retry_budget: 1.0,
         overrides: Vec::new(),
     }

@@ -21,6 +21,8 @@ pub(crate) struct Exchange {
 pub(crate) struct HostFields<'a> {
     pub(crate) date: &'a str,
     pub(crate) request_id: &'a str,
+    /// Beside the application's own.
+    pub(crate) server_timing: Option<&'a str>,
 }
 
 /// What the application did wrong; the text goes to its log.
@@ -144,6 +146,9 @@ impl ResponseEncoder {
         }
         if !fields.request_id {
             put_field(out, b"x-request-id", host.request_id.as_bytes());
+        }
+        if let Some(timing) = host.server_timing {
+            put_field(out, b"server-timing", timing.as_bytes());
         }
         if fields.close {
             self.exchange.keep_alive = false;
@@ -337,7 +342,7 @@ mod properties;
 mod tests {
     use super::*;
 
-    const HOST: HostFields<'_> = HostFields { date: "D", request_id: "R" };
+    const HOST: HostFields<'_> = HostFields { date: "D", request_id: "R", server_timing: None };
 
     struct Case {
         version: u8,

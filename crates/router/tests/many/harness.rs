@@ -36,6 +36,7 @@ pub(crate) fn settings() -> Settings {
         bandwidth_out: None,
         socket_buffers: None,
         root_path: String::new(),
+        server_timing: false,
         retry_budget: 0.1,
         overrides: Vec::new(),
     }

@@ -1,25 +1,22 @@
 //! `serpentry claims`: put what is commonly said about hosting to the test; and `serpentry lab`, what belongs to the
 //! laboratory itself. What is tested, and how, is the business of `lab`; here are the command line, progress and results.
 
-mod progress;
 mod show;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use lab::claims::{self, AgainstItself, Claim, Outcome};
 use lab::experiment::{Effort, Options, SessionError};
-use lab::journal::{self, JournalError};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use lab::journal;
 
-use crate::exit::{Denied, FAILED, Usage};
+use crate::exit::{FAILED, Usage};
+use crate::laboratory::{self, denied};
 use crate::output::print;
 use crate::say;
 
@@ -97,13 +94,6 @@ pub(crate) fn laboratory(arguments: &LabArguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn denied(error: JournalError) -> anyhow::Error {
-    match error {
-        JournalError::Foreign { .. } => Denied(error.to_string()).into(),
-        error => error.into(),
-    }
-}
-
 pub(crate) fn run(arguments: &ClaimsArguments) -> anyhow::Result<ExitCode> {
     let chosen = if let Some(comparisons) = arguments.aa {
         // Measuring has a thread of its own, and this process only this one run.
@@ -141,54 +131,15 @@ pub(crate) fn run(arguments: &ClaimsArguments) -> anyhow::Result<ExitCode> {
         },
         interrupt: Arc::clone(&interrupt),
     };
-    let mut outcome = attend(chosen, options, &interrupt)?;
+    let result =
+        laboratory::attend("claims", &interrupt, move |progress| claims::run(&chosen, options, progress))?;
+    let mut outcome = match result {
+        Ok(outcome) => outcome,
+        Err(SessionError::Journal(error)) => return Err(denied(error)),
+        Err(error) => return Err(error.into()),
+    };
     outcome.document.method.command = Some(command(arguments));
     report(arguments, &outcome)
-}
-
-/// Measure on a thread that lives as long as everything that it starts, and let a signal end it early.
-fn attend(
-    chosen: Vec<&'static dyn Claim>,
-    options: Options,
-    interrupt: &AtomicBool,
-) -> anyhow::Result<Outcome> {
-    let (finished, finish) = oneshot::channel();
-    let measure = move || {
-        let result = claims::run(&chosen, options, &mut progress::Lines::default());
-        // Whoever waited has gone only if it failed, and then says so.
-        let _ = finished.send(result);
-    };
-    let measuring =
-        thread::Builder::new().name("claims".into()).spawn(measure).context("cannot start measuring")?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let result = runtime.context("cannot wait for signals")?.block_on(follow(finish, interrupt));
-    interrupt.store(true, Ordering::Relaxed);
-    measuring
-        .join()
-        .map_err(|_| anyhow!("measuring panicked; `serpentry lab restore` puts the machine back"))?;
-    match result? {
-        Ok(outcome) => Ok(outcome),
-        Err(SessionError::Journal(error)) => Err(denied(error)),
-        Err(error) => Err(error.into()),
-    }
-}
-
-async fn follow(
-    mut finish: oneshot::Receiver<Result<Outcome, SessionError>>,
-    interrupt: &AtomicBool,
-) -> anyhow::Result<Result<Outcome, SessionError>> {
-    let mut interrupted = signal(SignalKind::interrupt()).context("cannot wait for Ctrl-C")?;
-    let mut terminated = signal(SignalKind::terminate()).context("cannot wait for a signal")?;
-    loop {
-        tokio::select! {
-            result = &mut finish => return result.context("measuring ended without a result"),
-            _ = interrupted.recv() => {}
-            _ = terminated.recv() => {}
-        }
-        if !interrupt.swap(true, Ordering::Relaxed) {
-            say::info(format_args!("ending: what is measured is kept, the machine is put back"));
-        }
-    }
 }
 
 fn report(arguments: &ClaimsArguments, outcome: &Outcome) -> anyhow::Result<ExitCode> {

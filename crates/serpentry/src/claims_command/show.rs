@@ -38,16 +38,10 @@ pub(super) fn text(document: &Document) -> String {
         text.push('\n');
     }
     let lost = document.blocks.iter().filter(|block| !block.valid).count();
-    let _ = writeln!(
-        text,
-        "{} blocks, {lost} of them do not count{}",
-        document.blocks.len(),
-        document
-            .blocks
-            .iter()
-            .find_map(|block| block.invalid_because.first())
-            .map_or_else(String::new, |why| format!(" (the first: {why})"))
-    );
+    let _ = writeln!(text, "{} blocks, {lost} of them do not count", document.blocks.len());
+    for note in &document.notes {
+        paragraph(&mut text, note);
+    }
     text
 }
 
@@ -130,8 +124,7 @@ mod tests {
         assert!(text.starts_with("C1  CONDITIONAL  shared varies more\n    it is so\n"), "{text}");
         assert!(text.contains("SUPPORTED, ratio 2.00 (1.50 to ?) from 9 pairs"), "{text}");
         assert!(
-            text.contains("changes: from 0.9 cores")
-                && text.contains("1 of them do not count (the first: steal)"),
+            text.contains("changes: from 0.9 cores") && text.contains("1 blocks, 1 of them do not count"),
             "{text}"
         );
     }

@@ -21,6 +21,7 @@ const HOME: &str = "\x1b[H\x1b[J";
 struct View {
     client: Client,
     app: Option<String>,
+    routes: bool,
     form: Form,
 }
 
@@ -39,7 +40,8 @@ pub(crate) fn status(arguments: &StatusArguments) -> anyhow::Result<ExitCode> {
         (true, None) => Form::Json,
         (true, Some(_)) => Form::JsonLine,
     };
-    let view = View { client: arguments.host.client(), app: arguments.app.clone(), form };
+    let view =
+        View { client: arguments.host.client(), app: arguments.app.clone(), routes: arguments.routes, form };
     // The first picture decides whether there is anything to watch.
     let first = match view.picture() {
         Ok(text) => text,
@@ -63,6 +65,10 @@ impl View {
     /// What there is to see now.
     fn picture(&self) -> Result<String, ClientError> {
         match &self.app {
+            Some(name) if self.routes => {
+                let routes = self.client.routes(name, false)?;
+                self.text(&routes, table::routes)
+            }
             Some(name) => {
                 let app = self.client.app(name)?;
                 self.text(&app, table::one)

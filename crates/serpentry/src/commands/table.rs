@@ -2,10 +2,14 @@
 //!
 //! Texts that come from applications (errors, tracebacks) are made harmless for terminals first.
 
+mod routes;
+
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 
 use serpentry::control::{AppState, AppStatus, HostState, Severity, Status, WorkerState, WorkerStatus};
+
+pub(super) use routes::routes;
 
 /// How the output may look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +40,7 @@ pub(crate) fn left(text: impl Into<String>) -> Cell {
     Cell { text: text.into(), colour: None, right: false }
 }
 
-fn right(text: impl Into<String>) -> Cell {
+pub(crate) fn right(text: impl Into<String>) -> Cell {
     Cell { text: text.into(), colour: None, right: true }
 }
 
@@ -207,11 +211,11 @@ fn trouble(app: &AppStatus) -> Option<String> {
 }
 
 /// The name of a state as in the JSON.
-pub(super) fn state_name(state: AppState) -> String {
+pub(crate) fn state_name(state: AppState) -> String {
     name(state)
 }
 
-fn name(value: impl serde::Serialize) -> String {
+pub(crate) fn name(value: impl serde::Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(name)) => name,
         _ => String::new(),
@@ -234,7 +238,7 @@ pub(super) fn count(number: usize, what: &str) -> String {
 }
 
 /// Three digits are enough.
-fn milliseconds(value: f64) -> String {
+pub(crate) fn milliseconds(value: f64) -> String {
     match value {
         value if value < 10.0 => format!("{value:.1}ms"),
         value if value < 1_000.0 => format!("{value:.0}ms"),
@@ -242,7 +246,7 @@ fn milliseconds(value: f64) -> String {
     }
 }
 
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const MIB: u64 = 1024 * 1024;
     match bytes {
         0..MIB => format!("{}KiB", bytes / 1024),
@@ -252,7 +256,7 @@ fn size(bytes: u64) -> String {
 }
 
 /// The two largest units: `4.2s`, `3m 20s`, `1h 2m`, `5d 3h`.
-fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     if seconds < 60.0 {
         return format!("{seconds:.1}s");
     }

@@ -21,6 +21,7 @@ use super::exposition::{self, Form};
 use super::incidents::{EventQuery, Events, Incident, IncidentQuery, Incidents};
 use super::problem::{Failure, Problem};
 use super::request::{Answer, Refusal, Request};
+use super::routes::{Routes, RoutesQuery};
 use super::types::{
     AppStatus, Changed, Health, Looked, MemoryQuery, Move, Reloaded, Scale, Status, Stopping,
 };
@@ -74,6 +75,7 @@ fn parts(requests: mpsc::Sender<Request>) -> (Router, utoipa::openapi::OpenApi) 
     let (router, document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(status))
         .routes(routes!(app))
+        .routes(routes!(app_routes))
         .routes(routes!(incidents))
         .routes(routes!(incident))
         .routes(routes!(events))
@@ -154,6 +156,28 @@ async fn app(State(api): State<Api>, path: Result<Path<String>, PathRejection>) 
     let status = api.ask(LOOK, |reply| Request::Status { reply }).await?;
     let found = status.apps.into_iter().find(|app| app.name == name);
     found.map(Json).ok_or(Failure::Refused(Refusal::NoSuchApp(name)))
+}
+
+/// What the requests of one application take, route by route: time in the queue, CPU time, waiting. At most 64 routes.
+#[utoipa::path(get, path = "/v1/apps/{app}/routes", tag = "look", params(("app" = String, Path, description = "Its name"), RoutesQuery), responses(
+    (status = OK, body = Routes),
+    (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json"),
+    (status = NOT_FOUND, body = Problem, content_type = "application/problem+json"),
+    (status = SERVICE_UNAVAILABLE, body = Problem, content_type = "application/problem+json"),
+    (status = GATEWAY_TIMEOUT, body = Problem, content_type = "application/problem+json"),
+))]
+async fn app_routes(
+    State(api): State<Api>,
+    path: Result<Path<String>, PathRejection>,
+    query: Result<Query<RoutesQuery>, QueryRejection>,
+) -> Outcome<Routes> {
+    let app = named(path)?;
+    let with_samples = asked(query)?.samples.unwrap_or(false);
+    let mut found = api.ask(LOOK, |reply| Request::Routes { app, reply }).await?;
+    if !with_samples {
+        found.routes.iter_mut().for_each(|route| route.samples_us.clear());
+    }
+    Ok(Json(found))
 }
 
 /// What went wrong, newest first: open incidents and closed ones.

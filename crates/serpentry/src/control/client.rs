@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::incidents::{Events, Incident, Incidents};
 use super::problem::Problem;
+use super::routes::Routes;
 use super::types::{AppStatus, Changed, Looked, Move, Reloaded, Scale, Status, Stopping, Tenancy};
 use crate::state;
 
@@ -76,6 +77,14 @@ impl Client {
     /// See [`ClientError`].
     pub fn app(&self, app: &str) -> Result<AppStatus, ClientError> {
         self.call("GET", &format!("/v1/apps/{}", segment(app)), None, LOOK)
+    }
+
+    /// What the requests of one application take, by route.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn routes(&self, app: &str, samples: bool) -> Result<Routes, ClientError> {
+        self.call("GET", &format!("/v1/apps/{}/routes?samples={samples}", segment(app)), None, LOOK)
     }
 
     /// Newest first, at most so many.

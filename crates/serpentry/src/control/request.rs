@@ -4,6 +4,7 @@ use tokio::sync::oneshot;
 
 use super::incidents::{Events, Incident, Incidents};
 use super::metrics::MetricsSnapshot;
+use super::routes::Routes;
 use super::types::{Changed, Looked, Reloaded, Status, Stopping, Tenancy};
 
 /// Requests on their way to the driver; a caller who finds it full waits, bounded by the time limit of its call.
@@ -17,6 +18,11 @@ pub type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
 pub enum Request {
     Status {
         reply: Answer<Status>,
+    },
+    /// What its requests take, by route.
+    Routes {
+        app: String,
+        reply: Answer<Routes>,
     },
     Metrics {
         reply: Answer<MetricsSnapshot>,

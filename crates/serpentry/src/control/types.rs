@@ -140,6 +140,8 @@ pub struct WorkerStatus {
     pub pid: Option<u32>,
     pub state: WorkerState,
     pub generation: u64,
+    /// Requests that it runs at the same time; null until it is known.
+    pub slots: Option<u32>,
     pub requests: u64,
     /// Resident memory; null if unknown.
     pub memory_bytes: Option<u64>,

@@ -1,34 +1,17 @@
-//! The file of the history: SQLite, one row per incident, with the JSON of the contract as it was last shown.
-//!
-//! Anybody can read it with `sqlite3`. A file that is damaged, not ours, or of a newer version is never repaired or
-//! overwritten: it is renamed, with a sentence about why, and a new one is begun. `user_version` is the version of the
-//! schema, `application_id` says that it is ours (<https://www.sqlite.org/pragma.html>).
+//! The file of the history: SQLite, one row per incident, with the JSON of the contract as it was last shown. How it is opened,
+//! and what becomes of a damaged one, is in `database.rs`.
 
-use std::fs::{self, OpenOptions};
-use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use serpentry::control::Incident;
+use serpentry::database::{self, DatabaseError as StoreError, Kind, SetAside};
 
 use super::Retention;
 
-/// Of the schema below.
-const VERSION: i64 = 1;
-
 /// "Serp".
 const APPLICATION: i64 = 0x5365_7270;
-
-/// How long another program that reads the file may hold it.
-const BUSY: Duration = Duration::from_secs(1);
-
-/// Files that were set aside and are kept; the oldest goes when there is one more.
-const ASIDE: usize = 3;
-
-/// The log of a connection is cut back to this.
-const JOURNAL: u32 = 1024 * 1024;
 
 const SCHEMA: &str = "
     CREATE TABLE incidents (
@@ -47,126 +30,25 @@ const SCHEMA: &str = "
     CREATE INDEX by_incident ON names (incident);
 ";
 
-#[derive(Debug, thiserror::Error)]
-pub(super) enum StoreError {
-    #[error(transparent)]
-    Database(#[from] rusqlite::Error),
-    #[error("{what}: {source}")]
-    Files { what: &'static str, source: io::Error },
-    #[error("an incident cannot be written as JSON: {0}")]
-    Json(#[from] serde_json::Error),
-}
+/// What was open when the last host ended is closed.
+const CLOSE: &str = "
+    UPDATE incidents SET open = 0,
+        body = iif(json_valid(body), json_set(body, '$.state', 'closed', '$.closed_at', last), body)
+    WHERE open
+";
 
-/// A file that could not be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SetAside {
-    pub(crate) reason: String,
-    pub(crate) moved_to: PathBuf,
-}
+const KIND: Kind = Kind { application: APPLICATION, version: 1, schema: SCHEMA, on_open: CLOSE };
 
 #[derive(Debug)]
 pub(super) struct Store {
     connection: Connection,
 }
 
-/// Why an existing file is not used.
-enum Unfit {
-    /// Set it aside.
-    File(String),
-    /// Not the file's fault, or not certainly.
-    Other(StoreError),
-}
-
-impl StoreError {
-    /// The file itself is broken, as far as the database can tell.
-    pub(super) fn is_damage(&self) -> bool {
-        let code = match self {
-            StoreError::Database(error) => error.sqlite_error_code(),
-            _ => None,
-        };
-        matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-    }
-}
-
-impl From<rusqlite::Error> for Unfit {
-    fn from(error: rusqlite::Error) -> Self {
-        let error = StoreError::from(error);
-        // "SQL logic error": our statements are right, so that the schema in the file is not.
-        let code = match &error {
-            StoreError::Database(error) => error.sqlite_error_code(),
-            _ => None,
-        };
-        if error.is_damage() || code == Some(ErrorCode::Unknown) {
-            Unfit::File(format!("it is damaged ({error})"))
-        } else {
-            Unfit::Other(error)
-        }
-    }
-}
-
 impl Store {
     /// Open the file, or begin one. What was open in it when the last host ended is closed.
     pub(super) fn open(file: &Path, now: SystemTime) -> Result<(Self, Option<SetAside>), StoreError> {
-        let reason = match Store::try_open(file) {
-            Ok(store) => return Ok((store, None)),
-            Err(Unfit::Other(error)) => return Err(error),
-            Err(Unfit::File(reason)) => reason,
-        };
-        let moved_to = set_aside(file, now)
-            .map_err(|source| StoreError::Files { what: "the damaged history cannot be renamed", source })?;
-        match Store::try_open(file) {
-            Ok(store) => Ok((store, Some(SetAside { reason, moved_to }))),
-            Err(Unfit::Other(error)) => Err(error),
-            Err(Unfit::File(reason)) => {
-                Err(StoreError::Files { what: "a new history is damaged", source: io::Error::other(reason) })
-            }
-        }
-    }
-
-    fn try_open(file: &Path) -> Result<Self, Unfit> {
-        // Its log and its index get the same permissions.
-        let created = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(file);
-        created.map_err(|source| {
-            Unfit::Other(StoreError::Files { what: "the history cannot be created", source })
-        })?;
-        let connection = Connection::open(file)?;
-        connection.busy_timeout(BUSY)?;
-        // Reads the head of the file, so that what is no database is found here.
-        let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-        let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-        match (application, version, tables) {
-            (0, 0, 0) | (APPLICATION, VERSION, _) => {}
-            (APPLICATION, newer, _) if newer > VERSION => {
-                return Err(Unfit::File(format!(
-                    "its version is {newer}, this program knows version {VERSION}"
-                )));
-            }
-            _ => return Err(Unfit::File("it is a database of something else".to_owned())),
-        }
-        if tables > 0 {
-            let check: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-            if check != "ok" {
-                return Err(Unfit::File(format!("it is damaged ({})", check.replace('\n', " "))));
-            }
-        }
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "NORMAL")?;
-        connection.pragma_update(None, "journal_size_limit", JOURNAL)?;
-        connection.pragma_update(None, "foreign_keys", true)?;
-        if tables == 0 {
-            // All of it or nothing: a file that was cut off here is an empty one.
-            connection.execute_batch(&format!(
-                "BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT"
-            ))?;
-        }
-        connection.execute(
-            "UPDATE incidents SET open = 0,
-                 body = iif(json_valid(body), json_set(body, '$.state', 'closed', '$.closed_at', last), body)
-             WHERE open",
-            [],
-        )?;
-        Ok(Store { connection })
+        let (connection, set_aside) = database::open(file, &KIND, now)?;
+        Ok((Store { connection }, set_aside))
     }
 
     /// Write incidents as they are now, all or none.
@@ -207,7 +89,7 @@ impl Store {
             "DELETE FROM incidents WHERE last < strftime('%Y-%m-%dT%H:%M:%S', ?1, 'unixepoch')",
             [i64::try_from(since.as_secs()).unwrap_or(i64::MAX)],
         )?;
-        while self.used()? > retention.size {
+        while database::used(&self.connection)? > retention.size {
             let deleted = self.connection.execute(
                 "DELETE FROM incidents WHERE id IN (SELECT id FROM incidents ORDER BY last, id
                  LIMIT max(1, (SELECT count(*) FROM incidents) / 10))",
@@ -218,13 +100,6 @@ impl Store {
             }
         }
         Ok(())
-    }
-
-    /// Bytes of the file that hold something; the rest of it is used again.
-    fn used(&self) -> Result<u64, StoreError> {
-        let pragma = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-        let pages = pragma("page_count")? - pragma("freelist_count")?;
-        Ok(u64::try_from(pages * pragma("page_size")?).unwrap_or(0))
     }
 
     /// Newest first.
@@ -256,48 +131,6 @@ fn incident(row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<Incident>> {
 /// The id without the code: that may become known better.
 fn bare(name: &str) -> &str {
     name.rsplit('-').next().unwrap_or(name)
-}
-
-/// Rename the file and what belongs to it; its new name.
-fn set_aside(file: &Path, now: SystemTime) -> io::Result<PathBuf> {
-    let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let with = |base: &Path, suffix: &str| {
-        let mut name = base.as_os_str().to_owned();
-        name.push(suffix);
-        PathBuf::from(name)
-    };
-    // A second damaged file within a second must not replace the first.
-    let mut names = (0..).map(|number| with(file, &format!(".aside-{seconds:012}-{number}")));
-    let moved_to = names.find(|name| !name.exists()).unwrap_or_else(|| with(file, ".aside"));
-    fs::rename(file, &moved_to)?;
-    for suffix in ["-wal", "-shm"] {
-        match fs::rename(with(file, suffix), with(&moved_to, suffix)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    forget_oldest(file, &with)?;
-    Ok(moved_to)
-}
-
-fn forget_oldest(file: &Path, with: &impl Fn(&Path, &str) -> PathBuf) -> io::Result<()> {
-    let (Some(directory), Some(name)) = (file.parent(), file.file_name()) else { return Ok(()) };
-    let prefix = format!("{}.aside-", name.display());
-    let is_aside = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.starts_with(&prefix) && !name.ends_with("-wal") && !name.ends_with("-shm")
-    };
-    let entries = fs::read_dir(directory)?.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut aside: Vec<_> = entries.filter(is_aside).collect();
-    aside.sort();
-    for old in aside.iter().take(aside.len().saturating_sub(ASIDE)) {
-        fs::remove_file(old)?;
-        for suffix in ["-wal", "-shm"] {
-            // Most have none.
-            let _ = fs::remove_file(with(old, suffix));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

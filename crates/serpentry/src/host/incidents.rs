@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use incident::{Book, Bounds, Code, Detail, Detection, Incident, Moment, Name, Recorded};
-use router::{Reason, Trouble};
+use router::{Finding, Found, Reason, Trouble};
 use supervisor::{Cause, Notice};
 use tokio::sync::{mpsc, oneshot};
 
@@ -271,6 +271,36 @@ impl Host {
             self.incidents.book.amend(id, Detail { facts, requests });
             return;
         }
+        self.record(detection);
+    }
+
+    /// What the figures of requests show.
+    pub(super) fn on_found(&mut self, found: Found) {
+        let Found { app, finding } = found;
+        // An application that is gone meanwhile has no incidents any more.
+        let Some(name) = self.apps.get(&app).map(|app| app.name().to_owned()) else { return };
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        let detection = match finding {
+            Finding::CpuHeavy { route, count, cpu, share, requests } => Detection {
+                count,
+                requests,
+                ..Detection::new(Code::C20, "thread_clock", Some(&name))
+                    .text("route", route)
+                    .number("cpu_ms", ms(cpu))
+                    .number("cpu_percent", share * 100.0)
+            },
+            Finding::GilHeld { worker, route, held, delayed, requests } => Detection {
+                worker: self.whose(worker).map(|(app, worker)| {
+                    let process = app.processes.get(&worker);
+                    reference(worker, process.map(|process| process.handle.pid()))
+                }),
+                requests,
+                ..Detection::new(Code::C22, "residual", Some(&name))
+                    .text("route", route)
+                    .number("held_ms", ms(held))
+                    .number("delayed", delayed as f64)
+            },
+        };
         self.record(detection);
     }
 

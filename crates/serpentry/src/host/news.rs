@@ -34,6 +34,7 @@ impl Host {
                 return self.requests_left(worker, (replayed, failed), requests).await;
             }
             From::Trouble(trouble) => return self.on_trouble(*trouble),
+            From::Found(found) => return self.on_found(*found),
             From::Stuck { worker, request, stack } => return self.on_stuck(worker, &request, &stack),
             From::Blocked(said) => return self.on_blocked(&said),
             From::Durable(said) => return self.on_durable(&said),

@@ -12,7 +12,7 @@ use wire::Look;
 use super::app::{End, Outcome, Wish};
 use super::{Host, report};
 use crate::say;
-use serpentry::control::{Answer, Changed, Refusal, Request, Stopping};
+use serpentry::control::{Answer, Changed, Refusal, Request, Routes, Stopping};
 
 /// How long an answer waits for what applications use.
 const USAGE_TIME: Duration = Duration::from_millis(500);
@@ -23,6 +23,7 @@ impl Host {
         match request {
             Request::Status { reply } => self.report(reply, report::status).await,
             Request::Metrics { reply } => self.report(reply, report::metrics).await,
+            Request::Routes { app, reply } => self.tell_routes(app, reply).await,
             Request::Incidents { app, limit, reply } => self.tell_incidents(app.as_deref(), limit, reply),
             Request::Incident { name, reply } => self.tell_incident(name, reply),
             Request::Events { app, after, reply } => self.tell_events(app.as_deref(), after, reply),
@@ -68,6 +69,23 @@ impl Host {
                 tokio::time::timeout(USAGE_TIME, usage).await.ok().and_then(Result::ok).unwrap_or_default();
             let answer =
                 snapshot.await.map(|snapshot| make(facts, &snapshot, &usage)).map_err(|_| Refusal::Stopping);
+            let _ = reply.send(answer);
+        });
+    }
+
+    /// What was measured of an application's requests.
+    async fn tell_routes(&mut self, name: String, reply: Answer<Routes>) {
+        let Some(id) = self.names.get(&name).copied() else {
+            return drop(reply.send(Err(Refusal::NoSuchApp(name))));
+        };
+        let (sender, found) = tokio::sync::oneshot::channel();
+        self.tell(Command::Routes { app: id, reply: sender }).await;
+        tokio::task::spawn_local(async move {
+            let answer = match found.await {
+                Ok(Some(found)) => Ok(report::routes(name, &found)),
+                Ok(None) => Err(Refusal::NoSuchApp(name)),
+                Err(_) => Err(Refusal::Stopping),
+            };
             let _ = reply.send(answer);
         });
     }

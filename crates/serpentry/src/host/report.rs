@@ -1,5 +1,7 @@
 //! Status and metrics: the supervisors' facts and the machine's, joined with the router's figures.
 
+mod routes;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -13,6 +15,8 @@ use serpentry::control::{
     Latency, Limits, MetricsSnapshot, Mistake, Pressure, Queue, Requests, Status, Tenancy, Unenforced,
     WorkerMetrics, WorkerState, WorkerStatus,
 };
+
+pub(super) use routes::routes;
 
 /// What applications use of the machine, by name.
 pub(super) type Usages = HashMap<String, jail::cgroup::Usage>;
@@ -150,6 +154,7 @@ fn worker_status(worker: &supervisor::WorkerStatus, facts: &WorkerFacts) -> Work
         pid: worker.pid,
         state: worker_state(worker.state),
         generation: worker.generation,
+        slots: None,
         requests: 0,
         memory_bytes: facts.memory,
         cpu_seconds: facts.cpu.map(|cpu| cpu.as_secs_f64()),
@@ -212,6 +217,7 @@ pub(super) fn status(facts: Facts, snapshot: &router::Snapshot, usage: &Usages) 
         for (worker, facts) in status.workers.iter_mut().zip(&facts.workers) {
             if let Some(figures) = worker_figures(figures, facts) {
                 worker.requests = figures.requests;
+                worker.slots = u32::try_from(figures.slots).ok().filter(|slots| *slots > 0);
             }
         }
         status

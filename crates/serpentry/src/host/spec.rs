@@ -110,8 +110,10 @@ pub(crate) fn of_app(
             connections: limits.connections,
             bandwidth_in: limits.bandwidth_in,
             bandwidth_out: limits.bandwidth_out,
-            socket_buffers: limits.socket_buffers.map(size),
+            // The kernel takes an int, and no machine has room for that much.
+            socket_buffers: limits.socket_buffers.map(|bytes| bytes.try_into().unwrap_or(1 << 30)),
             root_path: String::new(),
+            server_timing: app.server_timing,
             retry_budget: app.retry_budget,
             overrides: app.overrides.iter().map(route_override).collect(),
         },

@@ -8,3 +8,4 @@ mod hostile;
 mod messages;
 mod pinned;
 mod round_trip;
+mod spent;

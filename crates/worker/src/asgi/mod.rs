@@ -12,6 +12,7 @@ mod interrupt;
 mod pending;
 mod scope;
 mod server;
+mod steps;
 mod websocket;
 
 pub(crate) use exchange::ClientDisconnected;

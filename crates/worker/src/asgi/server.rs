@@ -3,6 +3,7 @@
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
+use std::time::Instant;
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -19,6 +20,7 @@ use crate::failure::{Failure, Reporter};
 use crate::inbox::{ById, Received, Request};
 use crate::interrupt::this_thread;
 use crate::link::{Link, broken, lock};
+use crate::measure::{self, Total};
 use crate::observer::Pulse;
 
 /// How tasks are made.
@@ -42,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) send_later: Py<PyAny>,
     pub(crate) create_future: Py<PyAny>,
     pub(crate) finished_awaitable: Py<PyAny>,
+    /// `types.CoroutineType`
+    pub(crate) coroutine_type: Py<PyAny>,
     /// Exchanges that outlived their first step.
     pub(crate) exchanges: Mutex<ById<Py<Exchange>>>,
     /// The exchange whose first step is running.
@@ -115,6 +119,8 @@ impl Shared {
     /// Start what is queued, pass on what arrived for running requests, and flush.
     fn handle_batch(&'static self, py: Python<'_>) -> PyResult<()> {
         self.batch.store(true, Ordering::Relaxed);
+        // The loop has slept, or run other tasks.
+        measure::slept_until(Instant::now());
         let acknowledged = self.acknowledge();
         if !acknowledged.is_empty() {
             self.flush_now(py)?;
@@ -171,7 +177,10 @@ impl Shared {
     fn start(&'static self, py: Python<'_>, request: Request) {
         let id = request.id;
         self.pulse.beat(true);
-        if let Err(error) = self.try_start(py, request) {
+        let started = self.try_start(py, request);
+        // Unless its first step ended otherwise.
+        measure::end();
+        if let Err(error) = started {
             // Only Python out of memory or an application that broke asyncio gets here.
             let reason = self.reporter.report_for(py, "?", "?", "?", &Failure::Raised(error));
             Answer::new(self.link, id, false, 0).fail(&reason);
@@ -186,9 +195,11 @@ impl Shared {
             Err(error) => broken(&format!("malformed frame on the data link: {error}")),
         };
         let id = request.id;
+        let began = measure::begin(id, None);
         let websocket = request.has(flag::WEBSOCKET);
         let scope = self.scopes.make(py, &head, headers, websocket)?;
-        let answer = Answer::new(self.link, id, head.method == "HEAD", head.window);
+        let mut answer = Answer::new(self.link, id, head.method == "HEAD", head.window);
+        answer.steps = Some((began, Total::default()));
         let protocol = if websocket {
             Protocol::WebSocket(WebSocket::new())
         } else if request.has(flag::HAS_BODY) {
@@ -211,6 +222,7 @@ impl Shared {
         };
         let mut state = exchange.get().state();
         if !state.finished {
+            state.answer.add_step(measure::end_step());
             state.task = Some(task.unbind());
             lock(&self.exchanges).insert(id, exchange.clone().unbind());
         }
@@ -259,6 +271,7 @@ impl AsgiServer {
             send_later: asgi.getattr("send_later")?.unbind(),
             create_future: event_loop.getattr("create_future")?.unbind(),
             finished_awaitable: Py::new(py, Finished)?.into_any(),
+            coroutine_type: py.import("types")?.getattr("CoroutineType")?.unbind(),
             exchanges: Mutex::default(),
             starting: Mutex::new(None),
             event_loop: event_loop.clone().unbind(),

@@ -11,6 +11,7 @@ use crate::answer::Answer;
 use crate::head::Head;
 use crate::inbox::Received;
 use crate::link::{Link, WaitFor, lock};
+use crate::measure::detached;
 
 /// How sending ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +71,7 @@ impl Exchange {
 
     fn wait_for_credit(&self, py: Python<'_>) -> PyResult<Sent> {
         loop {
-            let waited = py.detach(|| {
+            let waited = detached(py, || {
                 self.link.flush(true);
                 self.link.wait(WaitFor::Mail, |inbox| {
                     let mailbox = inbox.mail.get_mut(&self.id)?;
@@ -93,7 +94,7 @@ impl Exchange {
 
     /// Write what has been handed over, and see whether the client is still there.
     pub(crate) fn flush(&self, py: Python<'_>) -> Sent {
-        py.detach(|| {
+        detached(py, || {
             self.link.flush(true);
             let mut inbox = self.link.inbox();
             if !inbox.leader {

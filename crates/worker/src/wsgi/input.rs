@@ -11,6 +11,7 @@ use pyo3::types::{PyBytes, PyList};
 
 use crate::inbox::{Mailbox, Piece};
 use crate::link::{Link, WaitFor, lock};
+use crate::measure::detached;
 
 #[derive(Default)]
 struct Buffer {
@@ -109,7 +110,7 @@ impl Input {
         // The router may be waiting for this.
         self.give_credit(&mut lock(&self.buffer), 1);
         loop {
-            let waited = py.detach(|| {
+            let waited = detached(py, || {
                 self.link.flush(true);
                 self.link.wait(WaitFor::Mail, take)
             });

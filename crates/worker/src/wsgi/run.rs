@@ -1,6 +1,6 @@
 //! Taking requests and running the application on them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -15,6 +15,7 @@ use crate::failure::{Failure, Reporter};
 use crate::inbox::Request;
 use crate::interrupt::Runner;
 use crate::link::{Link, WaitFor, broken};
+use crate::measure::{self, detached};
 use crate::observer::{Pulse, serving};
 
 /// A request that takes longer than this costs more than the system call that sends the answers before it.
@@ -76,11 +77,11 @@ impl WsgiServer {
                     outbox.is_due() || (last && previous > WORTH_A_WRITE && !outbox.is_empty())
                 };
                 if due {
-                    py.detach(|| self.link.flush(true));
+                    detached(py, || self.link.flush(true));
                 }
                 return Ok(Some(request));
             }
-            let more = py.detach(|| {
+            let more = detached(py, || {
                 self.link.flush(true);
                 self.link.wait(WaitFor::Request, |inbox| {
                     if inbox.queue.len() > inbox.claims {
@@ -107,7 +108,7 @@ impl WsgiServer {
         let id = request.id;
         if request.has(flag::ACK_START) {
             self.link.post(&FromWorker::Started { id });
-            py.detach(|| self.link.flush(true));
+            detached(py, || self.link.flush(true));
         }
         let mut unstarted = Some(Answer::new(self.link, id, head.method == "HEAD", head.window));
         let outcome = (|| {
@@ -261,14 +262,14 @@ impl WsgiServer {
         serving::enter(false);
         let mut previous = Duration::ZERO;
         while let Some(request) = self.next(py, runner, previous)? {
-            let began = Instant::now();
+            let began = measure::begin(request.id, None);
             self.pulse.beat(true);
             serving::begin(began);
             self.run(py, runner, &request);
             serving::end();
-            previous = began.elapsed();
+            previous = measure::end();
         }
-        py.detach(|| self.link.flush(true));
+        detached(py, || self.link.flush(true));
         Ok(())
     }
 }

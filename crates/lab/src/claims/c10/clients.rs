@@ -155,7 +155,9 @@ impl Shared {
         let Clients { address, authority, target, .. } = &self.clients;
         let mut stream = TcpStream::connect_timeout(address, left()?)?;
         stream.set_write_timeout(Some(left()?))?;
-        write!(stream, "GET {target} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n")?;
+        // In one piece: a server that answers after the first of several would close with the others unread.
+        let request = format!("GET {target} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
         let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
         loop {
             stream.set_read_timeout(Some(left()?))?;

@@ -7,7 +7,8 @@ use proptest::sample::select;
 use super::*;
 use crate::fuzzing::read_response;
 
-const HOST: HostFields<'_> = HostFields { date: "Thu, 01 Jan 1970 00:00:00 GMT", request_id: "id" };
+const HOST: HostFields<'_> =
+    HostFields { date: "Thu, 01 Jan 1970 00:00:00 GMT", request_id: "id", server_timing: None };
 
 /// What an application answers: the head, then the pieces of its body.
 #[derive(Debug, Clone)]

@@ -47,7 +47,7 @@ pub(super) static QUEUE: Fault = Fault {
     code: Code::N11,
     also: &[Code::N12, Code::N20],
     proof: REFUSED,
-    inject: |stage| flood(stage, "/drill/wait?s=0.8", 8),
+    inject: |stage| flood(stage, "/drill/wait?s=0.8", 16),
     outside: Some(|stage| flood(stage, &stage.path.clone(), 64)),
     ..USUAL
 };

@@ -1,0 +1,149 @@
+//! What each page spends its time with, asked for alone and one at a time.
+//!
+//! The worker's own clocks say it for each route (`GET /v1/apps/{app}/routes`); where they do not, processor time is what the control group's
+//! counter says over the block, and the rest of the time was waiting.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::survey::Target;
+use super::{CompareError, Depth, Known, SUBJECT, Wishes};
+use crate::document::{Class, Endpoint, Quantiles, known};
+use crate::experiment::{Arm, Block, Condition, Load, Noise, Purpose, Rate, Session};
+use crate::statistics::quantile::interpolated;
+
+/// Of the control interface.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// lab.md 3.5: above this a request is heavy whatever its share.
+const HEAVY_MS: f64 = 20.0;
+/// And above this when most of its time is processor time.
+const SOMETHING_MS: f64 = 5.0;
+
+#[derive(Debug, Default, Deserialize)]
+struct Answer {
+    routes: Vec<Endpoint>,
+}
+
+pub(super) fn measure(
+    session: &mut Session<'_>,
+    wishes: &Wishes,
+    found: &mut Known,
+) -> Result<(), CompareError> {
+    let usual = session.options.effort;
+    session.options.effort.discard = Duration::from_millis(100);
+    session.options.effort.block = match wishes.depth {
+        Depth::Quick => Duration::from_millis(400),
+        Depth::Normal => Duration::from_millis(1_500),
+        Depth::Thorough => Duration::from_secs(3),
+    };
+    let targets = found.survey.targets.clone();
+    let (mut weights, mut cpu, mut seconds) = (0.0, 0.0, 0.0);
+    for (index, target) in targets.iter().enumerate() {
+        session.progress.step(index, targets.len(), &target.target);
+        let block = ask(session, target, index as u64)?;
+        let answers = block.answered.max(1) as f64;
+        let typical = block.latencies.iter().filter(|latency| latency.is_finite()).sum::<f64>() / answers;
+        let used = block.usage.app_cores.map(|cores| cores * block.seconds / answers);
+        weights += target.weight;
+        cpu += target.weight * used.unwrap_or(0.0);
+        seconds += target.weight * typical;
+        found.endpoints.push(endpoint(&block, target, typical, used));
+    }
+    found.cpu_seconds = cpu / weights;
+    found.seconds = seconds / weights;
+    said(session, &mut found.endpoints);
+    session.document.endpoints.clone_from(&found.endpoints);
+    session.options.effort = usual;
+    Ok(())
+}
+
+fn ask(session: &mut Session<'_>, target: &Target, seed: u64) -> Result<Block, CompareError> {
+    let condition = Condition {
+        name: "one at a time".to_owned(),
+        app: SUBJECT.to_owned(),
+        arm: Arm::FairShare,
+        noise: Noise::quiet(),
+        load: Load::of(&target.target, Rate::Closed(1)),
+    };
+    Ok(session.block(&condition, session.options.seed ^ seed, &Purpose::series("endpoints"))?)
+}
+
+fn endpoint(block: &Block, target: &Target, seconds: f64, used: Option<f64>) -> Endpoint {
+    let sorted = block.sorted(None);
+    let quantile = |q: f64| known(interpolated(&sorted, q) * 1e3);
+    let cpu_ms = used.map(|used| used * 1e3);
+    let run_queue_ms = known(block.usage.run_queue_ms / block.answered.max(1) as f64);
+    let wait_ms = cpu_ms.map(|cpu| (seconds * 1e3 - cpu - run_queue_ms.unwrap_or(0.0)).max(0.0));
+    Endpoint {
+        method: "GET".to_owned(),
+        route: target.target.clone(),
+        requests: block.answered + block.failed,
+        failed: block.failed,
+        latency_ms: Quantiles { p50: quantile(0.5), p95: quantile(0.95), p99: quantile(0.99) },
+        cpu_ms,
+        wait_ms,
+        run_queue_ms,
+        classification: classify(seconds * 1e3, cpu_ms, None),
+        ..Endpoint::default()
+    }
+}
+
+/// By lab.md 3.5.
+fn classify(ms: f64, cpu_ms: Option<f64>, storage_ms: Option<f64>) -> Class {
+    let Some(cpu) = cpu_ms else { return Class::Unknown };
+    if storage_ms.is_some_and(|storage| storage >= 0.3 * ms) {
+        Class::Storage
+    } else if cpu >= HEAVY_MS || (cpu >= SOMETHING_MS && cpu >= 0.5 * ms) {
+        Class::Cpu
+    } else if ms - cpu >= 0.7 * ms {
+        Class::Wait
+    } else {
+        Class::Mixed
+    }
+}
+
+/// What the worker's own clocks say, where they do.
+fn said(session: &mut Session<'_>, endpoints: &mut [Endpoint]) {
+    let asked = session.host().ok().map(|host| {
+        host.control().get::<Answer>(&format!("/v1/apps/{SUBJECT}/routes"), PATIENCE).unwrap_or_default()
+    });
+    for said in asked.into_iter().flat_map(|answer| answer.routes) {
+        let path = |target: &str| target.split('?').next().unwrap_or_default().to_owned();
+        let same = |endpoint: &&mut Endpoint| path(&endpoint.route) == said.route && said.method == "GET";
+        let mut matching: Vec<&mut Endpoint> = endpoints.iter_mut().filter(same).collect();
+        // Two targets of one route cannot be told apart there.
+        let [endpoint] = matching.as_mut_slice() else { continue };
+        endpoint.cpu_ms = said.cpu_ms.or(endpoint.cpu_ms);
+        endpoint.wait_ms = said.wait_ms.or(endpoint.wait_ms);
+        endpoint.run_queue_ms = said.run_queue_ms.or(endpoint.run_queue_ms);
+        endpoint.queue_ms = said.queue_ms;
+        endpoint.gil_ms = said.gil_ms;
+        endpoint.cpu_ms_p95 = said.cpu_ms_p95;
+        endpoint.storage_ms = said.storage_ms;
+        endpoint.fsyncs = said.fsyncs;
+        if said.classification != Class::Unknown {
+            endpoint.classification = said.classification;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_those_of_the_specification() {
+        for (ms, cpu, storage, class) in [
+            (100.0, Some(25.0), None, Class::Cpu),
+            (10.0, Some(6.0), None, Class::Cpu),
+            (10.0, Some(2.0), None, Class::Wait),
+            (3.0, Some(2.0), None, Class::Mixed),
+            (10.0, Some(2.0), Some(4.0), Class::Storage),
+            (10.0, None, None, Class::Unknown),
+        ] {
+            assert_eq!(classify(ms, cpu, storage), class, "{ms} {cpu:?} {storage:?}");
+        }
+    }
+}
