@@ -7,7 +7,7 @@ use crate::decide::score::{Complexity, Figure, Knob, Measured, scorecard};
 use crate::decide::{Concurrency, Growing, Inputs, Interface, Pairwise, Quality, TenancyFigures, decide};
 use crate::document::{Document, Growth, NotTestable, Verdict, Weights};
 use crate::experiment::Session;
-use crate::plan::tenancy::crossover;
+use crate::plan::tenancy::{Demand, crossover};
 
 /// Seconds of a month, for prices per month.
 const MONTH: f64 = 30.44 * 24.0 * 3600.0;
@@ -39,9 +39,15 @@ fn inputs(document: &Document, subject: &Subject, wishes: &Wishes, found: &Known
     let best = models::best(&found.models);
     let tenancy = found.tenancy.clone().unwrap_or_default();
     let load = tenancy.rate * found.cpu_seconds;
-    let leak = document.memory.iter().find(|memory| memory.growth == Growth::Leak);
-    let growth = leak.and_then(|leak| {
-        Some(Growing { bytes: leak.slope?, low: leak.slope_ci[0]?, high: leak.slope_ci[1]? })
+    // As if each request took the mean: how they vary around it is not known here.
+    let demand = Demand::of_moments(found.cpu_seconds, found.cpu_seconds.powi(2), tenancy.rate);
+    // One that still warms up has a slope too, which is no leak: then it is not known.
+    let served = document.memory.iter().find(|memory| matches!(memory.growth, Growth::Leak | Growth::Flat));
+    let growth = served.and_then(|served| {
+        let [low, high] = served.slope_ci;
+        // What was judged to be an allocator's doing must not become a leak by being known exactly.
+        let low = if served.growth == Growth::Leak { low? } else { low?.min(0.0) };
+        Some(Growing { bytes: served.slope?, low, high: high? })
     });
     let threads = found.models.iter().find(|measured| measured.model.concurrency == "threads");
     let peak = best.and_then(|best| {
@@ -72,7 +78,7 @@ fn inputs(document: &Document, subject: &Subject, wishes: &Wishes, found: &Known
             noisy_ratio: noisy.and_then(|answer| answer.ratio),
             noisy_evidence: noisy.map(|answer| answer.id.clone()),
             crossover: (load < 1.0).then(|| crossover(cores, 1, load)),
-            own_cores_p99: Some(load + 2.326 * (load * found.cpu_seconds / 0.1).sqrt()),
+            own_cores_p99: Some(demand.together(1.0)),
             machine_cores: Some(cores),
             ..TenancyFigures::default()
         },

@@ -79,9 +79,9 @@ pub struct Wishes {
 /// How much is measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Depth {
-    /// About a minute.
+    /// One to two minutes for a small application.
     Quick,
-    /// About five.
+    /// Some.
     #[default]
     Normal,
     Thorough,

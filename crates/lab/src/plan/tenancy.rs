@@ -48,7 +48,13 @@ impl Demand {
     #[must_use]
     pub fn of(profile: &Profile, rate: f64) -> Demand {
         let square = profile.mean(|sample| (f64::from(sample.cpu_us) / 1e6).powi(2));
-        Demand { mean: rate * profile.cpu(), deviation: (rate * square / WINDOW).sqrt() }
+        Demand::of_moments(profile.cpu(), square, rate)
+    }
+
+    /// The same from the mean of a request's CPU seconds and the mean of their squares.
+    #[must_use]
+    pub fn of_moments(mean: f64, square: f64, rate: f64) -> Demand {
+        Demand { mean: rate * mean, deviation: (rate * square / WINDOW).sqrt() }
     }
 
     /// Cores that suffice for so many of them together in 99 of 100 windows.

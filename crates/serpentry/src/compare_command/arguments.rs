@@ -33,11 +33,11 @@ pub(crate) struct CompareArguments {
     #[arg(long, value_name = "PATH")]
     pub(super) python: Option<PathBuf>,
 
-    /// One to two minutes instead of five: sees large effects only
+    /// Fewer and shorter blocks, one to two minutes: sees large effects only
     #[arg(long, conflicts_with = "thorough")]
     quick: bool,
 
-    /// About a quarter of an hour: sees smaller effects
+    /// More and longer blocks: sees smaller effects
     #[arg(long)]
     thorough: bool,
 
