@@ -139,6 +139,17 @@ def test_interrupts_hit_only_their_request(start, app: str, settings: dict) -> N
         assert worker.finish() == 0
 
 
+@ALL
+def test_interrupts_while_the_interpreter_ends(start, app: str, settings: dict) -> None:
+    """Their threads are inside of it then. Up to CPython 3.12 it ends such threads, which aborted the process."""
+    with start(app, **settings) as worker:
+        worker.ready()
+        ids = [worker.request(path="/sleep", query="0") for _ in range(40)]
+        for id in ids:
+            worker.order(frames.INTERRUPT, id)
+        assert worker.finish() == 0
+
+
 def test_interrupt_of_one_thread_of_many(start) -> None:
     with start("wsgi_app", threads=3) as worker:
         worker.ready()

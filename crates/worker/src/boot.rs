@@ -100,15 +100,15 @@ fn serve(
             prepare_asgi(py, link, steward, config, (app, asgi.bind(py)), (support, observer))
         }
     });
-    match outcome {
+    let served = match outcome {
         Ok(serve) => {
             link.tell(&ControlFromWorker::Ready);
-            let served = serve.bind(py).call0();
-            observer.stop(py);
-            served.map(|_| 0)
+            serve.bind(py).call0().map(|_| 0)
         }
         Err(error) => Ok(failed(py, link.control(), &error)),
-    }
+    };
+    crate::gate::close(py);
+    served
 }
 
 fn load(py: Python<'_>, config: &Config) -> PyResult<Loaded> {

@@ -12,6 +12,7 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use wire::ControlFromWorker;
 
+use crate::gate;
 use crate::link::{Link, lock};
 use crate::steward::Interrupt;
 
@@ -99,7 +100,7 @@ impl Interrupt for ThreadInterrupt {
         let Some(runner) = self.runners.iter().find(|runner| runner.runs(id)) else {
             return;
         };
-        let stopped = Python::try_attach(|py| {
+        let stopped = gate::attach(|py| {
             let class = py.get_type::<RequestTimeout>();
             let thread = runner.thread.load(Ordering::Relaxed);
             let stack =

@@ -10,6 +10,7 @@ mod asgi;
 mod boot;
 mod config;
 mod failure;
+mod gate;
 mod head;
 mod inbox;
 mod interrupt;

@@ -11,6 +11,7 @@ use wire::ControlFromWorker;
 
 use super::exchange::Exchange;
 use super::server::Shared;
+use crate::gate;
 use crate::interrupt::{RequestTimeout, set_exception};
 use crate::link::lock;
 use crate::steward::Interrupt;
@@ -89,7 +90,7 @@ impl TaskInterrupt {
 impl Interrupt for TaskInterrupt {
     fn interrupt(&self, id: u64) {
         let complain = |error: PyErr| crate::log::line(&format!("cannot interrupt request {id}: {error}"));
-        let cancelled = Python::try_attach(|py| {
+        let cancelled = gate::attach(|py| {
             self.cancel(py, id).unwrap_or_else(|error| {
                 complain(error);
                 None
@@ -100,6 +101,6 @@ impl Interrupt for TaskInterrupt {
         };
         self.shared.link.tell(&ControlFromWorker::Stack { id, text: &text });
         std::thread::sleep(PATIENCE);
-        Python::try_attach(|py| self.raise(py, exchange.get(), &task).unwrap_or_else(complain));
+        gate::attach(|py| self.raise(py, exchange.get(), &task).unwrap_or_else(complain));
     }
 }

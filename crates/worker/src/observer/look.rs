@@ -10,7 +10,8 @@ use pyo3::prelude::*;
 use wire::{ControlFromWorker, Look};
 
 use super::Observer;
-use crate::link::{Link, lock};
+use crate::gate;
+use crate::link::Link;
 
 /// Longest time that memory is traced.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -21,31 +22,35 @@ const STEP: Duration = Duration::from_millis(500);
 impl Observer {
     /// Carry out an order; the answer goes over the control link.
     pub(crate) fn look(self: &Arc<Self>, link: &'static Link, id: u64, what: Look) {
-        let observer = Arc::clone(self);
-        let work = move || {
-            let (done, text) = match observer.seen(what) {
-                Ok(text) => (true, text),
-                Err(reason) => (false, reason),
-            };
+        let tell = move |seen: Result<String, String>| {
+            let (done, text) = seen.map_or_else(|reason| (false, reason), |text| (true, text));
             link.tell(&ControlFromWorker::Seen { id, done, text: super::cut(&text, super::BLOCK) });
         };
+        let traces = matches!(what, Look::Memory { .. });
+        // Here, and not on the thread: of two orders the first is carried out.
+        if traces && self.tracing.swap(true, Ordering::AcqRel) {
+            return tell(Err("its memory is being traced already".to_owned()));
+        }
+        let observer = Arc::clone(self);
+        let work = move || {
+            let seen = observer.seen(what);
+            if traces {
+                observer.tracing.store(false, Ordering::Release);
+            }
+            tell(seen);
+        };
         if let Err(error) = std::thread::Builder::new().name("look".to_owned()).spawn(work) {
-            let text = format!("it cannot start a thread: {error}");
-            link.tell(&ControlFromWorker::Seen { id, done: false, text: &text });
+            if traces {
+                self.tracing.store(false, Ordering::Release);
+            }
+            tell(Err(format!("it cannot start a thread: {error}")));
         }
     }
 
     fn seen(&self, what: Look) -> Result<String, String> {
         match what {
             Look::Stacks => self.ask("stacks"),
-            Look::Memory { seconds } => {
-                if self.tracing.swap(true, Ordering::AcqRel) {
-                    return Err("its memory is being traced already".to_owned());
-                }
-                let seen = self.trace(Duration::from_secs(seconds.into()).min(LONGEST));
-                self.tracing.store(false, Ordering::Release);
-                seen
-            }
+            Look::Memory { seconds } => self.trace(Duration::from_secs(seconds.into()).min(LONGEST)),
         }
     }
 
@@ -60,8 +65,7 @@ impl Observer {
     }
 
     fn ask<T: for<'a, 'py> FromPyObject<'a, 'py, Error = PyErr>>(&self, function: &str) -> Result<T, String> {
-        let _guard = lock(self.gate());
-        let answer = Python::try_attach(|py| {
+        let answer = gate::attach(|py| {
             let answer = self.python.bind(py).call_method0(function);
             answer.and_then(|answer| answer.extract()).map_err(|error| crate::failure::one_line(py, &error))
         });

@@ -4,13 +4,12 @@
 //! let go.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
 use super::pulse::Pulse;
-use crate::link::lock;
+use crate::gate;
 
 /// Questions that wait. The observer asks one at a time.
 const QUEUE: usize = 4;
@@ -47,17 +46,12 @@ pub(super) struct Looker {
     jobs: SyncSender<Job>,
 }
 
-/// Held by the looker while it uses the interpreter.
-pub(super) type Gate = Arc<Mutex<()>>;
-
 impl Looker {
     /// # Errors
     /// When the kernel has no thread left.
-    pub(super) fn start(python: Py<PyModule>, pulse: &'static Pulse, gate: Gate) -> std::io::Result<Self> {
+    pub(super) fn start(python: Py<PyModule>, pulse: &'static Pulse) -> std::io::Result<Self> {
         let (jobs, queue) = sync_channel(QUEUE);
-        std::thread::Builder::new()
-            .name("looker".to_owned())
-            .spawn(move || work(&queue, &python, pulse, &gate))?;
+        std::thread::Builder::new().name("looker".to_owned()).spawn(move || work(&queue, &python, pulse))?;
         Ok(Looker { jobs })
     }
 
@@ -81,10 +75,9 @@ impl Looker {
     }
 }
 
-fn work(queue: &Receiver<Job>, python: &Py<PyModule>, pulse: &Pulse, gate: &Gate) {
+fn work(queue: &Receiver<Job>, python: &Py<PyModule>, pulse: &Pulse) {
     while let Ok(job) = queue.recv() {
-        let _guard = lock(gate);
-        let attached = Python::try_attach(|py| {
+        let attached = gate::attach(|py| {
             let python = python.bind(py);
             match job {
                 Job::Place { thread, reply } => {

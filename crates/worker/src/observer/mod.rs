@@ -18,16 +18,15 @@ pub(crate) mod serving;
 mod threads;
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use pyo3::ffi::c_str;
 use pyo3::prelude::*;
 
 use self::event_loop::LoopWatch;
-use self::looker::{Gate, Looker};
+use self::looker::Looker;
 use self::threads::ThreadsWatch;
-use crate::link::{Link, lock};
+use crate::link::Link;
 
 pub(crate) use self::pulse::Pulse;
 
@@ -38,7 +37,6 @@ const BLOCK: usize = 16 * 1024;
 /// The observer of one worker.
 pub(crate) struct Observer {
     python: Py<PyModule>,
-    gate: OnceLock<Gate>,
     /// Memory is being traced.
     tracing: AtomicBool,
 }
@@ -56,7 +54,7 @@ impl Observer {
             c"serpentry_observer",
         )?;
         durable::replace(py, &python)?;
-        Ok(Observer { python: python.unbind(), gate: OnceLock::new(), tracing: AtomicBool::new(false) })
+        Ok(Observer { python: python.unbind(), tracing: AtomicBool::new(false) })
     }
 
     /// Watch the event loop that the calling thread is about to run.
@@ -97,16 +95,7 @@ impl Observer {
     }
 
     fn looker(&self, py: Python<'_>, pulse: &'static Pulse) -> std::io::Result<Looker> {
-        Looker::start(self.python.clone_ref(py), pulse, Arc::clone(self.gate()))
-    }
-
-    fn gate(&self) -> &Gate {
-        self.gate.get_or_init(|| Arc::new(Mutex::new(())))
-    }
-
-    /// No thread of the observer uses the interpreter from now on: it is about to end.
-    pub(crate) fn stop(&self, py: Python<'_>) {
-        py.detach(|| std::mem::forget(lock(self.gate())));
+        Looker::start(self.python.clone_ref(py), pulse)
     }
 }
 
