@@ -9,7 +9,7 @@ build: ## the finished program, Python side inside, at target/release/serpentry
 	@sh scripts/prerequisites.sh
 	cargo xtask dist
 
-demo: build ## host the three example applications from one file, send them real requests, stop
+demo: build ## host the three example applications from one file, send them real requests, compare ways to host one
 	$(PYTHON) scripts/demo.py
 
 test: build ## everything

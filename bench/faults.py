@@ -26,6 +26,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "bench")]
 
+import faults_matrix  # noqa: E402
 import faults_mixed  # noqa: E402
 import faults_oom  # noqa: E402
 import faults_report  # noqa: E402
@@ -45,7 +46,7 @@ def main() -> int:
         if part in ("all", "matrix"):
             matrix(arguments)
         if part in ("all", "mixed"):
-            save("mixed", faults_mixed.run(arguments.serpentry, arguments.python, arguments.rounds, arguments.seed))
+            mixed(arguments)
         if part in ("all", "oom"):
             save("oom", faults_oom.run(arguments.serpentry, FOLDER / "oom", arguments.python))
     except HostError as error:
@@ -63,25 +64,29 @@ def main() -> int:
 
 
 def matrix(arguments: argparse.Namespace) -> None:
-    """One line of JSON for each drill, kept as they come: an interrupted run is a shorter one."""
-    command = [str(arguments.serpentry), "drill", "--all", "--json", "--repeat", str(arguments.repeat)]
-    command += ["--python", arguments.python]
-    for fault in arguments.only:
-        command += ["--only", fault]
-    if os.geteuid() != 0:
-        command += ["--tenancy", "shared"]
-        print("faults: not root, so nothing can be isolated: the shared half only", file=sys.stderr)
+    """Kept as they come: an interrupted run is a shorter one."""
     # With --only, what is not measured again is as it was.
     before = load("matrix") if arguments.only else None
     done = [it for it in (before or {}).get("drills", []) if it["fault"] not in arguments.only]
     load_before = os.getloadavg()[0]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env=marked(dict(os.environ), "matrix")
-    ) as child:
-        assert child.stdout is not None
-        for line in child.stdout:
-            done.append(json.loads(line))
-            save("matrix", {"repeat": arguments.repeat, "note": arguments.note, "load": [load_before, os.getloadavg()[0]], "drills": done})
+
+    def keep(drill: dict[str, Any]) -> None:
+        done.append(drill)
+        about = {"repeat": arguments.repeat, "at_once": arguments.at_once, "note": arguments.note}
+        save("matrix", {**about, "load": [load_before, os.getloadavg()[0]], "drills": done})
+
+    faults_matrix.run(arguments.serpentry, arguments.python, arguments.repeat, arguments.at_once, arguments.only, keep)
+
+
+def mixed(arguments: argparse.Namespace) -> None:
+    rounds: list[dict[str, Any]] = []
+
+    def keep(done: dict[str, Any]) -> None:
+        rounds.append(done)
+        rounds.sort(key=lambda it: it["round"])
+        save("mixed", {"seed": arguments.seed, "at_once": arguments.at_once, "rounds": rounds})
+
+    faults_mixed.run(arguments.serpentry, arguments.python, arguments.rounds, arguments.at_once, arguments.seed, keep)
 
 
 def save(name: str, found: Any) -> None:
@@ -101,6 +106,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=10, help="of each fault in each tenancy")
     parser.add_argument("--only", action="append", default=[], help="only this fault; may be repeated")
     parser.add_argument("--rounds", type=int, default=100, help="of mixed faults")
+    parser.add_argument("--at-once", type=int, default=1, help="hosts, where that does not disturb the fault")
     parser.add_argument("--note", default="", help="what readers must know of this run; it stands above its figures")
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args()

@@ -52,8 +52,8 @@ def matrix(found: Any) -> list[str]:
         groups.setdefault((drill["fault"], drill["tenancy"]), []).append(drill)
     before, after = found["load"]
     lines = [
-        f"{times(groups)} each, each time on a host that knows nothing of the others. Load average of the machine while",
-        f"this ran: {before:.1f} to {after:.1f} (two cores: above 2, others were at work on it, and times are longer for it).",
+        f"{times(groups)} each, each time on a host that knows nothing of the others{at_once(found)}. Load average of the",
+        f"machine: {before:.1f} when it began, {after:.1f} at the end.",
         "",
         "*Recorded* is from the fault to the incident at the control interface: median, and the longest. What the time is",
         "counted from stands beside it: for what takes a while to show (throttling, starvation, growth) that is the first",
@@ -87,6 +87,11 @@ def matrix(found: Any) -> list[str]:
         *sentences,
     ]
     return lines
+
+
+def at_once(found: dict[str, Any]) -> str:
+    count = found.get("at_once", 1)
+    return "" if count == 1 else f" (up to {count} hosts at once, but for faults of processors)"
 
 
 def times(groups: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
@@ -123,12 +128,13 @@ def mixed(found: Any) -> list[str]:
         return ["Not measured: `python3 bench/faults.py mixed`."]
     rounds = found["rounds"]
     drills = [drill for it in rounds for drill in it["drills"]]
+    hosts = f", {found['at_once']} hosts at once" if found.get("at_once", 1) > 1 else ""
     outcomes = Counter(drill["outcome"] for drill in drills)
     incidents = sum(len(it["incidents"]) for it in rounds)
     false = [(it["plan"], no) for it in rounds for no in it["false"]]
     lines = [
         f"{len(rounds)} rounds, every second one with isolated applications; in each, three applications of one host were done",
-        f"something to at the same time, chosen at random (seed {found['seed']}): {len(drills)} faults, "
+        f"something to at the same time, chosen at random (seed {found['seed']}{hosts}): {len(drills)} faults, "
         + ", ".join(f"{count} {what}" for what, count in outcomes.most_common())
         + ".",
         f"Of {incidents} incidents, **{len(false)} named an application or a code that nothing was done to**.",

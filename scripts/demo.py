@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The demonstration: host the three examples from one file, use them, show what came back, stop cleanly.
+"""The demonstration: host the three examples from one file, use them, show what came back, stop cleanly, and find out
+how one of them is best hosted.
 
 `make demo` runs it with the system's python3 (3.10 or newer, standard library only) after the release build. What it
 needs goes under target/demo: a virtual environment for each example (kept for the next run, found by the file through
@@ -20,6 +21,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +35,8 @@ from hosting import Host, HostError, clean_environment, kill_marked, marked, mem
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "target" / "demo"
 FILE = ROOT / "examples" / "serpentry.toml"
+# A quick comparison takes one to two and a half minutes.
+COMPARE_SECONDS = 300
 
 
 class DemoError(Exception):
@@ -171,6 +175,34 @@ def demonstrate(serpentry: Path, started: list[Host]) -> None:
         f"\ndemo: all good: {len(milliseconds)} exchanges with {len(clients)} applications of one host, every answer "
         f"as expected, median {statistics.median(milliseconds):.1f} ms"
     )
+    compare(serpentry, file, environment)
+
+
+def compare(serpentry: Path, file: Path, environment: dict[str, str]) -> None:
+    """How should the shop be hosted? Measured on a copy of it, on a host of its own."""
+    if os.geteuid() != 0:
+        print("\nnot shown: serpentry compare, which needs root to isolate applications")
+        return
+    report = TARGET / "compare-shop.html"
+    report.unlink(missing_ok=True)
+    print(f"\n$ serpentry compare shop --quick --report {report.relative_to(ROOT)}")
+    began = time.monotonic()
+    command = [str(serpentry), "compare", "shop", "--quick", "--file", str(file), "--report", str(report)]
+    child = subprocess.Popen(command, cwd=file.parent, env=marked(environment, "compare"), stdin=subprocess.DEVNULL)
+    try:
+        status = child.wait(COMPARE_SECONDS)
+    except BaseException as error:
+        # It puts the machine back.
+        child.send_signal(signal.SIGINT)
+        child.wait(30)
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise DemoError(f"`serpentry compare` was not done after {COMPARE_SECONDS} s") from error
+        raise
+    if status != 0:
+        raise DemoError(f"`serpentry compare` ended with exit status {status}")
+    if "</html>" not in report.read_text():
+        raise DemoError(f"{report} is not complete")
+    print(f"\nthe page with its plots: {report}  ({time.monotonic() - began:.0f} s)")
 
 
 def prepare(example: Example, environment: dict[str, str], state: Path, show: bool = False) -> None:

@@ -177,6 +177,11 @@ def test_leak(start: Starter) -> None:
     incident = wait_for(host, "M30", seconds=1)
     assert 110 * 1024 < incident["evidence"]["growth_bytes"] < 150 * 1024, incident
     assert incident["sentence"].startswith("every request to app leaves ")
+    assert "top" not in incident["evidence"] and "`serpentry memory app`" in incident["remedy"]
+    with Load(host.address, "/keep?kib=2", clients=1):
+        traced = host.do("memory", "app", "--seconds", "1")
+    first = wait_for(host, "M30", seconds=1)["evidence"]["top"].splitlines()[0]
+    assert first.startswith("faulty.py:") and first in traced, traced
     only(host, "M30")
 
 

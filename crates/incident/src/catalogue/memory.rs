@@ -100,7 +100,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         causes: &[Cause {
             name: "regression",
             sentence: "every request to {app} leaves {growth_bytes} behind« (over {requests_seen} requests)»",
-            remedy: "until it is mended, `max_requests` in [apps.{app}] replaces workers before it hurts; the lines that allocate are listed by `serpentry why {app}`",
+            remedy: "until it is mended, `max_requests` in [apps.{app}] replaces workers before it hurts; `serpentry memory {app}` lists the lines that allocate, now and in `serpentry why {app}`",
         }],
     },
     Entry {
@@ -118,7 +118,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         causes: &[Cause {
             name: "regression",
             sentence: "{app} keeps {growth_bytes} for every input that it has not seen before«, and nothing for the others» (an unbounded cache)",
-            remedy: "give the cache a bound, for example `functools.lru_cache(maxsize=1024)`",
+            remedy: "give the cache a bound, for example `functools.lru_cache(maxsize=1024)`; `serpentry memory {app}` lists the lines that allocate, now and in `serpentry why {app}`",
         }],
     },
 ];

@@ -189,6 +189,8 @@ fn configuration(tenancy: Tenancy, home: Option<Home>, app: &Path, python: &Path
 listen = ["127.0.0.1:0"]
 state = "state"
 graceful_timeout = "1s"
+# More than the limits below together: only who has none of its own can fill it.
+pool_memory = "640MiB"
 
 [defaults]
 directory = {app}

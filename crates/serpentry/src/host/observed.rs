@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use incident::{Code, Detail, Detection, Facts, Id};
+use incident::{Code, Detail, Detection, Facts, Id, Incident};
 use router::{Blocked, Command, Durable};
 use tokio::sync::oneshot;
 use wire::Look;
@@ -35,16 +35,9 @@ pub(super) struct Observed {
 #[derive(Debug)]
 struct Question {
     worker: Number,
-    whom: Whom,
-}
-
-/// Who is told the answer.
-#[derive(Debug)]
-enum Whom {
-    /// An operator: whether it is complete, and the text.
-    Operator(oneshot::Sender<(bool, String)>),
-    /// The evidence of an incident: the lines that allocate most.
-    Incident(Id),
+    what: Look,
+    /// Whether it is complete, and the text.
+    reply: oneshot::Sender<(bool, String)>,
 }
 
 impl Host {
@@ -86,39 +79,43 @@ impl Host {
     }
 
     /// Let a worker look at something; the answer comes as news.
-    async fn ask_worker(&mut self, worker: Number, what: Look, whom: Whom) {
+    async fn ask_worker(&mut self, worker: Number, what: Look, reply: oneshot::Sender<(bool, String)>) {
         let Host { observed, numbers, .. } = self;
-        observed.questions.retain(|_, question| {
-            let waits = !matches!(&question.whom, Whom::Operator(reply) if reply.is_closed());
-            waits && numbers.contains_key(&question.worker)
-        });
+        observed
+            .questions
+            .retain(|_, question| !question.reply.is_closed() && numbers.contains_key(&question.worker));
         if observed.questions.len() >= QUESTIONS {
             return;
         }
         observed.last_question += 1;
         let id = observed.last_question;
-        observed.questions.insert(id, Question { worker, whom });
+        observed.questions.insert(id, Question { worker, what, reply });
         self.tell(Command::Look { worker, id, what }).await;
-    }
-
-    /// Add to an open incident of memory that grows which lines of this worker allocate: it is traced for so long, which makes
-    /// it slower meanwhile.
-    #[expect(dead_code, reason = "for the detection of memory that grows")]
-    pub(super) async fn trace_memory(&mut self, worker: Number, seconds: u16, incident: Id) {
-        self.ask_worker(worker, Look::Memory { seconds }, Whom::Incident(incident)).await;
     }
 
     pub(super) fn on_seen(&mut self, worker: Number, id: u64, done: bool, text: String) {
         let Some(question) = self.observed.questions.remove(&id) else { return };
-        match question.whom {
-            // Whoever asked may have gone.
-            Whom::Operator(reply) if question.worker == worker => drop(reply.send((done, text))),
-            Whom::Incident(id) if question.worker == worker && done => {
-                let mut detail = Detail::default();
-                detail.facts.text("top", text);
-                self.incidents.book.amend(id, detail);
-            }
-            _ => {}
+        if question.worker != worker {
+            return;
+        }
+        if done && matches!(question.what, Look::Memory { .. }) {
+            self.explain_growth(worker, &text);
+        }
+        // Whoever asked may have gone.
+        drop(question.reply.send((done, text)));
+    }
+
+    /// The lines that allocate most are what an open incident of memory that grows was missing.
+    fn explain_growth(&mut self, worker: Number, top: &str) {
+        let Some(app) = self.numbers.get(&worker).and_then(|(app, _)| self.apps.get(app)) else { return };
+        let about = |it: &&Incident| {
+            matches!(it.code, Code::M30 | Code::M31) && it.app.as_deref() == Some(app.name())
+        };
+        let ids: Vec<Id> = self.incidents.book.open().iter().filter(about).map(|it| it.id).collect();
+        for id in ids {
+            let mut detail = Detail::default();
+            detail.facts.text("top", top);
+            self.incidents.book.amend(id, detail);
         }
     }
 
@@ -140,7 +137,7 @@ impl Host {
         let mut answers = Vec::new();
         for (worker, pid, number) in workers {
             let (sender, answer) = oneshot::channel();
-            self.ask_worker(number, what, Whom::Operator(sender)).await;
+            self.ask_worker(number, what, sender).await;
             answers.push((worker, pid, answer));
         }
         let app = name.to_owned();

@@ -4,6 +4,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use incident::Code;
+use serpentry::control::Tenancy;
 
 use super::super::stage::{BURST, ENTERING, Onset, Stage};
 use super::{Fault, Proof, USUAL};
@@ -31,6 +32,30 @@ fn oom(stage: &mut Stage) -> anyhow::Result<Onset> {
     stage.send("POST", &format!("/drill/eat?mib={}", 2 * limit / MIB));
     Ok(Onset::WorkerEnd)
 }
+
+pub(super) static POOL: Fault = Fault {
+    name: "pool",
+    about: "neighbours fill the memory that all shared applications have together, and this one's worker is killed for it",
+    code: Code::M11,
+    proof: Proof { worker: true, limit: true, requests: true, growth: false, answer: true },
+    counted_from: "the worker's end",
+    inject: |stage| {
+        for method in ["GET", "POST"] {
+            stage.send(method, "/drill/wait?s=2");
+        }
+        // The kernel takes the largest process: this is to be one that has what it may have.
+        stage.send("POST", "/drill/eat?mib=130&s=2");
+        sleep(Duration::from_millis(700));
+        // One request for each of its workers, together more than there is.
+        stage.keep_neighbour_busy(4, "/drill/eat?mib=112&s=2")?;
+        Ok(Onset::WorkerEnd)
+    },
+    prevented: Some((
+        Tenancy::Isolated,
+        "an isolated application has memory of its own, which no neighbour can take",
+    )),
+    ..USUAL
+};
 
 pub(super) static NEAR: Fault = Fault {
     name: "near-memory",

@@ -81,6 +81,7 @@ pub(super) static ALL: &[&Fault] = &[
     &app::EXCEPTION,
     &app::DEADLINE,
     &app::STOPPED,
+    &memory::POOL,
     &memory::NEAR,
     &memory::LEAK,
     &memory::CACHE,
