@@ -110,7 +110,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         severity: Severity::Warning,
         resource: None,
         evidence: &[
-            GROWTH,
+            last("growth_bytes", Unit::Bytes, "growth per input that it had not seen before, by regression"),
             USED,
             last("requests_seen", Unit::Count, "requests of the regression"),
             last("top", Unit::Block, "lines that allocated most"),
