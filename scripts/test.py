@@ -50,7 +50,7 @@ def steps() -> list[tuple[str, list[str]]]:
     found.append(("the finished program", ["cargo", "xtask", "dist"]))
     nextest = has("cargo", "nextest", "--version")
     runner = ["cargo", "nextest", "run"] if nextest else ["cargo", "test"]
-    found.append(("Rust tests", [*runner, "--workspace", "--exclude", "worker"]))
+    found.append(("Rust tests", [*runner, "--workspace", "--exclude", "worker", "--no-fail-fast"]))
     found.append(("worker tests", [sys.executable, "scripts/worker_tests.py"]))
     found.append(("control interface", [sys.executable, "tests/control/run.py"]))
     found.append(("black-box tests", [sys.executable, "scripts/blackbox.py"]))
