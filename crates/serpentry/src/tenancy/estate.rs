@@ -156,7 +156,7 @@ impl Estate {
             ));
         }
         let (cores, memory) = settings.machine.clone();
-        let estate = Estate {
+        let mut estate = Estate {
             ledger: Ledger::new(Machine { cores, memory }),
             data: settings.state.clone().map(Data::new),
             networks: None,
@@ -173,6 +173,8 @@ impl Estate {
             let _ = tree.host().apply(&weight);
         }
         estate.balance();
+        // The group may be an old one; and a limit may be met before the first refresh.
+        estate.settle_pool();
         estate
     }
 
@@ -394,6 +396,7 @@ impl Estate {
     pub(super) fn set_pool(&mut self, pool: Pool) {
         self.settings.pool = pool;
         self.balance();
+        self.settle_pool();
     }
 
     /// The pool gets what isolated applications leave.
@@ -429,19 +432,27 @@ impl Estate {
     /// See that all is as it was left. Others may have changed the rules between applications and the network (`nft flush
     /// ruleset`); and limits of memory are met without harm, which later must not be taken for a cause.
     pub(super) fn refresh(&mut self) {
+        let mut calm = true;
         for held in self.held.values_mut() {
             if let Some((group, memory)) =
                 held.group.as_ref().and_then(|group| Some((group, group.memory()?)))
             {
-                held.memory.settle(&memory, || group.forget_peak());
+                calm &= held.memory.settle(&memory, || group.forget_peak());
             }
         }
-        if let Some((pool, memory)) = self.pool().and_then(|pool| pool.memory().map(|memory| (pool, memory)))
-        {
-            self.pool_seen.settle(&memory, || pool.forget_peak());
+        // A kill that nobody was told about yet may have been for the pool's limit, and v1 counts it below only.
+        if calm {
+            self.settle_pool();
         }
         if let Some(Err(error)) = self.networks.as_ref().map(Networks::refresh) {
             say::warning(format_args!("the rules of applications' networks are not in force: {error}"));
+        }
+    }
+
+    fn settle_pool(&mut self) {
+        let pool = self.pool();
+        if let Some((pool, memory)) = pool.and_then(|pool| pool.memory().map(|memory| (pool, memory))) {
+            self.pool_seen.settle(&memory, || pool.forget_peak());
         }
     }
 

@@ -10,6 +10,9 @@ use jail::cgroup::MemoryUsage;
 /// Part of a limit below which usage stays when the limit is met: charges come in batches of up to 64 pages and more.
 const NEAR: u64 = 64;
 
+/// For how many looks the end of a killed worker is waited for: a large one takes long.
+const PATIENCE: u8 = 10;
+
 /// What proves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Shortage {
@@ -41,19 +44,32 @@ pub(super) struct Seen {
     hits: u64,
     /// The peak is that of the last seconds.
     fresh_peak: bool,
+    /// For how many looks there has been a kill that nobody was told about.
+    unclaimed: u8,
 }
 
 impl Seen {
     pub(super) fn new(memory: &MemoryUsage) -> Self {
-        Seen { claimed: memory.oom_kills, hits: memory.limit_hits, fresh_peak: false }
+        Seen { claimed: memory.oom_kills, hits: memory.limit_hits, ..Seen::default() }
     }
 
-    /// If nothing is wrong now: reclaim alone meets limits too. `forget` forgets the peak, if the kernel can.
-    pub(super) fn settle(&mut self, memory: &MemoryUsage, forget: impl FnOnce() -> bool) {
-        if memory.oom_kills <= self.claimed {
+    /// If nothing is wrong now: reclaim alone meets limits too. `forget` forgets the peak, if the kernel can. False: there was
+    /// a kill that nobody was told about.
+    pub(super) fn settle(&mut self, memory: &MemoryUsage, forget: impl FnOnce() -> bool) -> bool {
+        if memory.oom_kills > self.claimed {
+            self.unclaimed += 1;
+            if self.unclaimed >= PATIENCE {
+                // It was no worker, but a process that one had started.
+                self.claimed = memory.oom_kills;
+            }
+        }
+        let calm = memory.oom_kills <= self.claimed;
+        if calm {
+            self.unclaimed = 0;
             self.hits = memory.limit_hits;
             self.fresh_peak = forget();
         }
+        calm
     }
 
     /// A process of the group was ended by SIGKILL: whether the kernel did that for want of memory. Each kill is claimed
@@ -154,7 +170,19 @@ mod tests {
         assert!(!seen.is_met(&quiet));
         // While a kill is unclaimed, the hits that led to it are kept.
         let killed = memory(1, 60, Some(100));
-        seen.settle(&killed, || false);
+        assert!(!seen.settle(&killed, || false));
         assert!(seen.is_met(&killed) && seen.claim(&killed));
+        assert!(seen.settle(&killed, || false));
+    }
+
+    #[test]
+    fn a_kill_that_nobody_is_told_about_was_no_worker() {
+        let killed = memory(1, 60, Some(100));
+        let mut seen = Seen::new(&memory(0, 0, Some(100)));
+        for _ in 1..PATIENCE {
+            assert!(!seen.settle(&killed, || false));
+        }
+        assert!(seen.settle(&killed, || false));
+        assert!(!seen.claim(&killed), "a SIGKILL long after it has another cause");
     }
 }
