@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -203,6 +205,19 @@ def test_unbounded_cache(start: Starter) -> None:
     assert 400 * 1024 < incident["evidence"]["growth_bytes"] < 640 * 1024, incident
     assert "for every input that it has not seen before" in incident["sentence"]
     only(host, "M31")
+
+
+@ROOT_ONLY
+def test_a_pool_that_a_neighbour_fills(start: Starter) -> None:
+    """M11: the one that is killed and the one that filled the pool, also when the host has only just begun."""
+    host = start({"app": {}})
+    missing(host, "memory")
+    command = [host.program, "drill", "--all", "--only", "pool", "--tenancy", "shared", "--json", "--python", sys.executable]
+    done = subprocess.run(command, env=host.environment, capture_output=True, text=True, timeout=60)
+    drill = json.loads(done.stdout)
+    assert drill["outcome"] == "explained" and drill["false"] == [] and done.returncode == 0, (drill, done.stderr)
+    evidence = drill["incident"]["evidence"]
+    assert evidence["culprit"] == "neighbour" and evidence["culprit_bytes"] > 300 * MIB > 200 * MIB > evidence["own_bytes"]
 
 
 def test_open_files(start: Starter) -> None:

@@ -25,7 +25,7 @@ use std::time::Duration;
 pub use files::{FileLimit, OpenFiles};
 pub use full::{Room, VolumeFull};
 pub use growth::Footprint;
-pub use held::{HeldBack, Transfer, Way};
+pub use held::{Counts, HeldBack, Transfer, Way};
 pub use near::{Memory, NearLimit};
 pub use processes::{ProcessLimit, Processes};
 pub use starved::{Demand, Starving};

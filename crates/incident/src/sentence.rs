@@ -51,6 +51,7 @@ pub fn shown(value: &Value, unit: Unit) -> String {
         Unit::Count | Unit::Text | Unit::Block => trimmed(number),
         Unit::Bytes => bytes(number),
         Unit::BytesPerSecond => format!("{}/s", bytes(number)),
+        Unit::PerSecond => format!("{}/s", trimmed(number)),
         Unit::Seconds if number < 1.0 => format!("{} ms", trimmed(number * 1e3)),
         Unit::Seconds => format!("{} s", trimmed(number)),
         Unit::Milliseconds if number >= 10_000.0 => format!("{} s", trimmed(number / 1e3)),

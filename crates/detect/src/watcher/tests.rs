@@ -25,7 +25,7 @@ fn app(name: &str, load: f64, cpu_ms: f64) -> App {
             files: Some(OpenFiles { open: 20, limit: 1024 }),
         })
         .collect();
-    let way = |limit| Some(Way { bytes: 0, limit });
+    let way = |limit| Some(Way { limit, ..Way::default() });
     let reading = Reading {
         quota: Some((Quota::default(), 1.0)),
         demand: Some(Demand { cores: 2.0, waited_us: vec![(1, 0), (2, 0)], ..Demand::default() }),
@@ -80,7 +80,7 @@ impl App {
         for (transfer, bytes) in [(&mut now.disk, written), (&mut now.bandwidth, requests * 9_000)] {
             let transfer = transfer.get_or_insert_default();
             for way in transfer.ways.iter_mut().flatten() {
-                way.bytes += bytes;
+                way.amount += bytes;
             }
             transfer.waited = transfer.waited.map(|waited| waited + Duration::from_millis(bytes / 100_000));
         }
@@ -174,7 +174,7 @@ fn trouble_in_that_hour_is_noticed() {
         (Code::D20, |it, _| it.volume = Some(Room { size: 1024 * MIB, free: 0, files_left: true })),
         (Code::N30, |it, step| {
             let waited = Duration::from_millis(400 * step);
-            let ways = [None, Some(Way { bytes: step * 2 * MIB, limit: 4 * MIB })];
+            let ways = [None, Some(Way { amount: step * 2 * MIB, limit: 4 * MIB, ..Way::default() })];
             it.bandwidth = Some(Transfer { ways, waited: [waited; 2] });
         }),
     ];

@@ -16,13 +16,22 @@ pub(super) const ENTRIES: &[Entry] = &[
         evidence: &[
             last("limit_bytes_per_second", Unit::BytesPerSecond, "its limit"),
             last("used_bytes_per_second", Unit::BytesPerSecond, "what it read or wrote"),
+            last("limit_operations_per_second", Unit::PerSecond, "its limit, if that is one of operations"),
+            last("used_operations_per_second", Unit::PerSecond, "how often it read or wrote"),
             last("waited_ms", Unit::Milliseconds, "time its threads waited for the disk"),
         ],
-        causes: &[Cause {
-            name: "limit",
-            sentence: "{app} was held back by its disk limit of {limit_bytes_per_second}«; it waited {waited_ms}»",
-            remedy: "raise `disk_read` or `disk_write` in [apps.{app}.limits]",
-        }],
+        causes: &[
+            Cause {
+                name: "limit",
+                sentence: "{app} was held back by its disk limit of {limit_bytes_per_second}«; it waited {waited_ms}»",
+                remedy: "raise `disk_read` or `disk_write` in [apps.{app}.limits]",
+            },
+            Cause {
+                name: "operations",
+                sentence: "{app} was held back by its disk limit of {limit_operations_per_second} operations«; it waited {waited_ms}»",
+                remedy: "raise `disk_read` or `disk_write` in [apps.{app}.limits], or read and write more at a time",
+            },
+        ],
     },
     Entry {
         code: Code::D11,

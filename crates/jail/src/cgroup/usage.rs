@@ -54,11 +54,13 @@ pub struct PidsUsage {
     pub refused: u64,
 }
 
-/// Bytes since the group was made, all disks together.
+/// Bytes and operations since the group was made, all disks together.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct IoUsage {
     pub read: u64,
     pub written: u64,
+    pub reads: u64,
+    pub writes: u64,
 }
 
 pub(super) fn read(place: impl Fn(Controller) -> Option<Place>, unified: Option<&Path>) -> Usage {
@@ -148,23 +150,28 @@ pub(super) fn pids(dir: &Path) -> Option<PidsUsage> {
 
 pub(super) fn io(Place { version, dir }: &Place) -> Option<IoUsage> {
     match version {
-        Version::V1 => Some(io_v1(&file::read(&dir.join("blkio.throttle.io_service_bytes_recursive")).ok()?)),
+        Version::V1 => {
+            let text = |name: &str| file::read(&dir.join(name)).ok();
+            let (read, written) = io_v1(&text("blkio.throttle.io_service_bytes_recursive")?);
+            let (reads, writes) = io_v1(&text("blkio.throttle.io_serviced_recursive").unwrap_or_default());
+            Some(IoUsage { read, written, reads, writes })
+        }
         Version::V2 => Some(io_v2(&file::read(&dir.join("io.stat")).ok()?)),
     }
 }
 
-/// Lines such as `254:0 Read 4096`.
-pub(super) fn io_v1(text: &str) -> IoUsage {
-    let mut usage = IoUsage::default();
+/// Lines such as `254:0 Read 4096`: what was read and what was written.
+pub(super) fn io_v1(text: &str) -> (u64, u64) {
+    let (mut read, mut written) = (0_u64, 0_u64);
     for line in text.lines() {
         let mut fields = line.split_whitespace().skip(1);
-        match (fields.next(), fields.next().and_then(|bytes| bytes.parse::<u64>().ok())) {
-            (Some("Read"), Some(bytes)) => usage.read = usage.read.saturating_add(bytes),
-            (Some("Write"), Some(bytes)) => usage.written = usage.written.saturating_add(bytes),
+        match (fields.next(), fields.next().and_then(|number| number.parse::<u64>().ok())) {
+            (Some("Read"), Some(number)) => read = read.saturating_add(number),
+            (Some("Write"), Some(number)) => written = written.saturating_add(number),
             _ => {}
         }
     }
-    usage
+    (read, written)
 }
 
 /// Lines such as `254:0 rbytes=4096 wbytes=0 rios=1 ...`.
@@ -175,6 +182,8 @@ pub(super) fn io_v2(text: &str) -> IoUsage {
         match key {
             "rbytes" => usage.read = usage.read.saturating_add(value),
             "wbytes" => usage.written = usage.written.saturating_add(value),
+            "rios" => usage.reads = usage.reads.saturating_add(value),
+            "wios" => usage.writes = usage.writes.saturating_add(value),
             _ => {}
         }
     }
@@ -266,9 +275,9 @@ mod tests {
     #[test]
     fn disks_are_added_up() {
         let v1 = "254:0 Read 10\n254:0 Write 20\n254:0 Sync 30\n254:0 Total 30\n7:0 Read 1\nTotal 31\n";
-        assert_eq!(io_v1(v1), IoUsage { read: 11, written: 20 });
+        assert_eq!(io_v1(v1), (11, 20));
         let v2 = "254:0 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=0 dios=0\n7:0 rbytes=1 wbytes=0\n";
-        assert_eq!(io_v2(v2), IoUsage { read: 11, written: 20 });
+        assert_eq!(io_v2(v2), IoUsage { read: 11, written: 20, reads: 1, writes: 2 });
     }
 
     proptest! {

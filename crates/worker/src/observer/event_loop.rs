@@ -19,7 +19,7 @@ use wire::{Blocked, ControlFromWorker};
 
 use super::durable::Disk;
 use super::looker::{Found, Looker, Sight};
-use super::native::Doing;
+use super::native::{Doing, NativeThread, Schedule};
 use super::pulse::{Beat, Pulse};
 use super::serving::Mark;
 use super::threads::Places;
@@ -64,15 +64,43 @@ struct Silence {
     since: Instant,
     not_before: Option<Instant>,
     woken: bool,
-    /// What the thread had waited for a processor then.
-    waited_to_run: Option<Duration>,
-    asked: Option<(Instant, Receiver<Sight>)>,
+    /// What the scheduler had given the thread when it was first looked at, and lately.
+    schedule: Option<(Schedule, Schedule)>,
+    /// The thread was last seen to run, or not to want to.
+    seen_running: Instant,
+    asked: Option<Asked>,
     /// What was told: the number, and how many requests wait.
     told: Option<(u64, u32)>,
     /// Told without knowing where.
     blind: bool,
     /// Most requests that were inside.
     waited: u32,
+}
+
+/// A question to the looker.
+struct Asked {
+    at: Instant,
+    /// For how long the loop's thread had run then.
+    ran: Duration,
+    answer: Receiver<Sight>,
+}
+
+impl Silence {
+    /// For how long the loop's thread was ready and had no processor.
+    fn starved(&mut self, native: &NativeThread, now: Instant) -> Duration {
+        let Some(schedule) = native.schedule() else { return Duration::ZERO };
+        let (first, latest) = *self.schedule.get_or_insert((schedule, schedule));
+        if schedule != latest || !native.is_ready() {
+            self.seen_running = now;
+        }
+        self.schedule = Some((first, schedule));
+        // The kernel counts the wait that is not over only when it is.
+        schedule.waited.saturating_sub(first.waited) + now.duration_since(self.seen_running)
+    }
+
+    fn ran(&self) -> Duration {
+        self.schedule.map_or(Duration::ZERO, |(_, latest)| latest.ran)
+    }
 }
 
 impl LoopWatch {
@@ -133,7 +161,8 @@ impl LoopWatch {
             since: now,
             not_before: None,
             woken: false,
-            waited_to_run: None,
+            schedule: None,
+            seen_running: now,
             asked: None,
             told: None,
             blind: false,
@@ -143,9 +172,7 @@ impl LoopWatch {
 
     /// There is no beat.
     fn examine(&mut self, silence: &mut Silence, now: Instant) {
-        let ready = self.mark.native.waited_to_run();
-        let before = *silence.waited_to_run.get_or_insert(ready.unwrap_or_default());
-        let starved = ready.map_or(Duration::ZERO, |ready| ready.saturating_sub(before));
+        let starved = silence.starved(&self.mark.native, now);
         let stuck = now.duration_since(silence.since).saturating_sub(starved);
         if stuck < SUSPICION {
             return;
@@ -154,21 +181,24 @@ impl LoopWatch {
         if silence.told.is_some() && !silence.blind {
             return;
         }
-        let Some((asked, answer)) = silence.asked.take() else {
+        let Some(asked) = silence.asked.take() else {
             let answer = self.looker.look(self.mark.thread, silence.beat.count);
-            silence.asked = answer.map(|answer| (now, answer));
+            silence.asked = answer.map(|answer| Asked { at: now, ran: silence.ran(), answer });
             return;
         };
-        match answer.try_recv() {
+        match asked.answer.try_recv() {
             // The first look only remembers the step.
             Ok(Sight::Moved) | Err(TryRecvError::Disconnected) => {}
             Ok(Sight::Same(found)) if stuck >= THRESHOLD => self.tell(silence, now, Some(&found)),
             // Ask again, later.
             Ok(Sight::Same(_)) => {}
             Err(TryRecvError::Empty) => {
-                let held = now.duration_since(asked).saturating_sub(starved) >= HELD;
-                silence.asked = Some((asked, answer));
-                if held && silence.told.is_none() {
+                let held = now.duration_since(asked.at).saturating_sub(starved) >= HELD;
+                // Without a processor nobody keeps the lock; then it is the looker that waits for one.
+                let computed = silence.ran().saturating_sub(asked.ran);
+                let keeps = 2 * computed >= HELD || !self.mark.native.is_ready();
+                silence.asked = Some(asked);
+                if held && keeps && silence.told.is_none() {
                     self.tell(silence, now, None);
                 }
             }
@@ -208,7 +238,7 @@ impl LoopWatch {
         }
         let Some((_, waited)) = silence.told else { return };
         // Whoever kept the lock has let go of it now, and the looker may have been the first to get it.
-        let answer = silence.asked.take().map(|(_, answer)| answer.recv_timeout(TICK));
+        let answer = silence.asked.take().map(|asked| asked.answer.recv_timeout(TICK));
         let found = match answer {
             Some(Ok(Sight::Same(found))) if silence.blind => Some(found),
             _ => None,

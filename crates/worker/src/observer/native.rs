@@ -11,6 +11,14 @@ pub(crate) struct NativeThread {
     syscall: Option<File>,
 }
 
+/// What the scheduler gave it so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Schedule {
+    pub(crate) ran: Duration,
+    /// It was ready to run and did not. A wait counts only when it is over.
+    pub(crate) waited: Duration,
+}
+
 const DURABLE: [i64; 6] = [
     libc::SYS_fsync,
     libc::SYS_fdatasync,
@@ -71,11 +79,17 @@ impl NativeThread {
         }
     }
 
-    /// How long it was ready to run and did not, so far (Documentation/scheduler/sched-stats.rst).
-    pub(crate) fn waited_to_run(&self) -> Option<Duration> {
+    /// It runs, or would if it had a processor.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.state() == 'R'
+    }
+
+    /// Documentation/scheduler/sched-stats.rst
+    pub(crate) fn schedule(&self) -> Option<Schedule> {
         let mut buffer = [0; 128];
-        let field = read(self.file("schedstat").as_ref(), &mut buffer).split_whitespace().nth(1)?;
-        field.parse().ok().map(Duration::from_nanos)
+        let mut fields = read(self.file("schedstat").as_ref(), &mut buffer).split_whitespace();
+        let mut next = || fields.next()?.parse().ok().map(Duration::from_nanos);
+        Some(Schedule { ran: next()?, waited: next()? })
     }
 }
 

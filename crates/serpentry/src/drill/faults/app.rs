@@ -221,6 +221,8 @@ pub(super) static PROCESSES: Fault = Fault {
     name: "processes",
     about: "threads are started until the application may have no more",
     code: Code::P10,
+    // A worker that starts meanwhile finds no thread left.
+    also: &[Code::A10, Code::A21, Code::A22],
     proof: Proof { limit: true, ..NOTHING },
     inject: |stage| {
         let began = Instant::now();

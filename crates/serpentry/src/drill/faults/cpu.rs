@@ -70,13 +70,16 @@ pub(super) static BLOCKED: Fault = Fault {
 
 pub(super) static GIL: Fault = Fault {
     name: "gil",
-    about: "one request computes and keeps the others in its worker waiting for the interpreter lock",
+    about: "requests compute and keep the others in their worker waiting for the interpreter lock",
     code: Code::C22,
     also: &[Code::C20, Code::N20],
     proof: NOTHING,
     concurrency: Some(Concurrency::Threads),
     inject: |stage| {
-        stage.keep_asking(|_| "/drill/spin?ms=300".to_owned());
+        // One for each worker: whatever comes beside it finds a lock that is held.
+        for _ in 0..stage.workers().len().max(1) {
+            stage.keep_asking(|_| "/drill/spin?ms=300".to_owned());
+        }
         for _ in 0..4 {
             stage.keep_asking(|_| "/drill/spin?ms=2".to_owned());
         }

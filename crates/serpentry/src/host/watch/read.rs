@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use config::Rate;
-use detect::{Memory, Processes, Quota, Reading, Room, Transfer, Way};
+use detect::{Counts, Memory, Processes, Quota, Reading, Room, Transfer, Way};
 
 use super::processor::Processors;
 use super::{Subject, worker};
@@ -64,27 +64,26 @@ fn processes(entry: &Entry, refused: u64) -> Processes {
     Processes { current, peak, limit, refused }
 }
 
-/// Rates in operations are not looked at: the figures that would prove it are not read.
 fn disk(entry: &Entry) -> Option<Transfer> {
-    let bytes = |rate: Option<Rate>| match rate? {
-        Rate::Bytes(bytes) => Some(bytes),
-        Rate::Operations(_) => None,
-    };
-    let limits = [bytes(entry.limits.disk_read), bytes(entry.limits.disk_write)];
-    if limits == [None, None] {
-        return None;
-    }
+    let limits = [entry.limits.disk_read, entry.limits.disk_write];
+    limits[0].or(limits[1])?;
     let io = entry.group.io()?;
     // Without figures of pressure nothing proves that somebody waited.
     let waited = Duration::from_micros(entry.group.pressures().io?.some.total_us);
-    let way = |bytes, limit: Option<u64>| limit.map(|limit| Way { bytes, limit });
-    Some(Transfer { ways: [way(io.read, limits[0]), way(io.written, limits[1])], waited: [waited; 2] })
+    let way = |bytes, operations, limit: Option<Rate>| {
+        Some(match limit? {
+            Rate::Bytes(limit) => Way { amount: bytes, limit, counts: Counts::Bytes },
+            Rate::Operations(limit) => Way { amount: operations, limit, counts: Counts::Operations },
+        })
+    };
+    let ways = [way(io.read, io.reads, limits[0]), way(io.written, io.writes, limits[1])];
+    Some(Transfer { ways, waited: [waited; 2] })
 }
 
 fn bandwidth(entry: &Entry, subject: &Subject) -> Option<Transfer> {
     let (limits, counters) = (&entry.limits, &subject.counters);
     limits.bandwidth_in.or(limits.bandwidth_out)?;
-    let way = |bytes, limit: Option<u64>| limit.map(|limit| Way { bytes, limit });
+    let way = |amount, limit: Option<u64>| limit.map(|limit| Way { amount, limit, counts: Counts::Bytes });
     Some(Transfer {
         ways: [way(counters.bytes_in, limits.bandwidth_in), way(counters.bytes_out, limits.bandwidth_out)],
         waited: [counters.held_back_in, counters.held_back_out],
