@@ -182,6 +182,15 @@ fn crashes_and_exits_are_told_apart() {
         assert!(listed.iter().any(|request| request["path"] == path), "{found}");
     }
     assert_eq!(incident(&ctx, "A21").unwrap()["count"], 2, "the same kind of thing is one incident");
+    assert_eq!(incident(&ctx, "A20").unwrap()["evidence"].get("route"), None, "once proves nothing");
+    host.pids(&ctx);
+    http::send(&host.address, "POST", "/signal/11").text();
+    let again = incident(&ctx, "A20").unwrap();
+    assert_eq!(again["evidence"]["route"], "POST /signal/{}", "{again}");
+    assert!(
+        again["sentence"].as_str().unwrap().ends_with("was inside of each of the last 2 that crashed"),
+        "{again}"
+    );
     // The last moment is kept too.
     host.pids(&ctx);
     let answer = http::send(&host.address, "POST", "/exit/4").text();

@@ -67,6 +67,7 @@ pub use event::{App, Command, Event, Finding, Found, Routes, Trouble, Worker};
 pub use forwarded::{NotAnAddress, TrustedProxies};
 pub use histogram::Histogram;
 pub use listen::Listener;
+pub use measure::route::route_name;
 pub use observed::{Blocked, Durable};
 pub use routes::{HostPattern, Route, RouteTable};
 pub use settings::{HostSettings, RouteOverride, Settings};

@@ -7,7 +7,7 @@
 mod figures;
 mod heavy;
 mod lock;
-mod route;
+pub(crate) mod route;
 mod sketch;
 mod table;
 

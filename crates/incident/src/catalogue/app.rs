@@ -71,6 +71,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         resource: None,
         evidence: &[
             last("signal", Unit::Signal, "the signal that ended the worker, from its wait status"),
+            last("route", Unit::Text, "the only route with a request inside of each of the latest crashes"),
+            last("route_crashes", Unit::Count, "how many those were"),
             last("served_seconds", Unit::Seconds, "how long it had served"),
             last("workers", Unit::Count, "workers that were wanted at that time"),
             sum("in_flight", Unit::Count, "requests that were inside"),
@@ -80,7 +82,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         causes: &[
             Cause {
                 name: "signal",
-                sentence: "worker {worker}« (pid {pid})» of {app} was ended by {signal}« after {served_seconds} of service»«; inside: {in_flight|request}, {replayed} run again, {failed} answered 502»«; this has happened {times} times»",
+                sentence: "worker {worker}« (pid {pid})» of {app} was ended by {signal}« after {served_seconds} of service»«; inside: {in_flight|request}, {replayed} run again, {failed} answered 502»«; this has happened {times} times»«; {route} was inside of each of the last {route_crashes} that crashed»",
                 remedy: "`env.PYTHONFAULTHANDLER = \"1\"` in [apps.{app}] makes the next crash print its Python stack to `serpentry logs {app}`",
             },
             Cause {

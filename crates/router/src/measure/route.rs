@@ -18,6 +18,14 @@ pub(crate) fn method(method: &str) -> &'static str {
     METHODS.into_iter().find(|known| *known == method).unwrap_or("(other)")
 }
 
+/// Method and path as one name: `GET /items/{}`.
+#[must_use]
+pub fn route_name(by: &str, path: &str) -> String {
+    let mut shown = String::new();
+    normalize(path, &mut shown);
+    format!("{} {shown}", method(by))
+}
+
 /// Replace numeric, UUID and long hexadecimal segments by `{}`. `path`: as it was sent, without the query.
 pub(crate) fn normalize(path: &str, into: &mut String) {
     into.clear();

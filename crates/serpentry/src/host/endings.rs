@@ -132,6 +132,12 @@ impl Host {
         if detection.code == Code::M10 {
             detection = detection.number("growth_bytes", growth);
         }
+        if (detection.code, detection.cause) == (Code::A20, "signal") {
+            let suspects = self.incidents.suspects.entry(app.name().to_owned()).or_default();
+            if let Some((route, crashes)) = suspects.crashed(&detection.requests) {
+                detection = detection.text("route", route).number("route_crashes", f64::from(crashes));
+            }
+        }
         let name = self.record(detection).name;
         if failed > 0 {
             self.tell(Command::Explain { app: id, worker: number, name }).await;

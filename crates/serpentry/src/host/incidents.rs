@@ -12,6 +12,7 @@ use supervisor::{Cause, Notice};
 use tokio::sync::{mpsc, oneshot};
 
 use super::endings::{Death, exit, reference};
+use super::suspects::Suspects;
 use super::{Host, Number};
 use crate::defects;
 use crate::history::{self, News as History, SetAside};
@@ -47,6 +48,8 @@ pub(super) struct Incidents {
     told: u64,
     /// By worker, bytes that it grows by with each request, as far as that is known.
     pub(super) growth: HashMap<Number, f64>,
+    /// By application.
+    pub(super) suspects: HashMap<String, Suspects>,
     /// For the history, which had no room for them.
     unsent: Vec<control::Incident>,
 }
@@ -60,8 +63,8 @@ impl Incidents {
             None => (None, mpsc::channel(1).1),
         };
         let (deaths, dropped, told) = (HashMap::new(), HashMap::new(), book.latest());
-        let (growth, unsent) = (HashMap::new(), Vec::new());
-        Incidents { told, book, deaths, dropped, growth, history, history_news, unsent }
+        let (growth, suspects, unsent) = (HashMap::new(), HashMap::new(), Vec::new());
+        Incidents { told, book, deaths, dropped, growth, suspects, history, history_news, unsent }
     }
 
     /// What is open, for the status of an application.
@@ -155,6 +158,7 @@ impl Host {
     pub(super) fn forget_incidents(&mut self, name: &str) {
         let now = self.moment();
         self.incidents.book.forget(now, name);
+        self.incidents.suspects.remove(name);
         self.incidents.dropped.remove(name);
     }
 

@@ -32,6 +32,7 @@ mod orders;
 mod report;
 mod signals;
 pub(crate) mod spec;
+mod suspects;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
