@@ -38,6 +38,9 @@ const TAKEOVER: Duration = Duration::from_secs(10);
 /// How long the last process may take to leave when a tree is removed.
 const LEAVING: Duration = Duration::from_secs(5);
 
+/// After so long it is looked for processes that have joined meanwhile.
+const AGAIN: Duration = Duration::from_millis(500);
+
 /// How long a lock may be held before its holder counts as alive. A killed host's lock can outlive it for a moment: in a process
 /// that it had just forked and that has not come to exec, where the lock ends. And one that is being removed can be locked too.
 const LOCKING: Duration = Duration::from_secs(2);
@@ -325,13 +328,24 @@ fn lock(dir: &Path) -> Option<OwnedFd> {
 ///
 /// All hierarchies are killed in at once: a process that is stopped in one of them dies of no signal sent for another.
 fn clear(branches: &[Branch]) -> Result<(), TreeError> {
-    let tenants: Vec<(Version, PathBuf)> = branches
-        .iter()
-        .flat_map(|branch| file::children(&branch.dir).into_iter().map(|dir| (branch.version, dir)))
-        .filter(|(_, dir)| !dir.ends_with(Tree::HOST))
-        .collect();
-    freezer::kill(&tenants, Instant::now() + TAKEOVER)?;
-    tenants.iter().try_for_each(|(_, dir)| remove_below(dir))
+    let until = Instant::now() + LEAVING;
+    loop {
+        let tenants: Vec<(Version, PathBuf)> = branches
+            .iter()
+            .flat_map(|branch| file::children(&branch.dir).into_iter().map(|dir| (branch.version, dir)))
+            .filter(|(_, dir)| !dir.ends_with(Tree::HOST))
+            .collect();
+        freezer::kill(&tenants, Instant::now() + TAKEOVER)?;
+        let removed = tenants.iter().try_for_each(|(_, dir)| {
+            wait_removed(dir, Instant::now() + AGAIN).map_err(|error| (error, dir.clone()))
+        });
+        match removed {
+            Ok(()) => return Ok(()),
+            // A process of a host that was killed may have been on its way in: it is killed in the next round.
+            Err((error, _)) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < until => {}
+            Err((error, dir)) => return Err(TreeError::io("remove", &dir)(error)),
+        }
+    }
 }
 
 fn remove_below(dir: &Path) -> Result<(), TreeError> {
