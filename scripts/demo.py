@@ -342,6 +342,7 @@ def reload(host: Host, shop: Client) -> None:
         toml_text.replace_file(host.file, replace_once(edited, "workers = 1 ", "workrs = 1 "))
         show(host, "reload", status=None)
         shop.get("/", contains="The Garden Shop")
+        toml_text.replace_file(host.file, edited)
     except WrongAnswer as error:
         raise DemoError(str(host.error(f"reload: wrong answer: {error}"))) from error
 
