@@ -36,10 +36,10 @@ def register(name: str, program: Path) -> None:
     servers.SERVERS[name] = servers.Server(command, ("wsgi", "asgi"), str(program))
 
 
-def sample(name: str, app: servers.App, seconds: float) -> tuple[float, float]:
+def sample(name: str, app: servers.App, seconds: int) -> tuple[float, float]:
     """Answers per second, and CPU seconds per answer."""
     with servers.Running(name, app) as server:
-        wrk(server.port, app.path, 0.5, None)
+        wrk(server.port, app.path, 1, None)
         before = processes.cpu_seconds(server.pid)
         load = wrk(server.port, app.path, seconds, None)
         used = processes.cpu_seconds(server.pid) - before
@@ -68,7 +68,7 @@ def main() -> int:
     parser.add_argument("--on", type=Path, default=environment.SERPENTRY, help="the program that measures")
     parser.add_argument("--off", type=Path, required=True, help="a release build that does not")
     parser.add_argument("--rounds", type=int, default=12, help="pairs per application")
-    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", choices=APPS, action="append", help="only this application")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure")
