@@ -138,6 +138,8 @@ def mixed(found: Any) -> list[str]:
         + ", ".join(f"{count} {what}" for what, count in outcomes.most_common())
         + ".",
         f"Of {incidents} incidents, **{len(false)} named an application or a code that nothing was done to**.",
+        "True is also what follows from a fault beside its own code, each with what the incident must name (`follows` in",
+        "bench/faults_mixed.py): an event loop that the fault's own line blocks, a limit of 0.3 cores that isolated ones have there.",
     ]
     missing = Counter(drill["fault"] for drill in drills if drill["outcome"] == "missing")
     if missing:
