@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Everything that `make test` runs, in the order in which a failure is cheapest.
 
-Each step prints its name, what it runs, and how long it took. The first failure ends the run with that step's status.
+Each step prints its name, what it runs, and how long it took. All of them run, whatever fails, unless there is no program.
+A step of tests over real processes that fails is run once more: machines are shared, and what happens beside may be slow.
+What passed only then is named at the end: it is a defect of the test or of the program, to be found, and not hidden.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ ENVIRONMENT = {
     "PYO3_NO_PYTHON": "1",
     "PYO3_BUILD_EXTENSION_MODULE": "1",
 }
+PROGRAM = "the finished program"
+# They give the same result each time.
+CERTAIN = {"formatting", "lints", "worker lints", "dependencies", PROGRAM}
 
 
 def has(*command: str) -> bool:
@@ -47,7 +52,7 @@ def steps() -> list[tuple[str, list[str]]]:
         found.append(("dependencies", ["cargo", "deny", "check", "bans", "licenses", "sources"]))
     else:
         print("not run: dependency policy (cargo-deny is not installed)")
-    found.append(("the finished program", ["cargo", "xtask", "dist"]))
+    found.append((PROGRAM, ["cargo", "xtask", "dist"]))
     nextest = has("cargo", "nextest", "--version")
     runner = ["cargo", "nextest", "run"] if nextest else ["cargo", "test"]
     found.append(("Rust tests", [*runner, "--workspace", "--exclude", "worker", "--no-fail-fast"]))
@@ -83,20 +88,37 @@ def steps() -> list[tuple[str, list[str]]]:
     return found
 
 
+def run(name: str, command: list[str]) -> bool:
+    """Run one step; True if it passed."""
+    print(f"\n== {name}: {' '.join(command)}", flush=True)
+    start = time.monotonic()
+    status = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT).returncode
+    print(f"== {name}: {'ok' if status == 0 else f'failed ({status})'} after {time.monotonic() - start:.0f} s", flush=True)
+    return status == 0
+
+
 def main() -> int:
     prerequisites = subprocess.run(["sh", "scripts/prerequisites.sh"], cwd=ROOT)
     if prerequisites.returncode != 0:
         return prerequisites.returncode
     began = time.monotonic()
+    failed, unsteady = [], []
     for name, command in steps():
-        print(f"\n== {name}: {' '.join(command)}", flush=True)
-        start = time.monotonic()
-        status = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT).returncode
-        print(f"== {name}: {'ok' if status == 0 else f'failed ({status})'} after {time.monotonic() - start:.0f} s", flush=True)
-        if status != 0:
-            return 1
-    print(f"\nall tests passed in {time.monotonic() - began:.0f} s")
-    return 0
+        if run(name, command):
+            continue
+        if name in CERTAIN:
+            failed.append(name)
+        elif run(f"{name}, once more", command):
+            unsteady.append(name)
+        else:
+            failed.append(name)
+        if PROGRAM in failed:
+            break
+    print(f"\n{time.monotonic() - began:.0f} s")
+    if unsteady:
+        print(f"PASSED ONLY WHEN RUN AGAIN: {', '.join(unsteady)} (the first run's failures are above)")
+    print(f"failed: {', '.join(failed)}" if failed else "all tests passed")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -89,6 +89,15 @@ def test_refused(start, python: str, settings: dict, parts: list[str], trace: st
         assert not worker.orders, "neither hello nor ready after a failure"
 
 
+@pytest.mark.ends
+def test_a_worker_without_all_its_threads_is_not_ready(start) -> None:
+    with start("few_threads", directory=BROKEN, concurrency="threads", threads=4) as worker:
+        reader = Reader(worker.control_message(frames.BOOT_FAILED).payload)
+        message = reader.text().decode()
+        assert "cannot start thread 3 of 4 (can't start new thread): limits.processes counts threads too" in message
+        assert not [order for order in worker.orders if order.kind == frames.READY]
+
+
 @pytest.mark.once
 def test_missing_uvloop_is_named(start, tmp_path: Path) -> None:
     (tmp_path / "uvloop.py").write_text("raise ImportError('none here')\n")

@@ -131,6 +131,8 @@ pub(crate) struct Link {
     control: Outbox,
     /// Ends the tasks that read from the worker, and with them the sockets.
     pub(crate) closed: Notify,
+    /// Nothing more comes on the control link.
+    pub(crate) said_all: Notify,
 }
 
 /// What has been asked of a silent worker since its last sign of life.
@@ -174,6 +176,7 @@ impl Link {
             data: Outbox::default(),
             control: Outbox::default(),
             closed: Notify::new(),
+            said_all: Notify::new(),
         })
     }
 

@@ -79,6 +79,9 @@ async fn read_data(app: Rc<App>, link: Rc<Link>, mut stream: OwnedReadHalf) {
     };
     if let Some(offence) = offence {
         app.core.report(Event::Misbehaved { worker: link.worker, reason: offence.to_string() });
+    } else if link.phase.get() == Phase::Booting {
+        // The other link says why it ends.
+        let _ = tokio::time::timeout(CONTROL_GRACE, link.said_all.notified()).await;
     }
     detach(&app, &link);
 }
@@ -104,6 +107,7 @@ async fn read_control(app: Rc<App>, link: Rc<Link>, mut stream: OwnedReadHalf) {
             return;
         }
     }
+    link.said_all.notify_one();
     // A worker that ends closes its data link too, whose reader knows what was answered before. One that closes only
     // this link can no longer be told anything.
     tokio::time::sleep(CONTROL_GRACE).await;

@@ -145,11 +145,19 @@ def start(loop: asyncio.AbstractEventLoop, app: Application, mode: str) -> Lifes
     return loop.run_until_complete(begin())
 
 
-def serve(loop: asyncio.AbstractEventLoop, server: Any, lifespan: Lifespan, data: int, wake: int) -> None:
-    """Run the loop until the server says that everything is finished, then close it."""
+def serve(
+    loop: asyncio.AbstractEventLoop,
+    server: Any,
+    lifespan: Lifespan,
+    data: int,
+    wake: int,
+    ready: Callable[[], None],
+) -> None:
+    """Call `ready`, run the loop until the server says that everything is finished, then close it."""
     loop.add_reader(data, server.on_readable)
     loop.add_reader(wake, server.on_wake)
     loop.call_soon(server.on_wake)
+    ready()
     while not server.finished():
         try:
             loop.run_forever()

@@ -59,13 +59,20 @@ class FileWrapper:
         return data
 
 
-def serve_threads(serve: Callable[[int], None], count: int) -> None:
-    """Run `serve(index)` on `count` threads; one alone runs here, on the main thread."""
+def serve_threads(serve: Callable[[int], None], count: int, ready: Callable[[], None]) -> None:
+    """Run `serve(index)` on `count` threads; one alone runs here, on the main thread. `ready` is called when all are there."""
     if count == 1:
+        ready()
         serve(0)
         return
     threads = [threading.Thread(target=serve, args=(index,), name=f"serpentry-{index}") for index in range(count)]
-    for thread in threads:
-        thread.start()
+    for number, thread in enumerate(threads, 1):
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise RuntimeError(
+                f"cannot start thread {number} of {count} ({error}): limits.processes counts threads too"
+            ) from error
+    ready()
     for thread in threads:
         thread.join()

@@ -3,12 +3,13 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi::c_str;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyCFunction, PyDict, PyList, PyTuple};
 use wire::{BootFailure, ControlFromWorker, Hello, Interface};
 
 use crate::asgi::{AsgiServer, TaskInterrupt};
@@ -100,12 +101,18 @@ fn serve(
             prepare_asgi(py, link, steward, config, (app, asgi.bind(py)), (support, observer))
         }
     });
-    let served = match outcome {
-        Ok(serve) => {
+    let is_ready = Arc::new(AtomicBool::new(false));
+    let served = outcome.and_then(|serve| {
+        let is_ready = Arc::clone(&is_ready);
+        let ready = PyCFunction::new_closure(py, Some(c"ready"), None, move |_, _| {
+            is_ready.store(true, Ordering::Relaxed);
             link.tell(&ControlFromWorker::Ready);
-            serve.bind(py).call0().map(|_| 0)
-        }
-        Err(error) => Ok(failed(py, link.control(), &error)),
+        })?;
+        serve.bind(py).call1((ready,)).map(|_| 0)
+    });
+    let served = match served {
+        Err(error) if !is_ready.load(Ordering::Relaxed) => Ok(failed(py, link.control(), &error)),
+        served => served,
     };
     crate::gate::close(py);
     served
@@ -167,7 +174,7 @@ fn hello(link: &Link, interface: Interface, slots: u32, event_loop: Option<&str>
     }));
 }
 
-/// Returns the callable that serves until the worker is finished.
+/// Returns the callable that serves until the worker is finished. It is given one that it calls when it is about to.
 fn prepare_wsgi(
     py: Python<'_>,
     link: &'static Link,

@@ -12,7 +12,10 @@ const MAX_ANSWER: u64 = 1 << 20;
 pub(super) fn begin(address: SocketAddr, authority: &str, target: &str) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {target} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n")?;
+    // In one write: `write!` would send each piece of it on its own, and a server that answers the first and closes resets
+    // the connection.
+    let head = format!("GET {target} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes())?;
     Ok(stream)
 }
 

@@ -1,9 +1,12 @@
 //! Applications come, wake up, stop, and go, and no other notices.
 
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
+use std::thread;
 use std::time::Duration;
 
 use router::{App, Command, Event, Settings};
-use wire::{ControlToWorker, FromWorker, Interface, ToWorker};
+use wire::{BootFailure, ControlFromWorker, ControlToWorker, FromWorker, Interface, ToWorker};
 
 use crate::harness::{Host, routes, settings};
 
@@ -46,6 +49,32 @@ fn patience_with_a_start_ends() {
     let answer = host.get("a", "/").response();
     assert_eq!(answer.status, 503);
     assert!(answer.body.contains("A11") && answer.field("retry-after").is_some(), "{answer:?}");
+}
+
+#[test]
+fn what_a_worker_says_of_its_failed_start_is_heard_before_its_end() {
+    let mut host = Host::start(&[("/", 0)], &settings());
+    let (data, theirs) = UnixStream::pair().unwrap();
+    let (mut control, theirs_control) = UnixStream::pair().unwrap();
+    let worker = 77;
+    host.send(Command::Attach { app: 0, worker, data: theirs, control: theirs_control, quota: None });
+    drop(data);
+    // Its process is gone, and of what it left in the links only one was read.
+    thread::sleep(Duration::from_millis(50));
+    let mut said = Vec::new();
+    ControlFromWorker::BootFailed(BootFailure { message: "no such module", traceback: "" }).encode(&mut said);
+    control.write_all(&said).unwrap();
+    drop(control);
+    let mut heard = Vec::new();
+    host.wait_for(|event| match event {
+        Event::BootFailed { message, .. } => {
+            heard.push(message.clone());
+            None
+        }
+        Event::Closed { worker: 77, .. } => Some(()),
+        _ => None,
+    });
+    assert_eq!(heard, ["no such module"]);
 }
 
 #[test]

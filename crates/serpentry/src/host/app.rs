@@ -69,6 +69,8 @@ pub(crate) struct Process {
     pub(crate) asked: std::time::Instant,
     pub(crate) number: Number,
     pub(crate) link_closed: bool,
+    /// It is gone and reaped, and what it said last may still have to be read.
+    pub(crate) ended: Option<supervisor::ExitStatus>,
 }
 
 /// How an application comes to its end.

@@ -309,14 +309,31 @@ impl Host {
             }
             Fate::Exited { worker: number, status } => {
                 self.remind(DETACH_GRACE, Reminder::Detach(number));
-                let Some((id, worker)) = self.numbers.get(&number).copied() else { return };
                 self.process_ended(number, status);
-                if let Some(app) = self.apps.get_mut(&id) {
-                    app.processes.remove(&worker);
+                let Some((app, worker)) = self.whose(number) else { return };
+                match app.processes.get_mut(&worker) {
+                    // Its last words come first: why it did not boot, for example.
+                    Some(process) if !process.link_closed => process.ended = Some(status),
+                    _ => self.gone(number, status).await,
                 }
-                self.step(id, supervisor::Event::Exited { worker, status }).await;
-                self.conclude(number).await;
             }
+        }
+    }
+
+    /// A process is reaped, and nothing more is heard of it.
+    async fn gone(&mut self, number: Number, status: supervisor::ExitStatus) {
+        let Some((app, worker)) = self.whose(number) else { return };
+        app.processes.remove(&worker);
+        let id = app.id;
+        self.step(id, supervisor::Event::Exited { worker, status }).await;
+        self.conclude(number).await;
+    }
+
+    /// The same for a process that was reaped before.
+    async fn gone_if_ended(&mut self, number: Number) {
+        let ended = self.whose(number).and_then(|(app, worker)| app.processes.get(&worker)?.ended);
+        if let Some(status) = ended {
+            self.gone(number, status).await;
         }
     }
 
@@ -393,6 +410,7 @@ impl Host {
     async fn on_reminder(&mut self, reminder: Reminder) {
         match reminder {
             Reminder::Detach(number) => {
+                self.gone_if_ended(number).await;
                 self.numbers.remove(&number);
                 self.tell(Command::Detach { worker: number }).await;
             }

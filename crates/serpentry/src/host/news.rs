@@ -31,6 +31,7 @@ impl Host {
             }
             From::Closed { worker, replayed, failed, requests } => {
                 self.link_closed(worker, replayed, failed);
+                self.gone_if_ended(worker).await;
                 return self.requests_left(worker, (replayed, failed), requests).await;
             }
             From::Trouble(trouble) => return self.on_trouble(*trouble),

@@ -22,7 +22,8 @@ pub(super) fn hold(address: SocketAddr, authority: &str, count: u32) -> io::Resu
         .map(|number| {
             let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
             if number % 2 == 1 {
-                write!(stream, "GET / HTTP/1.1\r\nHost: {authority}\r\nX-Slow: ")?;
+                let begun = format!("GET / HTTP/1.1\r\nHost: {authority}\r\nX-Slow: ");
+                stream.write_all(begun.as_bytes())?;
             }
             Ok(stream)
         })
@@ -32,10 +33,11 @@ pub(super) fn hold(address: SocketAddr, authority: &str, count: u32) -> io::Resu
 /// Connections that have had one answer and stay open; refused ones are not among them.
 pub(super) fn crowd(address: SocketAddr, authority: &str, count: u32) -> Vec<TcpStream> {
     let patience = Some(Duration::from_secs(1));
+    let request = format!("GET / HTTP/1.1\r\nHost: {authority}\r\n\r\n");
     let one = |_| -> io::Result<Option<TcpStream>> {
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
         stream.set_read_timeout(patience)?;
-        write!(stream, "GET / HTTP/1.1\r\nHost: {authority}\r\n\r\n")?;
+        stream.write_all(request.as_bytes())?;
         let mut start = [0; 12];
         stream.read_exact(&mut start)?;
         Ok((&start == b"HTTP/1.1 200").then_some(stream))
@@ -63,7 +65,8 @@ impl SlowReader {
         connect(&fd, &address)?;
         let mut stream = TcpStream::from(fd);
         stream.set_read_timeout(Some(PATIENCE))?;
-        write!(stream, "GET {target} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n")?;
+        let request = format!("GET {target} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
         let (tell, begun) = sync_channel(1);
         let thread = thread::spawn(move || {
             let mut head = Vec::new();
@@ -113,7 +116,13 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let server = thread::spawn(move || {
             let mut stream = listener.accept().unwrap().0;
-            let _ = stream.read(&mut [0; 1024]);
+            // What is left unread when the connection closes would reset it.
+            let (mut request, mut piece) = (Vec::new(), [0; 1024]);
+            while !request.ends_with(b"\r\n\r\n") {
+                let count = stream.read(&mut piece).unwrap();
+                assert!(count > 0, "the request ends");
+                request.extend_from_slice(&piece[..count]);
+            }
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 65536\r\n\r\n").unwrap();
             stream.write_all(&[0; 65_536]).unwrap();
         });
