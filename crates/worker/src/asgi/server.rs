@@ -176,7 +176,6 @@ impl Shared {
 
     fn start(&'static self, py: Python<'_>, request: Request) {
         let id = request.id;
-        self.pulse.beat(true);
         let started = self.try_start(py, request);
         // Unless its first step ended otherwise.
         measure::end();
@@ -189,13 +188,14 @@ impl Shared {
     }
 
     fn try_start(&'static self, py: Python<'_>, request: Request) -> PyResult<()> {
+        let began = measure::begin(request.id, None);
+        self.pulse.beat(Some(began));
         let (head, headers) = match ToWorker::decode(request.frame()) {
             Ok(ToWorker::Request { head, headers, .. }) => (head, headers),
             Ok(_) => broken("malformed frame on the data link: a request that is none"),
             Err(error) => broken(&format!("malformed frame on the data link: {error}")),
         };
         let id = request.id;
-        let began = measure::begin(id, None);
         let websocket = request.has(flag::WEBSOCKET);
         let scope = self.scopes.make(py, &head, headers, websocket)?;
         let mut answer = Answer::new(self.link, id, head.method == "HEAD", head.window);
@@ -307,7 +307,7 @@ impl AsgiServer {
             self.shared.event_loop.bind(py).call_method1(intern!(py, "remove_reader"), (fd,))?;
         }
         let handled = self.shared.handle_batch(py);
-        self.shared.pulse.beat(false);
+        self.shared.pulse.beat(None);
         handled
     }
 
@@ -324,7 +324,7 @@ impl AsgiServer {
     }
 
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
-        self.shared.pulse.beat(false);
+        self.shared.pulse.beat(None);
         self.shared.flush_scheduled.store(false, Ordering::Relaxed);
         self.shared.flush_now(py)
     }

@@ -45,13 +45,13 @@ impl Pulse {
         }
     }
 
-    /// The loop goes on. `inside`: from here on it runs what came for it.
-    pub(crate) fn beat(&self, inside: bool) {
-        if inside {
-            let since = u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            self.began.store(since, Ordering::Relaxed);
+    /// The loop goes on. `inside`: since then it runs what came for it (who beats has read the clock already).
+    pub(crate) fn beat(&self, inside: Option<Instant>) {
+        if let Some(since) = inside {
+            let since = since.saturating_duration_since(self.origin).as_nanos();
+            self.began.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
         }
-        self.inside.store(inside, Ordering::Relaxed);
+        self.inside.store(inside.is_some(), Ordering::Relaxed);
         raise(&self.beats);
         if self.asleep.load(Ordering::Relaxed) {
             self.wake();

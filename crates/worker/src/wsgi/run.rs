@@ -263,7 +263,7 @@ impl WsgiServer {
         let mut previous = Duration::ZERO;
         while let Some(request) = self.next(py, runner, previous)? {
             let began = measure::begin(request.id, None);
-            self.pulse.beat(true);
+            self.pulse.beat(Some(began));
             serving::begin(began);
             self.run(py, runner, &request);
             serving::end();
