@@ -221,8 +221,8 @@ pub(super) static PROCESSES: Fault = Fault {
     name: "processes",
     about: "threads are started until the application may have no more",
     code: Code::P10,
-    // A worker that starts meanwhile finds no thread left.
-    also: &[Code::A10, Code::A21, Code::A22],
+    // A worker that starts meanwhile finds no thread left, and does not boot.
+    also: &[Code::A10, Code::A22],
     proof: Proof { limit: true, ..NOTHING },
     inject: |stage| {
         let began = Instant::now();
