@@ -16,10 +16,10 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from environment import machine
+from hosted import Host
 
 ROOT = Path(__file__).resolve().parent.parent
 APPS = ROOT / "bench" / "apps"
@@ -39,66 +39,22 @@ CONFIGURATIONS = [
 ]
 
 
-class Host:
-    """A host of one application, on a port that the kernel chooses."""
+def host(program: Path, directory: Path, interface: str, concurrency: str, workers: int, threads: int) -> Host:
+    lines = [
+        "[apps.shop]",
+        f'app = "plan:{interface}"',
+        f"directory = {json.dumps(str(APPS))}",
+        f"concurrency = {json.dumps(concurrency)}",
+        f"workers = {workers}",
+        'routes = ["*"]',
+    ]
+    if concurrency == "threads":
+        lines.append(f"threads = {threads}")
+    return Host(program, directory, lines)
 
-    def __init__(self, program: Path, directory: Path, interface: str, concurrency: str, workers: int, threads: int):
-        self.program, self.directory = program, directory
-        lines = [
-            "[host]",
-            'listen = ["127.0.0.1:0"]',
-            'state = "state"',
-            "[apps.shop]",
-            f'app = "plan:{interface}"',
-            f"directory = {json.dumps(str(APPS))}",
-            f"concurrency = {json.dumps(concurrency)}",
-            f"workers = {workers}",
-            'routes = ["*"]',
-        ]
-        if concurrency == "threads":
-            lines.append(f"threads = {threads}")
-        (directory / "serpentry.toml").write_text("\n".join(lines) + "\n")
 
-    def __enter__(self) -> "Host":
-        self.words = open(self.directory / "words", "wb")
-        command = [self.program, "host", "serpentry.toml"]
-        self.process = subprocess.Popen(command, cwd=self.directory, stdout=self.words, stderr=self.words)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            found = subprocess.run(
-                [self.program, "status", "--json", "--state", self.directory / "state"], capture_output=True
-            )
-            if found.returncode == 0:
-                status = json.loads(found.stdout)
-                if all(app["state"] == "serving" for app in status["apps"]):
-                    self.url = status["host"]["listeners"][0]
-                    return self
-            if self.process.poll() is not None:
-                break
-            time.sleep(0.1)
-        self.__exit__()
-        sys.exit("the host does not serve:\n" + (self.directory / "words").read_text(errors="replace"))
-
-    def __exit__(self, *_: object) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.words.close()
-
-    def load(self, rate: float, seconds: float, seed: int) -> dict:
-        urls = [self.url + path for path, times in MIX.items() for _ in range(times)]
-        command = [self.program, "load", *urls, "--rate", str(rate), "--duration", f"{seconds + 3}s"]
-        command += ["--warm-up", "3s", "--seed", str(seed), "--json"]
-        found = subprocess.run(command, capture_output=True, text=True)
-        if not found.stdout:
-            sys.exit(f"load failed: {found.stderr}")
-        figures = json.loads(found.stdout)
-        if found.returncode != 0:
-            print(f"  load says: {found.stderr.strip()}", file=sys.stderr)
-        return figures
+def load(hosted: Host, rate: float, seconds: float, seed: int) -> dict:
+    return hosted.load([path for path, times in MIX.items() for _ in range(times)], rate, seconds, seed)
 
 
 def plan(program: Path, *arguments: object) -> dict:
@@ -115,8 +71,8 @@ def profiles(program: Path, directory: Path, seconds: float) -> dict[str, Path]:
     for interface, concurrency in [("wsgi", "sync"), ("asgi", "async")]:
         place = directory / f"profile-{interface}"
         place.mkdir()
-        with Host(program, place, interface, concurrency, 2, 1) as host:
-            host.load(20, seconds, 1)
+        with host(program, place, interface, concurrency, 2, 1) as hosted:
+            load(hosted, 20, seconds, 1)
             found[interface] = place / "profile.json"
             plan(program, "shop", "--rps", 20, "--state", place / "state", "--save-profile", found[interface], "--observe", "100ms")
     return found
@@ -130,8 +86,8 @@ def compare(program: Path, directory: Path, profile: Path, configuration: tuple,
     predicted = {name: shared["prediction"][name]["value"] for name in ("p50", "p95", "throughput")}
     place = directory / f"{concurrency}-{workers}-{threads}"
     place.mkdir()
-    with Host(program, place, interface, concurrency, workers, threads) as host:
-        figures = host.load(rate, seconds, 7)
+    with host(program, place, interface, concurrency, workers, threads) as hosted:
+        figures = load(hosted, rate, seconds, 7)
     measured = {
         "p50": figures["latency_ms"]["p50"] / 1e3,
         "p95": figures["latency_ms"]["p95"] / 1e3,
