@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib.util
 import struct
 import subprocess
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +14,7 @@ from pathlib import Path
 import frames
 import pytest
 from conftest import has_uvloop
-from harness import Worker
+from harness import HERE, PATIENCE, Worker
 
 APPS = Path(__file__).parent / "apps"
 
@@ -122,6 +125,34 @@ def test_a_loop_with_many_short_steps_is_not_blocked(start) -> None:
         worker.get("/many", query="1.5")
         worker.get("/block", query="0.5")
         assert blocked(worker).place == line_of("# first step"), "and nothing was told before"
+
+
+@pytest.mark.once
+def test_two_steps_of_one_task_are_not_taken_for_one() -> None:
+    spec = importlib.util.spec_from_file_location("observer", HERE.parents[1] / "crates/worker/python/observer.py")
+    observer = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(observer)
+    reached, go = threading.Semaphore(0), threading.Semaphore(0)
+
+    async def task() -> None:
+        for _ in range(2):
+            reached.release()
+            go.acquire()  # blocks the loop
+            await asyncio.sleep(0)
+
+    thread = threading.Thread(target=lambda: asyncio.run(task()))
+    thread.start()
+    try:
+        assert reached.acquire(timeout=PATIENCE)
+        looks = [observer.blocked(thread.ident, False) for _ in range(2)]
+        assert looks[0] is None and looks[1] is not None, "the same step, seen twice"
+        go.release()
+        assert reached.acquire(timeout=PATIENCE)
+        assert observer.blocked(thread.ident, False) is None, "the same frame of the same task in its next step"
+        assert observer.blocked(thread.ident, False) is not None
+    finally:
+        go.release(2)
+        thread.join(PATIENCE)
 
 
 @pytest.mark.once

@@ -50,7 +50,8 @@ LOOP = directory(os.path.dirname(asyncio.__file__))
 MACHINERY = {LOOP + name for name in ("base_events.py", "events.py", "runners.py", "unix_events.py")}
 OWN = ("serpentry/", "<frozen ")
 
-root: FrameType | None = None
+Step = tuple[FrameType, FrameType]
+seen: Step | None = None
 
 
 class Spot(NamedTuple):
@@ -95,15 +96,19 @@ def library_path(path: str) -> bool:
     return own_path(path) or path.startswith(STANDARD) or any(part in path for part in PACKAGES)
 
 
-def step_of(spots: list[Spot]) -> FrameType | None:
-    """The outermost frame of what the loop runs now; None if it runs nothing."""
+def step_of(spots: list[Spot]) -> Step | None:
+    """What the loop runs now: its outermost frame, and the frame of the loop that runs it; None if it runs nothing.
+
+    A task has the same frame in all of its steps. asyncio runs each of them in a `Handle._run` of its own; in a loop that is not
+    written in Python two steps of one task cannot be told apart.
+    """
     step = None
     for frame, _, _ in spots:
         code = frame.f_code
         if code.co_filename in MACHINERY or (is_own(code) and code.co_name == "serve"):
-            if step is None and code.co_name == "_run":
-                return frame  # a callback that is no Python function
-            return step
+            if code.co_name == "_run":
+                return step or frame, frame  # without a step: a callback that is no Python function
+            return step and (step, frame)
         step = frame
     return None
 
@@ -114,17 +119,17 @@ def blocked(thread: int, anyway: bool) -> list[Spot] | None:
     Frames are compared by identity: two steps have two, as long as the first one is kept. Nothing here gives the interpreter
     lock away, as describing does.
     """
-    global root
+    global seen
     spots = outwards(current_frames().get(thread))
     step = step_of(spots)
-    same = step is not None and step is root
-    root = step
+    same = step is not None and seen is not None and step[0] is seen[0] and step[1] is seen[1]
+    seen = step
     return spots if step is not None and (same or anyway) else None
 
 
 def forget() -> None:
-    global root
-    root = None
+    global seen
+    seen = None
 
 
 def place_of_thread(thread: int) -> tuple[str, str, str, str]:

@@ -69,6 +69,8 @@ struct Silence {
     /// The thread was last seen to run, or not to want to.
     seen_running: Instant,
     asked: Option<Asked>,
+    /// The looker remembers a step.
+    looked: bool,
     /// What was told: the number, and how many requests wait.
     told: Option<(u64, u32)>,
     /// Told without knowing where.
@@ -131,7 +133,7 @@ impl LoopWatch {
             }
             if late && silence.told.is_none() {
                 // We stood still ourselves: nothing is known of that time.
-                silence = self.silence(now);
+                silence = Silence { looked: silence.looked, ..self.silence(now) };
                 silence.not_before = Some(now);
                 continue;
             }
@@ -164,6 +166,7 @@ impl LoopWatch {
             schedule: None,
             seen_running: now,
             asked: None,
+            looked: false,
             told: None,
             blind: false,
             waited: 0,
@@ -183,6 +186,7 @@ impl LoopWatch {
         }
         let Some(asked) = silence.asked.take() else {
             let answer = self.looker.look(self.mark.thread, silence.beat.count);
+            silence.looked |= answer.is_some();
             silence.asked = answer.map(|answer| Asked { at: now, ran: silence.ran(), answer });
             return;
         };
@@ -233,7 +237,8 @@ impl LoopWatch {
 
     /// The loop goes on.
     fn over(&self, silence: &mut Silence, now: Instant) {
-        if silence.asked.is_some() {
+        if silence.looked {
+            // What comes next is another step, also where its frame is the same.
             self.looker.forget();
         }
         let Some((_, waited)) = silence.told else { return };
