@@ -147,7 +147,9 @@ fn trial(session: &mut Session<'_>, own: bool, size_mib: u64) -> Result<Trial, S
     let victim = if trial.right { leaky.0 } else { innocent.0 };
     let mut report = None;
     while trial.killed.is_some() && report.is_none() && killed.elapsed() < REPORT {
-        let new = incidents(session)?.into_iter().filter(|it| !known.iter().any(|old| old["id"] == it["id"]));
+        // One that is open already is seen once more.
+        let same = |old: &Value, it: &Value| old["id"] == it["id"] && old["count"] == it["count"];
+        let new = incidents(session)?.into_iter().filter(|it| !known.iter().any(|old| same(old, it)));
         report = new.into_iter().find(|it| it["code"].as_str().is_some_and(|code| code.starts_with("M1")));
         if report.is_some() {
             trial.reported = Some(killed.elapsed().as_secs_f64());
