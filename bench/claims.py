@@ -3,6 +3,7 @@
 
 claims   `serpentry claims --all`, as often as --runs says
 aa       an application compared with itself (`serpentry claims --aa`)
+state    is the machine afterwards as it was, also after kill -9 and `serpentry lab restore`? Prints every difference
 report   write docs/claims.md from the figures
 
 Needs root. Everything the program does is on loopback and put back. Figures go to target/bench/claims.
@@ -18,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import claims_report
+import claims_state
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "target/bench/claims"
 
 
 def main() -> int:
-    """Measure; the exit status is 0 when the measurements ran, whatever they say."""
+    """Measure; the exit status is 0 when the measurements ran, whatever they say, and the machine was left as it was."""
     arguments = parse_arguments()
     FOLDER.mkdir(parents=True, exist_ok=True)
     effort = ["--effort", arguments.effort]
@@ -34,6 +36,8 @@ def main() -> int:
             measure(arguments.serpentry, f"run-{number}", "--all", "--seed", str(number), *effort)
     if arguments.part in ("all", "aa"):
         measure(arguments.serpentry, "aa", "--aa", str(arguments.comparisons), *effort)
+    if arguments.part in ("all", "state") and claims_state.check(arguments.serpentry) != 0:
+        return 1
     if arguments.part in ("all", "report"):
         runs = [json.loads(path.read_text()) for path in sorted(FOLDER.glob("run-*.json"))]
         itself = FOLDER / "aa.json"
@@ -56,7 +60,7 @@ def measure(program: Path, name: str, *what: str) -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("all", "claims", "aa", "report"))
+    parser.add_argument("part", choices=("all", "claims", "aa", "state", "report"))
     parser.add_argument("--serpentry", type=Path, default=ROOT / "target/release/serpentry")
     parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--comparisons", type=int, default=20)

@@ -7,7 +7,8 @@ time from the second core, for a second each, in pairs whose order is drawn at r
 program is what limits the rate, and no choice of the scheduler between two cores is in it: where that chose, one pair in four
 was off by more than 15 % either way. Two ratios per pair, on to off: answers per second, and CPU time per answer (router and
 worker together). Given are the median over the pairs, the 95 % interval of that median (from the order statistics), and the
-range. Above 1 is dearer for CPU time, faster for answers.
+range. Above 1 is dearer for CPU time, faster for answers. And what is exact on any machine: the part of the CPU time that goes to
+threads which serve no request (host, observer, looker, steward), with and without.
 """
 
 from __future__ import annotations
@@ -39,20 +40,20 @@ def register(name: str, program: Path) -> None:
     servers.SERVERS[name] = servers.Server(command, ("wsgi", "asgi"), str(program))
 
 
-def sample(server: servers.Running, app: servers.App) -> tuple[float, float]:
-    """Answers per second, and CPU seconds per answer, over a second."""
-    before = processes.cpu_seconds(server.pid)
+def sample(server: servers.Running, app: servers.App) -> tuple[float, float, float]:
+    """Answers per second, CPU seconds per answer, and the part of them beside the requests, over a second."""
+    before, beside = processes.cpu_seconds(server.pid), processes.threads_beside(server.pid, {"router"})
     load = wrk(server.port, app.path, 1, LOAD_CORE)
     used = processes.cpu_seconds(server.pid) - before
+    beside = processes.threads_beside(server.pid, {"router"}) - beside
     if complaint := server.complaint():
         raise servers.ServerFailed(complaint)
-    return load["requests"] / load["seconds"], used / load["requests"]
+    return load["requests"] / load["seconds"], used / load["requests"], beside / used
 
 
-def one_round(app: servers.App, pairs: int, draw: random.Random) -> tuple[list[float], list[float]]:
-    """Ratios, on to off, of answers and of CPU time; both programs freshly started."""
-    rates: list[float] = []
-    cpu: list[float] = []
+def one_round(app: servers.App, pairs: int, draw: random.Random) -> dict[str, list[float]]:
+    """Ratios, on to off, of answers and of CPU time, and both parts beside the requests; both programs freshly started."""
+    results: dict[str, list[float]] = {name: [] for name in ("answers", "cpu", "beside on", "beside off")}
     with (
         servers.Running("on", app, core=SERVER_CORE) as on,
         servers.Running("off", app, core=SERVER_CORE) as off,
@@ -62,9 +63,11 @@ def one_round(app: servers.App, pairs: int, draw: random.Random) -> tuple[list[f
             sample(server, app)  # warm
         for _ in range(pairs):
             found = {name: sample(running[name], app) for name in draw.sample(["on", "off"], 2)}
-            rates.append(found["on"][0] / found["off"][0])
-            cpu.append(found["on"][1] / found["off"][1])
-    return rates, cpu
+            results["answers"].append(found["on"][0] / found["off"][0])
+            results["cpu"].append(found["on"][1] / found["off"][1])
+            results["beside on"].append(found["on"][2])
+            results["beside off"].append(found["off"][2])
+    return results
 
 
 def interval_of_median(values: list[float]) -> tuple[float, float]:
@@ -99,19 +102,17 @@ def main() -> int:
     results: dict[str, dict] = {}
     for label in options.only or APPS:
         app = servers.APPS[label]
-        rates: list[float] = []
-        cpu: list[float] = []
+        pairs: dict[str, list[float]] = {}
         for number in range(options.rounds):
-            more_rates, more_cpu = one_round(app, options.pairs, draw)
-            rates += more_rates
-            cpu += more_cpu
-            median = statistics.median(more_rates)
+            for name, values in one_round(app, options.pairs, draw).items():
+                pairs.setdefault(name, []).extend(values)
+            median = statistics.median(pairs["answers"][-options.pairs :])
             print(f"  {number + 1}/{options.rounds} {label}: answers x{median:.3f}", file=sys.stderr)
-        results[label] = {"answers": summary(rates), "cpu": summary(cpu), "pairs": {"answers": rates, "cpu": cpu}}
-        for what in ("answers", "cpu"):
-            s = results[label][what]
-            print(f"{label:10s} {what:8s} x{s['median']:.3f} [{s['low']:.3f}, {s['high']:.3f}], "
-                  f"range {s['least']:.3f} to {s['most']:.3f}, {len(rates)} pairs", flush=True)
+        results[label] = {name: summary(values) for name, values in pairs.items()} | {"pairs": pairs}
+        for name in pairs:
+            s = results[label][name]
+            print(f"{label:10s} {name:10s} {s['median']:.4f} [{s['low']:.4f}, {s['high']:.4f}], "
+                  f"range {s['least']:.4f} to {s['most']:.4f}, {len(pairs[name])} pairs", flush=True)
     if options.json:
         options.json.write_text(json.dumps({"machine": environment.machine(), **results}, indent=1) + "\n")
     return 0

@@ -57,6 +57,20 @@ def cpu_seconds(root: int) -> float:
     return ticks / TICKS_PER_SECOND
 
 
+def threads_beside(root: int, names: set[str]) -> float:
+    """CPU seconds so far of the tree's threads that have none of these names and are not the first of a child process."""
+    nanoseconds = 0
+    for pid in tree(root):
+        for task in Path(f"/proc/{pid}/task").glob("*"):
+            try:
+                first = pid != root and int(task.name) == pid
+                if not first and (task / "comm").read_text().strip() not in names:
+                    nanoseconds += int((task / "schedstat").read_text().split()[0])
+            except OSError:
+                continue  # it has ended
+    return nanoseconds / 1e9
+
+
 def memory(pids: list[int]) -> dict[str, int]:
     """Bytes of `pss` and `rss` summed over the processes."""
     total = {"pss": 0, "rss": 0}
