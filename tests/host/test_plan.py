@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from conftest import Starter, TestHost
 
 
@@ -36,3 +38,22 @@ def test_a_plan_from_measured_requests(start: Starter, tmp_path: Path) -> None:
     assert samples == {"GET /sleep/{}": 36, "GET /burn/{}/{}": 4}
     again = plan(host, "--profile", str(profile), "--rps", "50", "--json")
     assert again.returncode == 0 and json.loads(again.stdout)["request"] == found["request"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can have control groups for the laboratory")
+def test_a_plan_for_an_application_that_is_not_hosted(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    program = request.config.getoption("--serpentry")
+    (tmp_path / "shop.py").write_text(
+        "import time\n\n\ndef app(environ, start_response):\n"
+        "    time.sleep(0.02)\n    start_response('200 OK', [])\n    return [b'good']\n"
+    )
+    command = [program, "plan", "shop:app", "--chdir", str(tmp_path), "--url", "/", "--url", "/gone/away", "--rps", "50", "--json"]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=90)
+    assert answer.returncode == 0, answer.stderr
+    found = json.loads(answer.stdout)
+    assert found["request"]["cpu_ms"] < 8 and 18 <= found["request"]["wait_ms"] < 60, found["request"]
+    assert "a visit to 2 of its pages" in found["source"], found["source"]
+    assert not any("cold start" in text for text in found["assumed"]), "it was measured"
+    assert any("through the host" in text for text in found["assumed"])
+    refused = subprocess.run([program, "plan", "no_such:app", "--chdir", str(tmp_path), "--rps", "5"], capture_output=True, text=True)
+    assert refused.returncode == 1 and "does not start" in refused.stderr and "no_such" in refused.stderr, refused.stderr

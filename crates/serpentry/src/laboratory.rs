@@ -1,8 +1,11 @@
 //! What the commands of the laboratory have in common: measuring on a thread of its own, and an early end by signal.
 
 mod progress;
+pub(crate) mod subject;
 
+use std::fs::File;
 use std::io::IsTerminal as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -28,6 +31,33 @@ pub(crate) fn denied(error: JournalError) -> anyhow::Error {
         JournalError::Foreign { .. } => Denied(error.to_string()).into(),
         error => error.into(),
     }
+}
+
+/// What repeats this run, for a shell.
+pub(crate) fn command() -> String {
+    let words = std::env::args_os().skip(1).map(|word| shell_word(&word.to_string_lossy()));
+    std::iter::once("serpentry".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+}
+
+fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// See that these can be written, before anything is measured; what is in them stays until there is something else. `-` is
+/// standard output.
+///
+/// # Errors
+/// One cannot.
+pub(crate) fn check_writable<'a>(paths: impl IntoIterator<Item = &'a Path>) -> anyhow::Result<()> {
+    for path in paths.into_iter().filter(|path| *path != Path::new("-")) {
+        let opened = File::options().create(true).append(true).open(path);
+        opened.with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// Measure on a thread that lives as long as everything that it starts, and let a signal end it early.
@@ -64,5 +94,32 @@ async fn follow<T>(mut finish: oneshot::Receiver<T>, interrupt: &AtomicBool) -> 
         if !interrupt.swap(true, Ordering::Relaxed) {
             say::info(format_args!("ending: what is measured is kept, the machine is put back"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        let same = |word: &str| assert_eq!(shell_word(word), word);
+        same("--rate=50");
+        same("/shop/item/3");
+        assert_eq!(shell_word("/a?b=1&c=$x"), "'/a?b=1&c=$x'");
+        assert_eq!(shell_word("it's"), r"'it'\''s'");
+        assert_eq!(shell_word(""), "''");
+    }
+
+    #[test]
+    fn a_file_that_can_be_written_keeps_what_is_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, fresh) = (folder.path().join("old"), folder.path().join("fresh"));
+        std::fs::write(&old, "from before").unwrap();
+        check_writable([old.as_path(), fresh.as_path(), Path::new("-")]).unwrap();
+        assert_eq!(std::fs::read_to_string(&old).unwrap(), "from before");
+        assert!(fresh.exists());
+        let error = check_writable([folder.path().join("no/such").as_path()]).unwrap_err();
+        assert!(error.to_string().starts_with("cannot write"), "{error}");
     }
 }

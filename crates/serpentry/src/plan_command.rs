@@ -1,9 +1,10 @@
-//! `serpentry plan`: what an application needs for a given traffic. The needs of its requests come from the running host, or
-//! from a profile that was saved; what follows from them is the business of `lab::plan`; here are the command line, the
+//! `serpentry plan`: what an application needs for a given traffic. The needs of its requests come from the running host, from
+//! a visit to an application that is hosted for that only, or from a profile that was saved; what follows from them is the business of `lab::plan`; here are the command line, the
 //! questions to the host and the text.
 
 mod answer;
 mod arguments;
+mod hosted;
 mod observe;
 mod show;
 
@@ -30,14 +31,21 @@ const LARGEST_PROFILE: u64 = 64 * 1024 * 1024;
 pub(crate) fn run(arguments: &PlanArguments) -> anyhow::Result<ExitCode> {
     let observed = match (&arguments.app, &arguments.profile) {
         (_, Some(path)) => from_file(arguments, path)?,
-        (Some(app), None) => match observe::running(&arguments.host.client(), app, arguments.observe) {
-            Ok(observed) => observed,
-            Err(Unobserved::Host(error)) => return commands::fail(error),
-            Err(Unobserved::Nothing(sentence)) => {
-                say::error(format_args!("{sentence}"));
-                return Ok(FAILED.into());
+        (Some(app), None) => {
+            let observed = if app.contains(':') {
+                hosted::observed(arguments, app)?
+            } else {
+                observe::running(&arguments.host.client(), app, arguments.observe)
+            };
+            match observed {
+                Ok(observed) => observed,
+                Err(Unobserved::Host(error)) => return commands::fail(error),
+                Err(Unobserved::Nothing(sentence)) => {
+                    say::error(format_args!("{sentence}"));
+                    return Ok(FAILED.into());
+                }
             }
-        },
+        }
         (None, None) => {
             return Err(Usage(
                 "which application? serpentry plan APP --rps N, with APP as in serpentry status; or --profile FILE".into(),

@@ -19,6 +19,9 @@ const APP: &str = "subject";
 const TARGET: &str = "/cpu?ms=20";
 /// Neighbours that want a whole core each, each a tenant of its own.
 const HOGS: usize = 8;
+/// The same work in one worker with threads, that many requests at a time.
+const THREADED: &str = "threaded";
+const THREADS: usize = 4;
 /// One tenant with as many.
 const CROWD: &str = "crowd";
 const DOSES: [usize; 5] = [0, 1, 2, 4, 8];
@@ -75,7 +78,9 @@ impl Claim for C2 {
             f64::ln(MATERIAL),
             |block: &Block| block.quantile(0.5),
         );
-        Ok(finding(&cells, answer, judged))
+        let mut finding = finding(&cells, answer, judged);
+        finding.notes.push(one_lock(&threaded(session)?));
+        Ok(finding)
     }
 }
 
@@ -84,7 +89,10 @@ type Cells = Vec<(Arm, usize, bool, f64)>;
 
 fn plan(session: &Session<'_>) -> HostPlan {
     let app = session.probe(probe::WSGI).set("workers", 1).set("concurrency", "sync");
-    let mut plan = HostPlan::default().with(APP, app).with(CROWD, session.neighbour(CROWD));
+    let threaded =
+        session.probe(probe::WSGI).set("workers", 1).set("concurrency", "threads").set("threads", THREADS);
+    let mut plan = HostPlan::default().with(APP, app).with(THREADED, threaded);
+    plan = plan.with(CROWD, session.neighbour(CROWD));
     for hog in 0..HOGS {
         let name = format!("hog-{hog}");
         plan = plan.with(&name, session.neighbour(&name));
@@ -128,7 +136,7 @@ fn cells(session: &mut Session<'_>) -> Result<Cells, SessionError> {
             for (dose, together) in doses {
                 let noise = if together { crowd() } else { hogs(dose) };
                 let seed = session.random.next_u64();
-                let block = session.block(&condition(arm, &noise), seed, &Purpose::series("C2"))?;
+                let block = session.sound_block(&condition(arm, &noise), seed, &Purpose::series("C2"))?;
                 let p50 = block.trusted(|block| block.quantile(0.5));
                 match taken.iter_mut().find(|cell| (cell.0, cell.1, cell.2) == (arm, dose, together)) {
                     Some(cell) => cell.3.push(p50),
@@ -138,6 +146,36 @@ fn cells(session: &mut Session<'_>) -> Result<Cells, SessionError> {
         }
     }
     Ok(taken.into_iter().map(|(arm, dose, together, p50)| (arm, dose, together, middle(&p50))).collect())
+}
+
+/// In each arm, without hogs: how many times the time of a request alone it takes with as many at once as there are threads.
+fn threaded(session: &mut Session<'_>) -> Result<[f64; ARMS.len()], SessionError> {
+    let mut times = [f64::NAN; ARMS.len()];
+    for (arm, times) in ARMS.into_iter().zip(&mut times) {
+        let mut p50 = |clients| -> Result<f64, SessionError> {
+            let condition = Condition {
+                name: format!("C2 threads {}", arm.code()),
+                app: THREADED.to_owned(),
+                load: Load::of(TARGET, Rate::Closed(clients)),
+                ..condition(arm, &Noise::quiet())
+            };
+            let seed = session.random.next_u64();
+            let block = session.sound_block(&condition, seed, &Purpose::series("C2"))?;
+            Ok(block.trusted(|block| block.quantile(0.5)))
+        };
+        let alone = p50(1)?;
+        *times = p50(THREADS)? / alone;
+    }
+    Ok(times)
+}
+
+fn one_lock(times: &[f64]) -> String {
+    let shown: Vec<_> =
+        ARMS.iter().zip(times).map(|(arm, times)| format!("{} {}", arm.code(), ratio(*times))).collect();
+    format!(
+        "exploratory: {THREADS} requests at once in one worker with {THREADS} threads take, without any hog, times that of one alone: {}          (one interpreter lock: no tenancy helps)",
+        shown.join(", ")
+    )
 }
 
 /// Median of those that are known.

@@ -4,6 +4,8 @@
 //! 64 at a time for the verdict, then sync once more with as many workers as there are requests: what it takes to be as
 //! good, in memory.
 
+use std::collections::BTreeMap;
+
 use super::pairing::{Question, ask, judged, median, middle, ratio, shown, throughput};
 use super::rounds::{closed, ladder, quiet, roomy, rounds, shorter};
 use super::{Claim, Finding, Requirement};
@@ -12,6 +14,7 @@ use crate::experiment::{Condition, Session, SessionError};
 use crate::host::HostPlan;
 use crate::probe;
 use crate::statistics::queueing::{TOLERANCE, little_deviation};
+use crate::statistics::verdict::range;
 
 pub(super) const SYNC: &str = "sync 5x1";
 pub(super) const THREADS: &str = "threads 5x8";
@@ -36,7 +39,7 @@ const AS_GOOD: f64 = 0.9;
 /// What blocks do not say.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Facts {
-    /// Largest relative deviation from Little's law in the blocks of the verdict.
+    /// Largest relative deviation of an arm from Little's law in the blocks of the verdict.
     pub(super) little: Option<f64>,
     /// Of the whole application with [`SYNC_WORKERS`], of async, and with a worker for every request.
     pub(super) sync_bytes: Option<u64>,
@@ -96,17 +99,19 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<Finding, SessionError> {
         .map(|model| condition(model, CONNECTIONS))
         .collect();
     let mut facts = Facts::default();
+    let mut under_way: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     shorter(session, 0.4, |session| {
         rounds(session, "C3", &verdict, |_, block| {
             let known: Vec<f64> =
                 block.latencies.iter().copied().filter(|latency| latency.is_finite()).collect();
             let mean = crate::statistics::mean(&known);
-            let deviation = little_deviation(f64::from(CONNECTIONS), block.throughput(), mean);
-            if block.is_valid() && deviation.is_finite() {
-                facts.little = Some(facts.little.map_or(deviation, |worst| worst.max(deviation)));
+            let found = block.throughput() * mean;
+            if block.is_valid() && found.is_finite() {
+                under_way.entry(block.condition.clone()).or_default().push(found);
             }
         })
     })?;
+    facts.little = little(&under_way);
     facts.sync_bytes = session.host()?.app("sync")?.memory_bytes;
     facts.async_bytes = session.host()?.app("async")?.memory_bytes;
     facts.available_bytes = available();
@@ -117,6 +122,13 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<Finding, SessionError> {
     facts.many_bytes = session.host()?.app("sync")?.memory_bytes;
     session.stop()?;
     Ok(conclude(&session.document.blocks[first..], &facts))
+}
+
+/// Largest deviation of an arm from Little's law, by the median of its blocks: one block begins and ends with requests that are
+/// only partly in it.
+fn little(under_way: &BTreeMap<String, Vec<f64>>) -> Option<f64> {
+    let apart = |found: &Vec<f64>| little_deviation(f64::from(CONNECTIONS), range(found).0, 1.0);
+    under_way.values().map(apart).max_by(f64::total_cmp)
 }
 
 /// Memory that this machine has left.
@@ -311,6 +323,16 @@ mod tests {
         let concluded = conclude(&session(98.0, 19.6, 900.0, 500.0), &wrong);
         assert_eq!(concluded.verdict, Verdict::Inconclusive);
         assert!(concluded.notes.last().unwrap().contains("off by 20.0 %"));
+    }
+
+    #[test]
+    fn one_block_is_no_contradiction_and_a_wrong_clock_is() {
+        let arm = |found: &[f64]| BTreeMap::from([("sync 5x1".to_owned(), found.to_vec())]);
+        let near = little(&arm(&[64.0, 63.5, 69.0, 64.2])).unwrap();
+        assert!(near < 0.01, "{near}");
+        let wrong = little(&arm(&[70.0, 71.0, 69.0])).unwrap();
+        assert!(wrong > TOLERANCE, "{wrong}");
+        assert_eq!(little(&BTreeMap::new()), None);
     }
 
     #[test]

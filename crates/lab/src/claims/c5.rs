@@ -185,9 +185,7 @@ fn failures(records: &RawRecords) -> usize {
 /// were answered instead of cut off.
 fn precision(incident: &Value, victim: u32, leaked: &RawRecords, visited: &RawRecords) -> u32 {
     let records = || leaked.records().iter().chain(visited.records());
-    let grew = incident["evidence"]
-        .as_object()
-        .is_some_and(|facts| facts.keys().any(|key| key.contains("growth") || key.contains("per_request")));
+    let grew = incident["evidence"].as_object().is_some_and(|facts| facts.contains_key("growth_bytes"));
     let points = [
         incident["app"].is_string(),
         incident["worker_pid"] == victim,

@@ -73,7 +73,11 @@ pub(super) fn rounds(
         let mut counts = true;
         for condition in order {
             let purpose = Purpose { kind, pair: Some(number), question: question.to_owned() };
-            let block = session.block(condition, seed, &purpose)?;
+            // Of a control there are two blocks, no more: they are each other's pair.
+            let block = match kind {
+                BlockKind::Control => session.block(condition, seed, &purpose)?,
+                _ => session.sound_block(condition, seed, &purpose)?,
+            };
             counts &= block.is_valid();
             seen(session, &block);
         }

@@ -14,6 +14,8 @@
 //! | memory and starting | `growth.rs`, `cold.rs` | leak, cold start |
 //! | what a lost worker looks like, and what more slots give | `failure.rs` | transparency and scaling, in both tenancies |
 //! | so what | `conclude.rs` | inputs of `crate::decide` |
+//!
+//! `visit.rs` is for plans: the first step, and then some requests at a low rate.
 
 mod cold;
 mod conclude;
@@ -26,6 +28,9 @@ mod links;
 mod models;
 mod survey;
 mod tenancy;
+mod visit;
+
+pub use visit::{Visited, visit};
 
 use std::path::PathBuf;
 use std::time::Duration;

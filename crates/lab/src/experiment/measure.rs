@@ -109,6 +109,20 @@ impl Session<'_> {
         Ok(block)
     }
 
+    /// The same; and where it does not count, one more in its place. Both are in the document.
+    ///
+    /// # Errors
+    /// As [`Session::block`].
+    pub fn sound_block(
+        &mut self,
+        condition: &Condition,
+        seed: u64,
+        purpose: &Purpose,
+    ) -> Result<Block, SessionError> {
+        let block = self.block(condition, seed, purpose)?;
+        if block.is_valid() { Ok(block) } else { self.block(condition, seed, purpose) }
+    }
+
     /// Load for so long; with places, counters from after what is discarded to the end.
     fn send(
         &mut self,

@@ -24,6 +24,7 @@ mod sample;
 mod session;
 mod spin;
 mod stage;
+mod timeline;
 
 use std::time::Duration;
 

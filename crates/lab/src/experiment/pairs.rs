@@ -9,9 +9,9 @@ use crate::document::{Answer, BlockKind, Shift, Verdict};
 use crate::statistics::shift::{self, PairOfBlocks};
 use crate::statistics::verdict::{self, Control, Judgement};
 
-/// Pairs that may be run in place of those that do not count: a share of the plan, so that a machine that is never quiet
+/// Pairs that may be run in place of those that do not count: this share of the plan, so that a machine that is never quiet
 /// ends too.
-const SPARE: usize = 3;
+const SPARE: usize = 2;
 
 /// What is to be compared. Ratios are those of `b` over `a`.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,35 +55,33 @@ impl Session<'_> {
         while let Some(turn) = turns.pop() {
             let title = format!("{} against {}", comparison.b.name, comparison.a.name);
             self.progress.step(usize::from(number).min(of), of, &title);
-            let (first, second) = self.pair(comparison, turn, number, paired.null.len())?;
+            let pair = self.pair(comparison, turn, number, paired.null.len())?;
             number += 1;
-            let fault =
-                [&first, &second].iter().find_map(|block| block.faults.first().map(super::Fault::sentence));
-            match fault {
-                Some(why) => {
+            match pair {
+                Err(why) => {
                     paired.dropped.push(why);
                     if spare > 0 {
                         spare -= 1;
                         turns.insert(0, Turn { seed: self.random.next_u64(), ..turn });
                     }
                 }
-                None if turn.is_null => paired.null.push((first, second)),
-                None if turn.reversed => paired.pairs.push((second, first)),
-                None => paired.pairs.push((first, second)),
+                Ok(pair) if turn.is_null => paired.null.push(pair),
+                Ok((first, second)) if turn.reversed => paired.pairs.push((second, first)),
+                Ok(pair) => paired.pairs.push(pair),
             }
         }
         self.progress.step(of, of, &comparison.id);
         Ok(paired)
     }
 
-    /// Two blocks in the order in which they ran.
+    /// Two blocks in the order in which they ran, or why they do not count. Without a first one that does there is no second.
     fn pair(
         &mut self,
         comparison: &Comparison,
         turn: Turn,
         number: u16,
         nulls: usize,
-    ) -> Result<(Block, Block), SessionError> {
+    ) -> Result<Result<(Block, Block), String>, SessionError> {
         let Comparison { a, b, .. } = comparison;
         let (first, second) = match (turn.is_null, turn.reversed) {
             (true, _) if nulls.is_multiple_of(2) => (b, b),
@@ -93,8 +91,13 @@ impl Session<'_> {
         };
         let kind = if turn.is_null { BlockKind::Control } else { BlockKind::Measured };
         let purpose = Purpose { kind, pair: Some(number), question: comparison.id.clone() };
+        let fault = |block: &Block| block.faults.first().map(super::Fault::sentence);
         let first = self.block(first, turn.seed, &purpose)?;
-        Ok((first, self.block(second, turn.seed, &purpose)?))
+        if let Some(why) = fault(&first) {
+            return Ok(Err(why));
+        }
+        let second = self.block(second, turn.seed, &purpose)?;
+        Ok(fault(&second).map_or_else(|| Ok((first, second)), Err))
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 
 use super::block::{Block, Condition};
 use super::session::Session;
-use super::{Arm, SessionError};
+use super::{Arm, SessionError, timeline};
 use crate::document::{self, BlockKind, Latency, Mechanism, Pressure, known};
 use crate::statistics::quantile::{interpolated, may_show};
 use crate::statistics::verdict::expected_shortfall;
@@ -72,6 +72,10 @@ impl Session<'_> {
             let worst = Latency::new(expected_shortfall(&sorted, 0.05) * 1e3);
             latency_ms.extend(worst.map(|worst| ("es95".to_owned(), worst)));
         }
+        let requests = block.planned.iter().copied().zip(block.latencies.iter().copied());
+        let kept = self.document.timeline.len();
+        let moments = timeline::moments((block.number, block.at_seconds), requests, kept);
+        self.document.timeline.extend(moments);
         self.document.blocks.push(document::Block {
             index: u32::from(block.number),
             kind: purpose.kind,

@@ -117,6 +117,9 @@ pub(crate) fn run(arguments: &ClaimsArguments) -> anyhow::Result<ExitCode> {
         let writable = fs::OpenOptions::new().append(true).create(true).open(path);
         writable.with_context(|| format!("cannot write {}", path.display()))?;
     }
+    laboratory::check_writable(
+        [&arguments.report, &arguments.json].into_iter().flatten().map(PathBuf::as_path),
+    )?;
     let interrupt = Arc::new(AtomicBool::new(false));
     let options = Options {
         program: std::env::current_exe().context("cannot find this program")?,
@@ -138,7 +141,7 @@ pub(crate) fn run(arguments: &ClaimsArguments) -> anyhow::Result<ExitCode> {
         Err(SessionError::Journal(error)) => return Err(denied(error)),
         Err(error) => return Err(error.into()),
     };
-    outcome.document.method.command = Some(command(arguments));
+    outcome.document.method.command = Some(laboratory::command());
     report(arguments, &outcome)
 }
 
@@ -161,15 +164,4 @@ fn report(arguments: &ClaimsArguments, outcome: &Outcome) -> anyhow::Result<Exit
         say::error(format_args!("{trouble}"));
     }
     Ok(if outcome.trouble.is_empty() { ExitCode::SUCCESS } else { FAILED.into() })
-}
-
-/// What repeats the run.
-fn command(arguments: &ClaimsArguments) -> String {
-    let effort = arguments.effort.to_possible_value().map(|value| value.get_name().to_owned());
-    let what = match (arguments.aa, arguments.all) {
-        (Some(comparisons), _) => format!("--aa {comparisons}"),
-        (None, true) => "--all".to_owned(),
-        (None, false) => arguments.claims.join(" "),
-    };
-    format!("serpentry claims {what} --seed {} --effort {}", arguments.seed, effort.unwrap_or_default())
 }

@@ -117,21 +117,6 @@ impl CompareArguments {
             prices: self.price_core.zip(self.price_gb),
         })
     }
-
-    /// What repeats the run.
-    pub(super) fn command(&self) -> String {
-        let mut words = vec!["serpentry compare".to_owned(), self.app.clone()];
-        match self.depth() {
-            Depth::Quick => words.push("--quick".to_owned()),
-            Depth::Thorough => words.push("--thorough".to_owned()),
-            Depth::Normal => {}
-        }
-        words.extend(self.url.iter().map(|url| format!("--url {url}")));
-        words.extend(self.log.iter().map(|log| format!("--log {}", log.display())));
-        words.extend(self.rate.map(|rate| format!("--rate {rate}")));
-        words.push(format!("--seed {}", self.seed));
-        words.join(" ")
-    }
 }
 
 fn of_log(log: &Path, seed: u64) -> anyhow::Result<Vec<(String, f64)>> {

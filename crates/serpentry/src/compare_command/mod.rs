@@ -4,10 +4,9 @@
 mod apply;
 mod arguments;
 mod changes;
-mod subject;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -20,13 +19,13 @@ use lab::experiment::{Options, Progress, Session, SessionError};
 use lab::{journal, report};
 
 use crate::exit::{FAILED, Usage};
+use crate::laboratory::subject::{self, Found};
 use crate::laboratory::{self, denied};
 use crate::output::print;
 use crate::say;
 use serpentry::results::{self, Results, Retention};
 
 pub(crate) use arguments::CompareArguments;
-use subject::Found;
 
 pub(crate) fn run(arguments: &CompareArguments) -> anyhow::Result<ExitCode> {
     let Found { subject, file, state } =
@@ -43,14 +42,11 @@ pub(crate) fn run(arguments: &CompareArguments) -> anyhow::Result<ExitCode> {
     };
     let page = arguments.report.clone().unwrap_or_else(|| {
         let name = subject.name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-        std::path::PathBuf::from(format!("serpentry-compare-{name}.html"))
+        PathBuf::from(format!("serpentry-compare-{name}.html"))
     });
-    // Before anything is measured: it would be a pity afterwards.
-    for path in [Some(&page), arguments.json.as_ref()].into_iter().flatten() {
-        if path != Path::new("-") {
-            fs::write(path, "").with_context(|| format!("cannot write {}", path.display()))?;
-        }
-    }
+    laboratory::check_writable(
+        [Some(&page), arguments.json.as_ref()].into_iter().flatten().map(PathBuf::as_path),
+    )?;
     let interrupt = Arc::new(AtomicBool::new(false));
     let options = Options {
         program: std::env::current_exe().context("cannot find this program")?,
@@ -72,7 +68,7 @@ pub(crate) fn run(arguments: &CompareArguments) -> anyhow::Result<ExitCode> {
         Err(SessionError::Journal(error)) => return Err(denied(error)),
         Err(error) => return Err(error.into()),
     };
-    document.method.command = Some(arguments.command());
+    document.method.command = Some(laboratory::command());
     if document.interrupted.is_none() {
         keep(&document, &state);
     }

@@ -28,8 +28,21 @@ impl ConcurrencyName {
 
 #[derive(Debug, Args)]
 pub(crate) struct PlanArguments {
-    /// An application of the running host, which has had its usual traffic
+    /// An application of the running host, which has had its usual traffic; or `module:attribute`, which is hosted for some
+    /// seconds and asked for its pages (root)
     pub(crate) app: Option<String>,
+
+    /// The directory of a `module:attribute`
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) chdir: PathBuf,
+
+    /// The interpreter of a `module:attribute` [default: .venv or venv in the directory, else python3]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) python: Option<PathBuf>,
+
+    /// A page of a `module:attribute` to ask for; repeat it for more [default: found by itself]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) url: Vec<String>,
 
     /// Requests per second that are expected
     #[arg(long, value_name = "N", value_parser = rate)]

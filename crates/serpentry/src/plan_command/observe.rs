@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lab::compare::Visited;
 use lab::plan::capacity::{Concurrency, Configuration, Tenancy};
 use lab::plan::trust::Figures;
 use lab::simulate::{Class, Profile, Sample};
@@ -19,6 +20,7 @@ const ENOUGH_NOW: u64 = 30;
 const ON_THE_WAY_US: f64 = 150.0;
 /// Where it was not measured.
 const COLD_START_MS: f64 = 1_000.0;
+const COLD_START: &str = "a worker's cold start";
 
 /// What is planned with.
 #[derive(Debug)]
@@ -56,6 +58,26 @@ impl From<ClientError> for Unobserved {
     }
 }
 
+impl Observed {
+    /// It was hosted only to be visited: what it had then is no traffic to be compared with.
+    pub(super) fn visited(self, name: &str, visited: &Visited) -> Observed {
+        let cold_start_ms = visited.cold_start.as_secs_f64() * 1e3;
+        let profile = Profile { cold_start_ms, ..(*self.profile).clone() };
+        let pages: Vec<&str> = visited.mix.iter().map(|(target, _)| target.as_str()).collect();
+        Observed {
+            name: name.to_owned(),
+            source: format!(
+                "a visit to {} of its pages, each as often as the others: {}",
+                pages.len(),
+                pages.join(" ")
+            ),
+            profile: Arc::new(profile),
+            present: None,
+            assumed: self.assumed.into_iter().filter(|text| !text.starts_with(COLD_START)).collect(),
+        }
+    }
+}
+
 pub(super) fn running(client: &Client, name: &str, observe: Duration) -> Result<Observed, Unobserved> {
     let before = client.routes(name, true)?;
     let app = client.app(name)?;
@@ -73,7 +95,7 @@ pub(super) fn running(client: &Client, name: &str, observe: Duration) -> Result<
     let profile = profile(&after, &app);
     profile.check().map_err(|error| Unobserved::Nothing(format!("{}: {error}", printable(name))))?;
     let mut assumed =
-        vec![format!("a worker's cold start was not measured: {COLD_START_MS:.0} ms are assumed")];
+        vec![format!("{COLD_START} was not measured: {COLD_START_MS:.0} ms are assumed"), on_the_way()];
     if profile.worker_bytes == 0 {
         assumed.push("the memory of its workers is not known: memory is not planned".into());
     }
@@ -90,6 +112,10 @@ pub(super) fn running(client: &Client, name: &str, observe: Duration) -> Result<
         present: Some(present),
         assumed,
     })
+}
+
+fn on_the_way() -> String {
+    format!("a request's way through the host and the sockets: {} ms are assumed", ON_THE_WAY_US / 1e3)
 }
 
 fn measured_requests(routes: &Routes) -> u64 {

@@ -12,16 +12,16 @@ use crate::interpreter;
 use crate::load;
 
 /// An application, and where it is configured.
-pub(super) struct Found {
-    pub(super) subject: Subject,
-    pub(super) file: Option<PathBuf>,
+pub(crate) struct Found {
+    pub(crate) subject: Subject,
+    pub(crate) file: Option<PathBuf>,
     /// The state directory, where results are kept.
-    pub(super) state: PathBuf,
+    pub(crate) state: PathBuf,
 }
 
 /// # Errors
 /// There is no such application, or what it needs is not there.
-pub(super) fn find(name: &str, file: &Path, chdir: &Path, python: Option<&Path>) -> anyhow::Result<Found> {
+pub(crate) fn find(name: &str, file: &Path, chdir: &Path, python: Option<&Path>) -> anyhow::Result<Found> {
     if name.contains(':') {
         let state = std::path::absolute(chdir)?.join(".serpentry");
         return Ok(Found { subject: of_module(name, chdir, python)?, file: None, state });
