@@ -74,7 +74,7 @@ def words(claim: dict[str, Any]) -> list[str]:
     lines += ["", f"Expected: {sentence(claim['expectation'])}"]
     if claim.get("flips_when"):
         lines += ["", f"It would be otherwise: {sentence(claim['flips_when'])}"]
-    lines += [f"\n- {sentence(note)}" for note in claim["notes"]]
+    lines += ["", *(f"- {sentence(note)}" for note in claim["notes"])] if claim["notes"] else []
     return [*lines, ""]
 
 
@@ -87,7 +87,7 @@ def against_itself(itself: dict[str, Any] | None) -> list[str]:
 
 def sentence(words: str) -> str:
     shown = escape(words.strip())
-    return shown if shown.endswith(".") else shown + "."
+    return shown if shown.endswith((".", ":")) else shown + "."
 
 
 def escape(words: str) -> str:

@@ -101,5 +101,6 @@ def test_interrupted_it_keeps_what_it_has_and_another_one_is_refused_meanwhile(p
             subprocess.run([program, "lab", "restore"])
     document = json.loads((tmp_path / "found.json").read_text())
     assert document["interrupted"] == "it was interrupted" and document["method"]["command"].startswith("serpentry compare shop:app")
+    assert document["started"].startswith(time.strftime("%Y-", time.gmtime()))
     assert "</html>" in (tmp_path / "serpentry-compare-shop-app.html").read_text()
     assert groups() == before

@@ -6,4 +6,5 @@
 pub mod control;
 pub mod database;
 pub mod results;
+pub mod stamp;
 pub mod state;

@@ -21,7 +21,6 @@ mod history;
 mod line;
 mod reader;
 mod since;
-mod stamp;
 mod writer;
 
 use std::fs::File;

@@ -19,6 +19,7 @@ use crate::exit::{FAILED, Usage};
 use crate::laboratory::{self, denied};
 use crate::output::print;
 use crate::say;
+use serpentry::stamp;
 
 #[derive(Debug, Args)]
 pub(crate) struct ClaimsArguments {
@@ -120,6 +121,7 @@ pub(crate) fn run(arguments: &ClaimsArguments) -> anyhow::Result<ExitCode> {
     laboratory::check_writable(
         [&arguments.report, &arguments.json].into_iter().flatten().map(PathBuf::as_path),
     )?;
+    let started = stamp::now();
     let interrupt = Arc::new(AtomicBool::new(false));
     let options = Options {
         program: std::env::current_exe().context("cannot find this program")?,
@@ -142,6 +144,7 @@ pub(crate) fn run(arguments: &ClaimsArguments) -> anyhow::Result<ExitCode> {
         Err(error) => return Err(error.into()),
     };
     outcome.document.method.command = Some(laboratory::command());
+    outcome.document.started = started;
     report(arguments, &outcome)
 }
 

@@ -24,6 +24,7 @@ use crate::laboratory::{self, denied};
 use crate::output::print;
 use crate::say;
 use serpentry::results::{self, Results, Retention};
+use serpentry::stamp;
 
 pub(crate) use arguments::CompareArguments;
 
@@ -47,6 +48,7 @@ pub(crate) fn run(arguments: &CompareArguments) -> anyhow::Result<ExitCode> {
     laboratory::check_writable(
         [Some(&page), arguments.json.as_ref()].into_iter().flatten().map(PathBuf::as_path),
     )?;
+    let started = stamp::now();
     let interrupt = Arc::new(AtomicBool::new(false));
     let options = Options {
         program: std::env::current_exe().context("cannot find this program")?,
@@ -69,6 +71,7 @@ pub(crate) fn run(arguments: &CompareArguments) -> anyhow::Result<ExitCode> {
         Err(error) => return Err(error.into()),
     };
     document.method.command = Some(laboratory::command());
+    document.started = started;
     if document.interrupted.is_none() {
         keep(&document, &state);
     }

@@ -4,10 +4,11 @@
 //! them escapes them for where they are shown. `sentence` and `remedy` are safe for a terminal.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::{IntoParams, ToSchema};
+
+use crate::stamp;
 
 /// What went wrong, newest first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -199,9 +200,9 @@ impl From<&incident::Incident> for Incident {
             app: from.app.clone(),
             worker: from.worker.map(|worker| worker.id),
             worker_pid: from.worker.and_then(|worker| worker.pid),
-            at: stamp(from.opened),
-            last_at: stamp(from.last),
-            closed_at: from.closed.map(stamp),
+            at: stamp::of(from.opened),
+            last_at: stamp::of(from.last),
+            closed_at: from.closed.map(stamp::of),
             count: from.count,
             resource: entry.resource.map(str::to_owned),
             limit: figure("limit").filter(|_| entry.resource.is_some()),
@@ -273,37 +274,11 @@ impl From<&incident::Value> for Fact {
     }
 }
 
-/// RFC 3339 with milliseconds, in UTC. Days to dates as in Howard Hinnant's `civil_from_days`.
-fn stamp(unix: Duration) -> String {
-    let (seconds, milliseconds) = (unix.as_secs(), unix.subsec_millis());
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let shifted_month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milliseconds:03}Z")
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
 
-    #[test]
-    fn times_are_dates() {
-        for (unix, expect) in [
-            (0, "1970-01-01T00:00:00.000Z"),
-            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
-            (1_764_086_399_999, "2025-11-25T15:59:59.999Z"),
-            (4_107_542_400_001, "2100-03-01T00:00:00.001Z"),
-        ] {
-            assert_eq!(stamp(Duration::from_millis(unix)), expect);
-        }
-    }
+    use super::*;
 
     #[test]
     fn limits_are_shown_twice_and_whole_numbers_without_a_point() {

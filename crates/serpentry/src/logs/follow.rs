@@ -2,6 +2,7 @@
 //!
 //! It decides the order and the form of what is shown; it does not wait and does not know where it goes.
 
+use serpentry::stamp;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::{self, Write};
@@ -9,7 +10,6 @@ use std::path::Path;
 
 use super::history::{self, Cursor};
 use super::line::Record;
-use super::stamp;
 
 /// How lines are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

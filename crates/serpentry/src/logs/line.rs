@@ -9,9 +9,8 @@
 //! 2026-11-24T03:14:15.123Z out 12345 + text            too long for one record: goes on in the next of this stream
 //! ```
 
+use serpentry::stamp;
 use std::fmt::{self, Write as _};
-
-use super::stamp;
 
 /// Most bytes of text in a record, before and after escaping.
 pub(super) const LONGEST: usize = 16 * 1024;

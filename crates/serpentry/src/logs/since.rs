@@ -1,9 +1,9 @@
 //! The last lines of an application's log since a moment, for whoever shows what one event left there.
 
+use serpentry::stamp;
 use std::path::Path;
 
 use super::history::Cursor;
-use super::stamp;
 
 /// Lines that are looked at.
 const SEEN: usize = 2000;

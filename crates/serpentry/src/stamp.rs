@@ -1,11 +1,11 @@
-//! Times in the logs: RFC 3339, UTC, milliseconds, always [`LENGTH`] characters, so that they sort as text.
+//! Times in logs, incidents and results: RFC 3339, UTC, milliseconds, always [`LENGTH`] characters, so that they sort as text.
 //!
 //! Not a calendar library: it writes, it does not parse.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Characters of `2026-11-24T03:14:15.123Z`.
-pub(super) const LENGTH: usize = 24;
+pub const LENGTH: usize = 24;
 
 const SECONDS_PER_DAY: u64 = 86_400;
 
@@ -13,12 +13,14 @@ const SECONDS_PER_DAY: u64 = 86_400;
 const LAST: u64 = 253_402_300_799;
 
 /// The current time; 1970 if the system's clock is set before that.
-pub(super) fn now() -> String {
+#[must_use]
+pub fn now() -> String {
     of(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 /// Time since 1970 (proleptic Gregorian calendar, no leap seconds, as POSIX counts).
-fn of(since_epoch: Duration) -> String {
+#[must_use]
+pub fn of(since_epoch: Duration) -> String {
     let seconds = since_epoch.as_secs().min(LAST);
     let (year, month, day) = date(seconds / SECONDS_PER_DAY);
     let second = seconds % SECONDS_PER_DAY;
