@@ -68,7 +68,20 @@ def throughput_lines(apps: dict) -> list[dict]:
     lines.append(best_peer_line("hello ASGI", asgi, 1.0, 2.0))
     for label in ("Flask", "Django", "FastAPI"):
         lines.append(best_peer_line(label, apps.get(label, {}), 1.0, 1.0, with_p99=True))
+    lines.append(sampling_line(apps))
     return lines
+
+
+def sampling_line(apps: dict) -> dict:
+    """Everything that watches runs beside the requests: at its dearest application, with all of it on."""
+    what = "all detection: CPU time of threads that serve no request, of the whole server's"
+    shares = {label: app.get("servers", {}).get("serpentry", {}).get("beside") for label, app in apps.items()}
+    known = {label: share for label, share in shares.items() if share is not None}
+    if not known:
+        return line(what, "below 1 %", "no figures", None)
+    dearest = max(known, key=lambda label: known[label])
+    measured = ", ".join(f"{label} {share * 100:.2f} %" for label, share in known.items())
+    return line(what, "below 1 %", measured, known[dearest] < 0.01)
 
 
 def best_peer_line(label: str, app: dict, must: float | None, aim: float, with_p99: bool = False) -> dict:

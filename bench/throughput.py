@@ -54,9 +54,10 @@ def measure(
             wrk(server.port, app.path, warm, load_core)
             if complaint := server.complaint():
                 raise Hung(f"{name} after the warm-up: {complaint}")
-        before = processes.cpu_seconds(server.pid)
+        before, beside = processes.cpu_seconds(server.pid), processes.threads_beside(server.pid, {"router"})
         load = wrk(server.port, app.path, seconds, load_core)
         used = processes.cpu_seconds(server.pid) - before
+        beside = processes.threads_beside(server.pid, {"router"}) - beside
         memory = processes.memory(processes.tree(server.pid))
         if complaint := server.complaint():
             notes.append(f"{name} after the load: {complaint}")
@@ -69,6 +70,8 @@ def measure(
         "errors": load["bad_status"] + load["connect"] + load["write"] + load["timeout"],
         "read_errors": load["read"],
         "cpu_us": used * 1e6 / load["requests"],
+        # Means something for serpentry only: what its threads that serve no request took, as a part of all.
+        "beside": beside / used if used else 0.0,
         "pss": memory["pss"],
         "rss": memory["rss"],
     }

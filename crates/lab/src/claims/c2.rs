@@ -173,7 +173,8 @@ fn one_lock(times: &[f64]) -> String {
     let shown: Vec<_> =
         ARMS.iter().zip(times).map(|(arm, times)| format!("{} {}", arm.code(), ratio(*times))).collect();
     format!(
-        "exploratory: {THREADS} requests at once in one worker with {THREADS} threads take, without any hog, times that of one alone: {}          (one interpreter lock: no tenancy helps)",
+        "exploratory: {THREADS} requests at once in one worker with {THREADS} threads take, without any hog, times that of one alone: {} (one interpreter \
+         lock: no tenancy helps)",
         shown.join(", ")
     )
 }
