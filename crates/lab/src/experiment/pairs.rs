@@ -55,7 +55,7 @@ impl Session<'_> {
         while let Some(turn) = turns.pop() {
             let title = format!("{} against {}", comparison.b.name, comparison.a.name);
             self.progress.step(usize::from(number).min(of), of, &title);
-            let pair = self.pair(comparison, turn, number, paired.null.len())?;
+            let pair = self.pair(comparison, turn, (number, spare > 0), paired.null.len())?;
             number += 1;
             match pair {
                 Err(why) => {
@@ -74,12 +74,13 @@ impl Session<'_> {
         Ok(paired)
     }
 
-    /// Two blocks in the order in which they ran, or why they do not count. Without a first one that does there is no second.
+    /// Two blocks in the order in which they ran, or why they do not count. Without a first one that does there is no second, if
+    /// the pair can be run `again`.
     fn pair(
         &mut self,
         comparison: &Comparison,
         turn: Turn,
-        number: u16,
+        (number, again): (u16, bool),
         nulls: usize,
     ) -> Result<Result<(Block, Block), String>, SessionError> {
         let Comparison { a, b, .. } = comparison;
@@ -93,11 +94,13 @@ impl Session<'_> {
         let purpose = Purpose { kind, pair: Some(number), question: comparison.id.clone() };
         let fault = |block: &Block| block.faults.first().map(super::Fault::sentence);
         let first = self.block(first, turn.seed, &purpose)?;
-        if let Some(why) = fault(&first) {
+        let mut why = fault(&first);
+        if again && let Some(why) = why {
             return Ok(Err(why));
         }
         let second = self.block(second, turn.seed, &purpose)?;
-        Ok(fault(&second).map_or_else(|| Ok((first, second)), Err))
+        why = why.or_else(|| fault(&second));
+        Ok(why.map_or_else(|| Ok((first, second)), Err))
     }
 }
 
