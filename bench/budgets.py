@@ -73,8 +73,8 @@ def throughput_lines(apps: dict) -> list[dict]:
 
 
 def sampling_line(apps: dict) -> dict:
-    """Everything that watches runs beside the requests: at its dearest application, with all of it on."""
-    what = "all detection: CPU time of threads that serve no request, of the whole server's"
+    """What runs beside the requests. What figures cost on a request's way is not in it: bench/cost_of_measuring.py."""
+    what = "sampling: CPU time of threads that serve no request, of the whole server's"
     shares = {label: app.get("servers", {}).get("serpentry", {}).get("beside") for label, app in apps.items()}
     known = {label: share for label, share in shares.items() if share is not None}
     if not known:

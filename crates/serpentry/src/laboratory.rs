@@ -6,12 +6,13 @@ pub(crate) mod subject;
 use std::fs::File;
 use std::io::IsTerminal as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::{Context as _, anyhow};
-use lab::experiment::Progress;
-use lab::journal::JournalError;
+use lab::experiment::{Effort, Options, Progress};
+use lab::journal::{self, JournalError};
 use lab::report::Style;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -31,6 +32,22 @@ pub(crate) fn denied(error: JournalError) -> anyhow::Error {
         JournalError::Foreign { .. } => Denied(error.to_string()).into(),
         error => error.into(),
     }
+}
+
+/// What every session needs; an interpreter for the laboratory's own applications is to be added where one was named.
+///
+/// # Errors
+/// This program's own path is not known.
+pub(crate) fn options(seed: u64, effort: Effort, interrupt: &Arc<AtomicBool>) -> anyhow::Result<Options> {
+    Ok(Options {
+        program: std::env::current_exe().context("cannot find this program")?,
+        journal: journal::directory(),
+        scratch: std::env::temp_dir(),
+        python: None,
+        seed,
+        effort,
+        interrupt: Arc::clone(interrupt),
+    })
 }
 
 /// What repeats this run, for a shell.

@@ -112,30 +112,18 @@ pub(crate) fn run(arguments: &ClaimsArguments) -> anyhow::Result<ExitCode> {
         print(&show::list(&claims::all()))?;
         return Ok(ExitCode::SUCCESS);
     }
-    // Before anything is measured: it would be a pity afterwards.
-    for path in arguments.json.iter().chain(&arguments.report).filter(|path| path.as_path() != Path::new("-"))
-    {
-        let writable = fs::OpenOptions::new().append(true).create(true).open(path);
-        writable.with_context(|| format!("cannot write {}", path.display()))?;
-    }
     laboratory::check_writable(
         [&arguments.report, &arguments.json].into_iter().flatten().map(PathBuf::as_path),
     )?;
     let started = stamp::now();
     let interrupt = Arc::new(AtomicBool::new(false));
-    let options = Options {
-        program: std::env::current_exe().context("cannot find this program")?,
-        journal: journal::directory(),
-        scratch: std::env::temp_dir(),
-        python: arguments.python.clone(),
-        seed: arguments.seed,
-        effort: match arguments.effort {
-            EffortName::Quick => Effort::QUICK,
-            EffortName::Normal => Effort::NORMAL,
-            EffortName::Thorough => Effort::THOROUGH,
-        },
-        interrupt: Arc::clone(&interrupt),
+    let effort = match arguments.effort {
+        EffortName::Quick => Effort::QUICK,
+        EffortName::Normal => Effort::NORMAL,
+        EffortName::Thorough => Effort::THOROUGH,
     };
+    let python = arguments.python.clone();
+    let options = Options { python, ..laboratory::options(arguments.seed, effort, &interrupt)? };
     let result =
         laboratory::attend("claims", &interrupt, move |progress| claims::run(&chosen, options, progress))?;
     let mut outcome = match result {

@@ -16,7 +16,7 @@ use anyhow::{Context as _, bail};
 use lab::compare::{self, CompareError, Subject, Wishes};
 use lab::document::{Document, Kind};
 use lab::experiment::{Options, Progress, Session, SessionError};
-use lab::{journal, report};
+use lab::report;
 
 use crate::exit::{FAILED, Usage};
 use crate::laboratory::subject::{self, Found};
@@ -50,15 +50,7 @@ pub(crate) fn run(arguments: &CompareArguments) -> anyhow::Result<ExitCode> {
     )?;
     let started = stamp::now();
     let interrupt = Arc::new(AtomicBool::new(false));
-    let options = Options {
-        program: std::env::current_exe().context("cannot find this program")?,
-        journal: journal::directory(),
-        scratch: std::env::temp_dir(),
-        python: None,
-        seed: arguments.seed,
-        effort: arguments.depth().effort(),
-        interrupt: Arc::clone(&interrupt),
-    };
+    let options = laboratory::options(arguments.seed, arguments.depth().effort(), &interrupt)?;
     let measured = {
         let (subject, wishes) = (subject.clone(), wishes);
         laboratory::attend("compare", &interrupt, move |progress| {

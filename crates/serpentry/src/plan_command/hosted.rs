@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use lab::compare::{self, CompareError, Depth, Subject, Wishes};
 use lab::document::Kind;
 use lab::experiment::{Options, Progress, Session, SessionError};
-use lab::journal;
 use serpentry::control::Client;
 
 use super::arguments::PlanArguments;
@@ -26,15 +25,7 @@ pub(super) fn observed(arguments: &PlanArguments, app: &str) -> anyhow::Result<R
     let targets = arguments.url.iter().map(|url| (url.clone(), 1.0)).collect();
     let wishes = Wishes { targets, ..Wishes::default() };
     let interrupt = Arc::new(AtomicBool::new(false));
-    let options = Options {
-        program: std::env::current_exe().context("cannot find this program")?,
-        journal: journal::directory(),
-        scratch: std::env::temp_dir(),
-        python: None,
-        seed: 1,
-        effort: Depth::Normal.effort(),
-        interrupt: Arc::clone(&interrupt),
-    };
+    let options = laboratory::options(1, Depth::Normal.effort(), &interrupt)?;
     let measured = laboratory::attend("plan", &interrupt, move |progress| {
         visit(options, &found.subject, &wishes, progress)
     })?;
