@@ -39,7 +39,7 @@ pub(super) fn measure(
         Depth::Thorough => Duration::from_secs(3),
     };
     let targets = found.survey.targets.clone();
-    let (mut weights, mut cpu, mut seconds) = (0.0, 0.0, 0.0);
+    let (mut weights, mut cpu) = (0.0, 0.0);
     for (index, target) in targets.iter().enumerate() {
         session.progress.step(index, targets.len(), &target.target);
         let block = ask(session, target, index as u64)?;
@@ -48,12 +48,14 @@ pub(super) fn measure(
         let used = block.usage.app_cores.map(|cores| cores * block.seconds / answers);
         weights += target.weight;
         cpu += target.weight * used.unwrap_or(0.0);
-        seconds += target.weight * typical;
         found.endpoints.push(endpoint(&block, target, typical, used));
     }
     found.cpu_seconds = cpu / weights;
-    found.seconds = seconds / weights;
     said(session, &mut found.endpoints);
+    let waits = targets.iter().zip(&found.endpoints);
+    let waiting: f64 =
+        waits.map(|(target, endpoint)| target.weight * endpoint.wait_ms.unwrap_or(0.0) / 1e3).sum();
+    found.wait_seconds = waiting / weights;
     session.document.endpoints.clone_from(&found.endpoints);
     session.options.effort = usual;
     Ok(())
@@ -85,12 +87,13 @@ fn endpoint(block: &Block, target: &Target, seconds: f64, used: Option<f64>) -> 
         cpu_ms,
         wait_ms,
         run_queue_ms,
-        classification: classify(seconds * 1e3, cpu_ms, None),
+        classification: classify(seconds * 1e3 - run_queue_ms.unwrap_or(0.0), cpu_ms, None),
         ..Endpoint::default()
     }
 }
 
-/// By lab.md 3.5.
+/// By lab.md 3.5, of what a request takes without its time in the run queue: who waits for a processor does not wait for
+/// something else.
 fn classify(ms: f64, cpu_ms: Option<f64>, storage_ms: Option<f64>) -> Class {
     let Some(cpu) = cpu_ms else { return Class::Unknown };
     if storage_ms.is_some_and(|storage| storage >= 0.3 * ms) {

@@ -151,8 +151,8 @@ struct Known {
     endpoints: Vec<Endpoint>,
     /// Processor seconds of a request of the mix.
     cpu_seconds: f64,
-    /// And seconds from its arrival to its end when nobody else asks.
-    seconds: f64,
+    /// And seconds that it waits for something other than a processor.
+    wait_seconds: f64,
     /// Resident bytes of one worker that has served.
     worker_bytes: Option<u64>,
     models: Vec<models::Measured>,

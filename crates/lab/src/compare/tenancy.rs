@@ -40,7 +40,9 @@ pub(super) fn measure(
     let Some(best) = models::best(&found.models).cloned() else { return Ok(()) };
     let rate = wishes.rate.unwrap_or_else(|| {
         let by_cpu = SHARE / found.cpu_seconds.max(1e-6);
-        by_cpu.min(OF_HIGHEST * best.throughput).clamp(RATES.0, RATES.1)
+        // Where no rung of its ladder counts, its capacity is not known.
+        let by_capacity = if best.throughput > 0.0 { OF_HIGHEST * best.throughput } else { f64::INFINITY };
+        by_cpu.min(by_capacity).clamp(RATES.0, RATES.1)
     });
     let mut copy = of_one(best.model).apply(&subject.plan);
     // An isolated one has a limit by default, and what is compared is not that.

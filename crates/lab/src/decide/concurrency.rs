@@ -88,7 +88,11 @@ fn wsgi(inputs: &Inputs, needs: &Needs, mut part: Part) -> Choice {
     let (rule, fits) = (by_rule(inputs, needs, &mut part), sync_fits(inputs, needs));
     let choice = confirmed(inputs, rule, fits, needs, &mut part);
     part.reasons.insert(0, reason(
-        format!("Requests wait for {percent:.0} % of their time, and {:.1} are under way at the peak: that needs {:.0} slots.", needs.under_way, needs.slots),
+        format!(
+            "Requests wait for {percent:.0} % of their time, and {} under way at the peak: that needs {}.",
+            if needs.under_way < 0.05 { "hardly one is".to_owned() } else { format!("{:.1} are", needs.under_way) },
+            if needs.slots <= 1.0 { "one slot".to_owned() } else { format!("{:.0} slots", needs.slots) },
+        ),
         &[],
     ));
     part.changes.push(waiting_change(needs, "sync workers, as many as cores"));
