@@ -88,9 +88,32 @@ def steps() -> list[tuple[str, list[str]]]:
     return found
 
 
+def processor_seconds() -> dict[str, tuple[float, str]]:
+    """Of each process, by its number, with its command line (proc_pid_stat(5): utime and stime are fields 14 and 15)."""
+    found: dict[str, tuple[float, str]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+            command = (stat.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue  # It ended meanwhile.
+        found[stat.parent.name] = ((int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), command or fields[0])
+    return found
+
+
+def busy(seconds: float = 1.0) -> list[str]:
+    """What uses the processor between two steps, when nothing of ours should: left behind by a step, or somebody else's."""
+    before = processor_seconds()
+    time.sleep(seconds)
+    used = [(now - before.get(pid, (now, ""))[0], pid, what) for pid, (now, what) in processor_seconds().items()]
+    return [f"process {pid} uses {cores / seconds:.0%} of a core: {what:.100}" for cores, pid, what in used if cores > 0.2 * seconds]
+
+
 def run(name: str, command: list[str]) -> bool:
     """Run one step; True if it passed."""
     print(f"\n== {name}: {' '.join(command)}", flush=True)
+    for line in busy():
+        print(f"== beside it: {line}", flush=True)
     start = time.monotonic()
     status = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT).returncode
     print(f"== {name}: {'ok' if status == 0 else f'failed ({status})'} after {time.monotonic() - start:.0f} s", flush=True)

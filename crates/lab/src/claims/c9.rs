@@ -121,17 +121,23 @@ fn throttling(paired: &Paired) -> String {
     )
 }
 
-/// Exploratory: the same under fair shares without any quota, and with the quota that the program sets.
+/// Exploratory: the same under fair shares without any quota, with burst, and with the quota that the program sets.
 fn others(session: &mut Session<'_>) -> Result<Vec<String>, SessionError> {
     let mut notes = Vec::new();
-    for arm in [Arm::FairShare, Arm::OwnQuota] {
-        let mut taken = Vec::new();
+    for arm in [Arm::FairShare, Arm::QuotaBurst, Arm::OwnQuota] {
+        let (mut taken, mut throttled) = (Vec::new(), Vec::new());
         for _ in 0..session.options.effort.control {
             let seed = session.random.next_u64();
             let block = session.block(&condition(arm), seed, &Purpose::series("C9"))?;
             taken.push(block.trusted(|block| block.quantile(0.95) * 1e3));
+            throttled.push(block.usage.throttled.unwrap_or(0.0) * 100.0);
         }
-        notes.push(format!("exploratory: {}: {} ms", arm.title(), ratio(range(&taken).0)));
+        notes.push(format!(
+            "exploratory: {}: p95 {} ms, throttled in {} % of the periods",
+            arm.title(),
+            ratio(range(&taken).0),
+            ratio(range(&throttled).0)
+        ));
     }
     Ok(notes)
 }

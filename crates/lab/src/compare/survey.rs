@@ -169,6 +169,11 @@ fn judge(page: &Page) -> Result<(), String> {
         429 => Err("the application limits its callers (429): load would measure that limit".to_owned()),
         503 => Err("the application says that it is overloaded or closed (503)".to_owned()),
         500.. => Err(format!("the application fails ({})", page.status)),
+        400 => Err(
+            "it refuses the request (400); if it accepts only names that it knows (Django's ALLOWED_HOSTS), let it accept \
+             `.localhost` while it is compared"
+                .to_owned(),
+        ),
         status => Err(format!("it refuses the request ({status})")),
     }
 }
@@ -274,7 +279,7 @@ mod tests {
             _ => page("404 Not Found", "", ""),
         });
         let directories = [directory.path().to_path_buf()];
-        let site = Site { address, authority: "a.lab", directories: &directories };
+        let site = Site { address, authority: "a.localhost", directories: &directories };
         let routes = ["/busy", "/count", "/gone"].map(str::to_owned);
         let survey = discover(&site, &routes);
         let kept: Vec<&str> = survey.targets.iter().map(|target| target.target.as_str()).collect();

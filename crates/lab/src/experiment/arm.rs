@@ -17,6 +17,9 @@ pub enum Arm {
     /// The same and a quota of one core for the application, as it is set everywhere: in periods of 100 ms, without burst.
     #[serde(rename = "I1")]
     Quota,
+    /// The same with a burst of 100 ms: what a period leaves is saved for the next ones (Linux 5.14).
+    #[serde(rename = "I1b")]
+    QuotaBurst,
     /// The same, as the program itself sets it for `cpu = 1`: in short periods, with burst.
     #[serde(rename = "I1p")]
     OwnQuota,
@@ -26,7 +29,8 @@ pub enum Arm {
 }
 
 impl Arm {
-    pub const ALL: [Arm; 5] = [Arm::Unmanaged, Arm::FairShare, Arm::Quota, Arm::OwnQuota, Arm::Pinned];
+    pub const ALL: [Arm; 6] =
+        [Arm::Unmanaged, Arm::FairShare, Arm::Quota, Arm::QuotaBurst, Arm::OwnQuota, Arm::Pinned];
 
     #[must_use]
     pub fn code(self) -> &'static str {
@@ -34,6 +38,7 @@ impl Arm {
             Arm::Unmanaged => "S0",
             Arm::FairShare => "S1",
             Arm::Quota => "I1",
+            Arm::QuotaBurst => "I1b",
             Arm::OwnQuota => "I1p",
             Arm::Pinned => "I2",
         }
@@ -46,6 +51,7 @@ impl Arm {
             Arm::Unmanaged => "shared, unmanaged (S0)",
             Arm::FairShare => "shared, fair shares (S1)",
             Arm::Quota => "shared, quota of one core in periods of 100 ms (I1)",
+            Arm::QuotaBurst => "shared, quota of one core in periods of 100 ms, burst of 100 ms (I1b)",
             Arm::OwnQuota => "shared, quota of one core as the program sets it (I1p)",
             Arm::Pinned => "isolated, one core of its own (I2)",
         }
@@ -57,7 +63,7 @@ impl Arm {
         match self {
             Arm::Unmanaged => &[],
             Arm::FairShare => &["cpu_weight"],
-            Arm::Quota | Arm::OwnQuota => &["cpu"],
+            Arm::Quota | Arm::QuotaBurst | Arm::OwnQuota => &["cpu"],
             Arm::Pinned => &["cpu", "cores"],
         }
     }
@@ -68,7 +74,7 @@ impl Arm {
         let app = app.clone();
         match self {
             Arm::Unmanaged | Arm::FairShare => app.set("tenancy", "shared"),
-            Arm::Quota | Arm::OwnQuota => app.set("tenancy", "shared").limit("cpu", 1.0),
+            Arm::Quota | Arm::QuotaBurst | Arm::OwnQuota => app.set("tenancy", "shared").limit("cpu", 1.0),
             Arm::Pinned => {
                 // A file system of its own would be made anew for each run, and is not what is compared.
                 let space = app.limits.get("disk_space").cloned().unwrap_or_else(|| Value::from("none"));

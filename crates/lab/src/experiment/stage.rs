@@ -17,6 +17,9 @@ const UNMANAGED: &str = "lab-unmanaged";
 const QUOTA_1: [(&str, &str); 3] =
     [("cpu.cfs_burst_us", "0"), ("cpu.cfs_period_us", "100000"), ("cpu.cfs_quota_us", "100000")];
 const QUOTA_2: [(&str, &str); 2] = [("cpu.max.burst", "0"), ("cpu.max", "100000 100000")];
+/// After the quota: it must not be larger than that.
+const BURST_1: (&str, &str) = ("cpu.cfs_burst_us", "100000");
+const BURST_2: (&str, &str) = ("cpu.max.burst", "100000");
 /// New processes can appear while others are moved.
 const ROUNDS: usize = 5;
 
@@ -84,7 +87,7 @@ impl Stage {
         check(&status, arm, groups)?;
         match arm {
             Arm::Unmanaged => self.mix(groups, journal)?,
-            Arm::Quota => self.plain_quota(app, groups, journal)?,
+            Arm::Quota | Arm::QuotaBurst => self.plain_quota(app, arm, groups, journal)?,
             Arm::FairShare | Arm::OwnQuota | Arm::Pinned => {}
         }
         Ok(before != self.host.workers(app)?)
@@ -124,12 +127,21 @@ impl Stage {
         Err(SessionError::Other("tenants start processes faster than these can be moved".to_owned()))
     }
 
-    /// The program sets a quota in short periods with burst; what is known as one has neither.
-    fn plain_quota(&mut self, app: &str, groups: &Groups, journal: &mut Journal) -> Result<(), SessionError> {
+    /// The program sets a quota in short periods with burst; what is known as one has neither, or burst alone.
+    fn plain_quota(
+        &mut self,
+        app: &str,
+        arm: Arm,
+        groups: &Groups,
+        journal: &mut Journal,
+    ) -> Result<(), SessionError> {
         let pid = self.host.workers(app)?.first().copied().unwrap_or(0);
         let group =
             groups.of(pid, "cpu").ok_or_else(|| SessionError::Missing("a quota of processors".to_owned()))?;
-        for (name, value) in if groups.version("cpu") == Some(1) { &QUOTA_1[..] } else { &QUOTA_2[..] } {
+        let (quota, burst) =
+            if groups.version("cpu") == Some(1) { (&QUOTA_1[..], BURST_1) } else { (&QUOTA_2[..], BURST_2) };
+        let burst = (arm == Arm::QuotaBurst).then_some(burst);
+        for (name, value) in quota.iter().copied().chain(burst) {
             let path = group.join(name);
             let failed = || SessionError::io(format!("write {}", path.display()));
             let before = match fs::read_to_string(&path) {

@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+/// Names of this domain are this machine's (RFC 6761, section 6.3), and applications that accept only names they know (Django)
+/// often accept these.
+const DOMAIN: &str = ".localhost";
+
 /// Applications, and settings of the host's own.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct HostPlan {
@@ -37,7 +41,13 @@ impl HostPlan {
     /// The value of a Host field that leads to an application.
     #[must_use]
     pub fn authority(app: &str) -> String {
-        format!("{app}.lab")
+        format!("{app}{DOMAIN}")
+    }
+
+    /// The application that an authority leads to.
+    #[must_use]
+    pub fn app(authority: &str) -> &str {
+        authority.strip_suffix(DOMAIN).unwrap_or(authority)
     }
 
     /// As a file in this directory.
@@ -129,7 +139,7 @@ mod tests {
         assert_eq!(
             plan.text(Path::new("/tmp/x")),
             "[host]\ngraceful_timeout = \"2s\"\nlisten = [\"127.0.0.1:0\"]\nstate = \"/tmp/x/state\"\n\n[apps.a]\n\
-             app = \"probe:app\"\ndirectory = \"/srv/p\"\nenv = { \"A\" = \"b \\\"c\\\"\\n\" }\nroutes = [\"a.lab\"]\n\
+             app = \"probe:app\"\ndirectory = \"/srv/p\"\nenv = { \"A\" = \"b \\\"c\\\"\\n\" }\nroutes = [\"a.localhost\"]\n\
              workers = 2\n\n[apps.a.limits]\ncpu = 0.5\n"
         );
     }

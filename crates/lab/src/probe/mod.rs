@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `/cpu?ms=` | uses so much processor time of its thread (not: runs for so long) |
 //! | `/io?ms=` | waits; with `pool=1` in the ASGI application, in one of 40 threads beside the loop |
-//! | `/log?fsync=&ms=` | waits, then appends a line to `probe.log` in the working directory |
+//! | `/log?fsync=&ms=&to=` | waits, then appends a line to `probe.log` in the working directory (`to=1`: in the application's data, `to=2`: no file but standard error) |
 //! | `/file?kb=` | writes a file there, reads it, removes it |
 //! | `/mem?mb=&ms=` | has so much memory for so long |
 //! | `/leak?kb=&clear=` | keeps so much until the process ends, or lets all of it go first |

@@ -56,7 +56,7 @@ async def run(path, given):
         return "held\n"
     if path == "/log":
         await wait(given["ms"] / 1e3, 0)
-        return f"{work.log(given['fsync']):.3f}\n"
+        return f"{work.log(given['fsync'], given['to']):.3f}\n"
     if path == "/file":
         return f"{work.file(given['kb'])}\n"
     if path == "/mem":

@@ -44,7 +44,7 @@ def run(path, given):
         return "held\n"
     if path == "/log":
         time.sleep(given["ms"] / 1e3)
-        return f"{work.log(given['fsync']):.3f}\n"
+        return f"{work.log(given['fsync'], given['to']):.3f}\n"
     if path == "/file":
         return f"{work.file(given['kb'])}\n"
     if path == "/mem":

@@ -102,8 +102,7 @@ fn trial(session: &mut Session<'_>, variant: Variant, clients: Clients) -> Resul
             .map_err(SessionError::io("start the direct server"))?;
         (Some(server), Vec::new())
     } else {
-        let name = clients.authority.trim_end_matches(".lab").to_owned();
-        (None, session.host()?.workers(&name)?)
+        (None, session.host()?.workers(HostPlan::app(&clients.authority))?)
     };
     let address = match &direct {
         Some(server) => server.address(),

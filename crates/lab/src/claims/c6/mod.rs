@@ -1,5 +1,7 @@
 //! C6: storage hurts applications that wait more than processors do.
 
+mod ladder;
+
 use std::time::Duration;
 
 use super::{Claim, Finding, Requirement, ratio};
@@ -70,7 +72,9 @@ impl Claim for C6 {
             ..effort
         };
         let measured = measure(session)?;
-        Ok(finding(&measured))
+        let mut finding = finding(&measured);
+        finding.notes.push(ladder::climb(session)?);
+        Ok(finding)
     }
 }
 
