@@ -76,17 +76,19 @@ def examples() -> list[Subject]:
     found = {example.name: example for example in demo.examples("")}
     for example in found.values():
         demo.make_environment(example)
-    data = FOLDER / "site-data"
-    if not data.exists():
-        data.mkdir(parents=True)
-        site = found["site"]
-        environment = {**os.environ, "SITE_DATA": str(data), "SITE_DEMO_PASSWORD": "none"}
-        subprocess.run([site.python, "manage.py", "setup"], cwd=site.folder, env=environment, check=True, capture_output=True)
+    # A copy with its data inside: where it is isolated it sees its own directory only, and has a user of its own.
+    site = FOLDER / "site"
+    settings = {"SITE_DATA": str(site / "data"), "SITE_SECRET_KEY": "of a benchmark"}
+    if not site.exists():
+        shutil.copytree(found["site"].folder, site, ignore=shutil.ignore_patterns("data", "__pycache__"))
+        make = [found["site"].python, "manage.py", "setup"]
+        environment = {**os.environ, **settings, "SITE_DEMO_PASSWORD": "none"}
+        subprocess.run(make, cwd=site, env=environment, check=True, capture_output=True)
     wsgi = ["sync", "threads"]
     return [
         Subject("shop", "Flask shop with templates", "shop:create_app()", found["shop"].folder, found["shop"].python, wsgi),
-        Subject("site", "Django guestbook, ORM on SQLite", "site_project.wsgi:application", found["site"].folder,
-                found["site"].python, wsgi, {"SITE_DATA": str(data)}),
+        Subject("site", "Django guestbook, ORM on SQLite", "site_project.wsgi:application", site, found["site"].python, wsgi,
+                settings),
         Subject("feed", "FastAPI feed", "feed.main:app", found["feed"].folder, found["feed"].python, ["async"]),
     ]
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::arm::Arm;
 use super::groups::{self, Groups};
 use super::{SessionError, sample};
-use crate::host::{AppStatus, Host, HostPlan};
+use crate::host::{AppStatus, Host, HostError, HostPlan};
 use crate::journal::{Change, Journal, Ticket, World as _, started};
 
 /// The group of all tenants in the unmanaged arm.
@@ -80,7 +80,13 @@ impl Stage {
         let before = self.host.workers(app)?;
         let plan = arm.within(&self.base, app);
         if *self.host.plan() != plan {
-            self.host.apply(plan)?;
+            self.host.apply(plan).map_err(|error| match error {
+                // It may need what only a shared application sees: files of others, more users than its own.
+                HostError::App { app: failed, why } if arm == Arm::Pinned && failed == app => {
+                    SessionError::Missing(format!("{}: it does not start so: {why}", arm.title()))
+                }
+                other => other.into(),
+            })?;
         }
         self.entered = Some((app.to_owned(), arm));
         let status = self.host.app(app)?;

@@ -117,7 +117,7 @@ mod tests {
             found(&[0.02], &[f64::INFINITY]),
         ]);
         assert!(said.contains(": on the same file system 200 ms (10 times); "), "{said}");
-        assert!(said.contains("held at 2 MiB/s 60 ms (3 times)"), "{said}");
+        assert!(said.contains("held at 2 MiB/s 60 ms (3.00 times)"), "{said}");
         assert!(said.contains("on a volume of its own not known"), "{said}");
         assert!(said.contains("pipe to the host more than 1 request in 20 failed"), "{said}");
         let held = of(&RUNGS[1], State::Disk);
