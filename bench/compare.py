@@ -242,7 +242,7 @@ def report(found: dict[str, dict]) -> None:
         recommendation = one["recommendation"]
         lines += [f"## {name}: {one['what']}", "", f"> {recommendation['sentence']}", ""]
         lines += [f"Confidence: {recommendation['confidence']}. {recommendation['confidence_because']}".rstrip(), ""]
-        lines += [f"Compared in {one['took']:.0f} s; then {one['rate']:.1f} requests/s:", ""]
+        lines += [f"Compared in {one['took']:.0f} s ({one['depth']}); then {one['rate']:.1f} requests/s:", ""]
         lines += ["| | configuration | p95 quiet | p95 beside the neighbour |", "|---|---|---|---|"]
         for label, entry in one["ways"].items():
             title = "**recommended**" if label == "recommended" else label
@@ -277,6 +277,7 @@ def main() -> int:
             found["applications"][subject.name] = {
                 "what": subject.what,
                 "took": document["took"],
+                "depth": "quick" if "--quick" in document["method"]["command"] else "normal",
                 "rate": document["method"]["rate"],
                 "recommendation": document["recommendation"],
                 "ways": really(subject, document, options.rounds, options.seconds, draw),

@@ -40,6 +40,7 @@ pub(super) fn choose(inputs: &Inputs, model: &concurrency::Choice) -> Choice {
         part.reasons.push(reason(format!("It would need {} of its own and this machine has {machine}: isolating it leaves nothing for the others, so it stays shared here.", count(own_cores, "core")), &[]));
         part.fix_first
             .push(format!("for the target it needs a machine with more than {}", count(own_cores, "core")));
+        price_of_sharing(inputs, own_cores, &mut part);
         Tenancy::Shared
     } else {
         wanted.choice
@@ -75,6 +76,30 @@ pub(super) fn choose(inputs: &Inputs, model: &concurrency::Choice) -> Choice {
         contested: wanted.contested || choice != wanted.choice,
         part,
     }
+}
+
+/// What it costs to stay shared on a machine that is too small, where that was measured.
+fn price_of_sharing(inputs: &Inputs, own_cores: u32, part: &mut Part) {
+    let figures = &inputs.tenancy;
+    let evidence = figures.noisy_evidence.as_deref().unwrap_or("C1");
+    let times = measured(figures.shared_noisy_ms).zip(measured(figures.isolated_noisy_ms));
+    if let Some((shared, isolated)) = times.filter(|_| figures.noisy == Some(Verdict::Supported)) {
+        part.reasons.push(reason(
+            format!(
+                "That has a price when neighbours are busy: {} of the requests then take {shared:.1} ms or less shared, and {isolated:.1} ms on a core of its own.",
+                share(inputs)
+            ),
+            &[evidence],
+        ));
+    }
+    part.changes.push(Change {
+        text: "the machine is larger".into(),
+        quantity: "cores of the machine".into(),
+        unit: "cores".into(),
+        threshold: Some(f64::from(own_cores + 1)),
+        current: figures.machine_cores.map(f64::from),
+        then: "isolated".into(),
+    });
 }
 
 /// Whole cores that keep it below [`SLOTS_IN_USE`].

@@ -215,6 +215,14 @@ fn some_things_override_measurements() {
     assert!(tenancy(&victim) == "isolated" && says(&victim, "innocent neighbour"));
     let small = with(|inputs| inputs.tenancy.own_cores_p99 = Some(1.3));
     assert!(tenancy(&small) == "shared" && says(&small, "leaves nothing for the others"), "{small:#?}");
+    let larger = small.would_change_if.iter().find(|change| change.quantity == "cores of the machine");
+    assert_eq!(larger.and_then(|change| change.threshold), Some(3.0), "{small:#?}");
+    let priced = with(|inputs| {
+        inputs.tenancy.own_cores_p99 = Some(1.3);
+        inputs.tenancy.noisy = Some(Verdict::Supported);
+        (inputs.tenancy.shared_noisy_ms, inputs.tenancy.isolated_noisy_ms) = (Some(90.0), Some(12.0));
+    });
+    assert!(says(&priced, "90.0 ms or less shared, and 12.0 ms on a core of its own"), "{priced:#?}");
 }
 
 #[test]
