@@ -225,6 +225,26 @@ def describe(way: dict) -> str:
     return ", ".join(words + ([f"{way['threads']} threads each"] if way.get("threads") else []))
 
 
+def near_best(ways: dict[str, dict], condition: str) -> bool:
+    """Whether what was recommended was at most 1.25 times as slow as the best of what was run (lab.md: a material difference)."""
+    medians = {label: statistics.median(value(one["p95"]) for one in entry[condition]) for label, entry in ways.items()}
+    return medians["recommended"] <= 1.25 * min(medians.values()) and medians["recommended"] != float("inf")
+
+
+def verdict(applications: dict[str, dict]) -> str:
+    """How often it was right, in each condition, and where not."""
+    sentences = []
+    for condition, words in (("quiet", "Without neighbours"), ("noisy", "Beside the neighbour")):
+        wrong = [name for name, one in applications.items() if not near_best(one["ways"], condition)]
+        right = len(applications) - len(wrong)
+        but = f" (not for {', '.join(wrong)})" if wrong else ""
+        sentences.append(
+            f"{words}, what was recommended was the best of those run, or at most 1.25 times as slow, for {right} of"
+            f" {len(applications)} applications{but}."
+        )
+    return "\n".join(sentences)
+
+
 def report(found: dict[str, dict]) -> None:
     where = found["machine"]
     lines = [
@@ -236,6 +256,8 @@ def report(found: dict[str, dict]) -> None:
         "p95 in milliseconds: median of the rounds (least to most). A quantile that fell among failed requests, or of too few, is \"none\".",
         "",
         f"Machine: {where['processor']}, {where['cores']} cores, {where['kernel']}, {where['date']}. Serpentry ran from the release build.",
+        "",
+        verdict(found["applications"]),
         "",
     ]
     for name, one in found["applications"].items():

@@ -88,6 +88,7 @@ fn files_of_the_machine_are_read_only_or_not_there() {
         ..room_plan().view
     };
     let room = Room::start(&RoomPlan { view, ..room_plan() }).unwrap();
+    let mine = ours.path().file_name().unwrap().to_str().unwrap();
     let script = format!(
         "import os
 def attempt(path, mode='w'):
@@ -101,7 +102,7 @@ print(os.listdir('{secret}'))
 attempt('{volume}/file', 'r')
 attempt('{volume}/file')
 attempt('/etc/hostname')
-attempt('/tmp/x'); attempt('/var/tmp/x'); attempt('/dev/shm/x'); attempt('/dev/x'); attempt('/run/x')
+attempt('/tmp/{mine}-x'); attempt('/var/tmp/x'); attempt('/dev/shm/x'); attempt('/dev/x'); attempt('/run/x')
 attempt('/dev/null'); attempt('/proc/sys/kernel/hostname'); attempt('/proc/self/oom_score_adj')
 print(sorted(os.listdir('/tmp')))
 print(os.listdir('/sys/fs/cgroup') if os.path.exists('/sys/fs/cgroup') else [])
@@ -113,16 +114,16 @@ print(os.uname().nodename, os.listdir('/root') if '{prefix}'.startswith('/usr') 
         volume = volume.display(),
         prefix = crate::support::prefix().display(),
     );
-    let mine = ours.path().file_name().unwrap().to_str().unwrap();
     let root = if crate::support::prefix().starts_with("/root") { "['.pyenv']" } else { "[]" };
     let expected = format!(
         "app\nRead-only file system\nNo such file or directory\n[]\nvolume\n1\nRead-only file system\n1\n1\n1\n\
          Read-only file system\nPermission denied\n1\nRead-only file system\nRead-only file system\n\
-         ['{mine}', 'x']\n[]\nnameserver 192.0.2.1\n\napp {root}\n"
+         ['{mine}', '{mine}-x']\n[]\nnameserver 192.0.2.1\n\napp {root}\n"
     );
     assert_eq!(run(&room, &script), expected);
     assert_eq!(fs::read_to_string(volume.join("file")).unwrap(), "x", "written to the real one");
-    assert!(!std::path::Path::new("/tmp/x").exists(), "not the machine's own");
+    let outside = std::path::Path::new("/tmp").join(format!("{mine}-x"));
+    assert!(!outside.exists(), "not the machine's own");
 }
 
 #[test]

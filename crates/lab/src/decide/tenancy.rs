@@ -4,6 +4,7 @@ use super::concurrency;
 use super::inputs::{Inputs, Tenancy};
 use super::{Part, SLOTS_IN_USE, count, measured, reason};
 use crate::document::{Change, Resource, ResourceChoice, Verdict};
+use crate::plan::capacity::CORES_USED;
 
 /// Targets below this leave no room for neighbours at all.
 const STRICT_TARGET_MS: f64 = 10.0;
@@ -12,6 +13,8 @@ const MEMORY_SPARE: f64 = 1.3;
 const MIB: f64 = 1_048_576.0;
 /// Limits are whole multiples of this.
 const MEMORY_STEP: f64 = 16.0 * MIB;
+/// What changes to the better lead to.
+const SHARED: &str = "shared, by weight";
 /// Probability beyond which isolation is known to pay.
 const SURE: f64 = 0.9;
 
@@ -39,7 +42,9 @@ pub(super) fn choose(inputs: &Inputs, model: &concurrency::Choice) -> Choice {
         let machine = figures.machine_cores.unwrap_or(0);
         part.reasons.push(reason(format!("It would need {} of its own and this machine has {machine}: isolating it leaves nothing for the others, so it stays shared here.", count(own_cores, "core")), &[]));
         part.fix_first
-            .push(format!("for the target it needs a machine with more than {}", count(own_cores, "core")));
+            .push(format!("to be isolated it needs a machine with more than {}", count(own_cores, "core")));
+        // They say when isolation would not be needed.
+        part.changes.retain(|change| change.then != SHARED);
         price_of_sharing(inputs, own_cores, &mut part);
         Tenancy::Shared
     } else {
@@ -102,9 +107,10 @@ fn price_of_sharing(inputs: &Inputs, own_cores: u32, part: &mut Part) {
     });
 }
 
-/// Whole cores that keep it below [`SLOTS_IN_USE`].
+/// Whole cores that are busy for at most [`CORES_USED`] of its busiest windows, as in a plan. An application of 0.75 cores
+/// served well on one of its own when neighbours were busy (docs/compared.md).
 fn own_cores(inputs: &Inputs) -> u32 {
-    let needed = measured(inputs.tenancy.own_cores_p99).map_or(1.0, |cores| cores / SLOTS_IN_USE);
+    let needed = measured(inputs.tenancy.own_cores_p99).map_or(1.0, |cores| cores / CORES_USED);
     needed.ceil().clamp(1.0, 4_096.0) as u32
 }
 
@@ -151,7 +157,7 @@ fn processor(inputs: &Inputs, part: &mut Part) -> Wanted {
             unit: "cores".into(),
             threshold: Some(SLOTS_IN_USE),
             current: Some(demand),
-            then: "shared, by weight".into(),
+            then: SHARED.into(),
         });
         part.reasons.push(reason(format!("It needs {demand:.2} cores in its busiest windows, more than {SLOTS_IN_USE}: it has a core's worth of work of its own, and is what neighbours suffer from."), &[]));
         return fixed(
@@ -180,7 +186,7 @@ fn by_cost(inputs: &Inputs, part: &mut Part) -> Option<Wanted> {
         unit: String::new(),
         threshold: Some(SURE),
         current: Some(share),
-        then: if share >= SURE { "shared, by weight" } else { "isolated" }.into(),
+        then: if share >= SURE { SHARED } else { "isolated" }.into(),
     });
     let evidence = inputs.tenancy.noisy_evidence.as_deref().unwrap_or("C1");
     if share < SURE {
@@ -218,7 +224,7 @@ fn by_neighbours(inputs: &Inputs, part: &mut Part) -> Wanted {
             unit: "ms".into(),
             threshold: Some(noisy),
             current: Some(target),
-            then: if noisy <= target { "isolated" } else { "shared, by weight" }.into(),
+            then: if noisy <= target { "isolated" } else { SHARED }.into(),
         });
     } else {
         part.unknown.push(if target.is_none() {
@@ -237,7 +243,7 @@ fn by_neighbours(inputs: &Inputs, part: &mut Part) -> Wanted {
             unit: "cores".into(),
             threshold: Some(crossover),
             current: neighbours,
-            then: if quiet_enough == Some(false) { "shared, by weight" } else { "isolated" }.into(),
+            then: if quiet_enough == Some(false) { SHARED } else { "isolated" }.into(),
         });
     }
     if neighbours.is_none() {

@@ -217,6 +217,10 @@ fn some_things_override_measurements() {
     assert!(tenancy(&small) == "shared" && says(&small, "leaves nothing for the others"), "{small:#?}");
     let larger = small.would_change_if.iter().find(|change| change.quantity == "cores of the machine");
     assert_eq!(larger.and_then(|change| change.threshold), Some(3.0), "{small:#?}");
+    assert!(small.would_change_if.iter().all(|change| change.then != "shared, by weight"), "{small:#?}");
+    // Three quarters of a core fit on one.
+    let fits = with(|inputs| inputs.tenancy.own_cores_p99 = Some(0.75));
+    assert!(tenancy(&fits) == "isolated" && fits.config.contains("cpu = 1\n"), "{fits:#?}");
     let priced = with(|inputs| {
         inputs.tenancy.own_cores_p99 = Some(1.3);
         inputs.tenancy.noisy = Some(Verdict::Supported);

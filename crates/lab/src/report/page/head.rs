@@ -162,6 +162,11 @@ pub(super) fn changes(document: &Document) -> String {
 }
 
 pub(in crate::report) fn with_unit(value: Option<f64>, unit: &str) -> String {
+    let unit = match unit {
+        "cores" if value == Some(1.0) => "core",
+        "slots" if value == Some(1.0) => "slot",
+        unit => unit,
+    };
     format!("{} {unit}", format::plain(value)).trim_end().to_owned()
 }
 
