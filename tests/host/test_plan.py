@@ -34,6 +34,9 @@ def test_a_plan_from_measured_requests(start: Starter, tmp_path: Path) -> None:
     assert found["trust"] is None and "too little traffic" in found["why_not_compared"]
     assert {proposal["concurrency"] for proposal in found["proposals"]} == {"sync", "threads"}, "it is WSGI"
     kept = json.loads(profile.read_text())
+    booted = max(worker["boot_ms"] for worker in host.app("shop")["workers"])
+    assert kept["cold_start_ms"] == pytest.approx(booted)
+    assert not any("cold start" in text for text in found["assumed"])
     samples = {kind["name"]: len(kind["samples"]) for kind in kept["classes"]}
     assert samples == {"GET /sleep/{}": 36, "GET /burn/{}/{}": 4}
     again = plan(host, "--profile", str(profile), "--rps", "50", "--json")

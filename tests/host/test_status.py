@@ -84,6 +84,7 @@ def test_status_json_is_the_contract(host: TestHost) -> None:
             assert isinstance(worker["pid"], int) and isinstance(worker["state"], str)
             assert isinstance(worker["requests"], int)
             assert isinstance(worker["memory_bytes"], MAYBE) and isinstance(worker["cpu_seconds"], MAYBE)
+            assert 1 < worker["boot_ms"] < 30_000, "an interpreter was started"
     sync, sleeper = apps["sync"], apps["sleeper"]
     assert (sync["state"], sync["tenancy"], sync["concurrency"]) == ("serving", "shared", "sync")
     assert apps["threads"]["concurrency"] == "threads" and apps["async"]["concurrency"] == "async"

@@ -47,6 +47,7 @@ fn it_has_every_part_and_begins_with_the_sentence() {
         "endpoints",
         "scaling",
         "memory",
+        "together",
         "start",
         "limits",
         "method",

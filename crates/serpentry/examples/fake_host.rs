@@ -267,6 +267,7 @@ fn app(name: String, book: &Book) -> AppStatus {
         requests: 1_234_567,
         memory_bytes: Some(48 * 1024 * 1024),
         cpu_seconds: Some(12.25),
+        boot_ms: Some(412.5),
     };
     let open = book.open().iter().filter(|incident| incident.app.as_deref() == Some(&*name));
     AppStatus {

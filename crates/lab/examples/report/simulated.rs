@@ -2,20 +2,22 @@
 //! as simulated and proves nothing about any machine. Verdicts, shift functions and fits are computed from the simulated
 //! requests by the real statistics.
 
+#[path = "figures.rs"]
+mod figures;
+
 use std::collections::BTreeMap;
 
 use lab::Random;
 use lab::decide::score::{Complexity, Figure, Knob, Measured, scorecard};
 use lab::decide::{Growing, Inputs, Quality, TenancyFigures, decide};
 use lab::document::{
-    Answer, Arm, Block, BlockKind, Class, ColdStart, Decomposition, Document, Endpoint, Fit, Growth, Import,
-    Kind, Ladder, Latency, Mechanism, MemoryGrowth, Moment, Neighbour, NotTestable, Part, Pressure,
-    Quantiles, Reason, Rung, Shift, Verdict, Weights,
+    Answer, Arm, Block, BlockKind, Document, Import, Kind, Latency, Mechanism, Moment, Neighbour,
+    NotTestable, Pressure, Reason, Shift, Verdict, Weights,
 };
+use lab::statistics::log_ratio;
 use lab::statistics::quantile::interpolated;
 use lab::statistics::shift::{Options, PairOfBlocks, shift_function};
 use lab::statistics::verdict::{Control, control, expected_shortfall, judge, material};
-use lab::statistics::{log_ratio, trend, usl};
 
 const PAIRS: u32 = 8;
 const BLOCK: f64 = 3.0;
@@ -34,7 +36,7 @@ pub(crate) fn document(seed: u64) -> Document {
     let noisy = phase(&mut document, "noisy", 1.25, 0.14, &mut random);
     answers(&mut document, &quiet, &noisy, &mut random);
     document.seconds = document.blocks.last().map(|block| block.at_seconds + block.seconds);
-    figures(&mut document, &mut random);
+    figures::add(&mut document, &mut random);
     conclusions(&mut document);
     document
 }
@@ -324,111 +326,6 @@ fn answers(document: &mut Document, quiet: &[PairOfBlocks], noisy: &[PairOfBlock
     }
 }
 
-fn figures(document: &mut Document, random: &mut Random) {
-    document.decompositions = vec![Decomposition {
-        question: "tenancy-noisy".into(),
-        arm: "S1".into(),
-        between: "noisy over quiet".into(),
-        added_ms: Some(4.6),
-        parts: [("run queue", 3.7), ("interpreter lock", 0.4), ("disk", 0.1), ("throttling", 0.0)]
-            .map(|(cause, ms)| Part { cause: cause.into(), milliseconds: Some(ms) })
-            .into(),
-        explained: Some(0.91),
-        sentence: Some("Neighbours add 4.6 ms to a request of S1, 3.7 ms of them ready and not running: the neighbours' 1.3 cores are what it waits for.".into()),
-    }];
-    let endpoint = |route: &str, classification, p50: f64, cpu: f64, wait: f64| Endpoint {
-        method: "GET".into(),
-        route: route.into(),
-        requests: 4_210,
-        latency_ms: Quantiles { p50: Some(p50), p95: Some(p50 * 2.3), p99: None },
-        queue_ms: Some(0.3),
-        cpu_ms: Some(cpu),
-        cpu_ms_p95: Some(cpu * 1.6),
-        wait_ms: Some(wait),
-        run_queue_ms: Some(0.2),
-        gil_ms: Some(0.4),
-        classification,
-        ..Endpoint::default()
-    };
-    document.endpoints = vec![
-        endpoint("/", Class::Mixed, 3.4, 1.8, 1.4),
-        endpoint("/product/{}", Class::Wait, 6.1, 1.2, 4.6),
-        endpoint("/report", Class::Cpu, 17.0, 14.9, 1.1),
-        endpoint("/cart", Class::Storage, 5.2, 0.9, 0.6),
-    ];
-    for (arm, gamma, sigma, kappa) in [("threads 2×8", 190.0, 0.11, 0.000_6), ("sync 5", 170.0, 0.28, 0.004)]
-    {
-        let points: Vec<(f64, f64)> = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0]
-            .map(|n: f64| {
-                let law = gamma * n / (1.0 + sigma * (n - 1.0) + kappa * n * (n - 1.0));
-                (n, law * (1.0 + 0.02 * random.normal()))
-            })
-            .to_vec();
-        let rung = |&(n, throughput): &(f64, f64)| Rung {
-            concurrency: n as u32,
-            throughput: Some(throughput),
-            p50_ms: Some(n / throughput * 1e3),
-            p95_ms: Some(n / throughput * 1.9e3),
-            valid: n != 32.0 || arm != "sync 5",
-            invalid_because: (n == 32.0).then(|| "Little's law is off by 6 %".into()),
-            little_deviation: Some(0.01),
-            ..Rung::default()
-        };
-        document.ladders.push(Ladder {
-            arm: arm.into(),
-            rungs: points.iter().map(rung).collect(),
-            fit: usl::fit(&points).ok().map(|usl| Fit::of(&usl)),
-            no_fit_because: None,
-        });
-    }
-    for (against, slope, count, growth, sentence) in [
-        (
-            "requests served",
-            2_900.0,
-            400.0,
-            Growth::Leak,
-            "It takes 2.9 KiB more with every request to /cart: the limit of 512 MiB is reached after about 130,000 requests.",
-        ),
-        (
-            "requests held",
-            61_000.0,
-            8.0,
-            Growth::PerConcurrentRequest,
-            "Each concurrent request needs about 60 KiB.",
-        ),
-    ] {
-        let points: Vec<(f64, f64)> = (0..24)
-            .map(|i| {
-                (
-                    f64::from(i) * count,
-                    143e6 + slope * f64::from(i) * count + 0.2 * slope * count * random.normal(),
-                )
-            })
-            .collect();
-        let fitted = trend::theil_sen(&points, 0.95).ok();
-        document.memory.push(MemoryGrowth {
-            arm: "S1".into(),
-            against: against.into(),
-            slope: fitted.map(|trend| trend.slope),
-            slope_ci: fitted.map_or([None, None], |trend| lab::document::bounds(trend.interval)),
-            intercept: fitted.map(|trend| trend.intercept),
-            points,
-            growth,
-            limit_bytes: Some(512 << 20),
-            sentence: Some(sentence.into()),
-        });
-    }
-    document.cold_start = Some(ColdStart {
-        ready_ms: Some(840.0),
-        first_answer_ms: Some(861.0),
-        steady_ms: Some(1_450.0),
-        forked_ms: None,
-        imports: [("django.template", 121.0), ("shop.models", 88.0), ("PIL.Image", 61.0)]
-            .map(|(module, milliseconds)| Import { module: module.into(), milliseconds })
-            .into(),
-    });
-}
-
 fn conclusions(document: &mut Document) {
     let around = |value: f64, spread: f64| {
         Some(Figure {
@@ -549,6 +446,10 @@ pub(crate) fn make_hostile(document: &mut Document) {
     }
     if let Some(start) = &mut document.cold_start {
         start.imports.push(Import { module: SCRIPT.into(), milliseconds: -1e-300 });
+    }
+    if let Some(limits) = &mut document.limits {
+        limits.sentences.push(SCRIPT.into());
+        limits.trials.iter_mut().for_each(|trial| trial.refused = Some(SCRIPT.into()));
     }
     if let Some(card) = &mut document.scorecard {
         card.options.iter_mut().for_each(|option| option.name = SCRIPT.into());

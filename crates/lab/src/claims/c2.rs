@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Claim, Finding, Requirement, ratio};
 use crate::document::{Answer, Verdict};
 use crate::experiment::{
-    Arm, Block, Comparison, Condition, Effort, Load, Noise, Part, Purpose, Rate, Session, SessionError,
+    Arm, Block, Comparison, Condition, Load, Noise, Part, Purpose, Rate, Session, SessionError,
 };
 use crate::host::HostPlan;
 use crate::neighbour::Work;
@@ -60,12 +60,9 @@ impl Claim for C2 {
 
     fn run(&self, session: &mut Session<'_>) -> Result<Finding, SessionError> {
         session.start(plan(session))?;
-        let effort = session.options.effort;
-        session.options.effort = Effort {
-            block: effort.block.min(Duration::from_millis(1_000)),
-            discard: effort.discard.min(Duration::from_millis(300)),
-            ..effort
-        };
+        // The effort of the session is a claim's own: each begins with what was asked for.
+        session.options.effort =
+            session.options.effort.within(Duration::from_millis(1_000), Duration::from_millis(300));
         let cells = cells(session)?;
         let paired = session.compare(&Comparison {
             id: "C2".to_owned(),

@@ -4,14 +4,13 @@
 use std::time::Duration;
 
 use crate::document::BlockKind;
-use crate::experiment::{Arm, Block, Condition, Effort, Load, Noise, Purpose, Rate, Session, SessionError};
+use crate::experiment::{
+    Arm, Block, Condition, Effort, Load, Noise, Purpose, Rate, Session, SessionError, spare,
+};
 use crate::host::AppPlan;
 
 /// Requests, connections, threads and files of an application.
 const ROOM: u32 = 4_096;
-/// Rounds that may be run in place of those that do not count: a share of the plan, so that a machine that is never quiet ends
-/// too.
-const SPARE: usize = 3;
 /// A block is at least so long, whatever the effort.
 const SHORTEST: Duration = Duration::from_millis(200);
 
@@ -43,14 +42,11 @@ pub(super) fn shorter<'a, T>(
 ) -> Result<T, SessionError> {
     let usual = session.options.effort;
     let block = usual.block.mul_f64(share).max(SHORTEST);
-    session.options.effort = Effort { block, discard: usual.discard.mul_f64(share), ..usual };
-    let result = work(session);
-    session.options.effort = usual;
-    result
+    session.with_effort(usual.with_blocks(block, usual.discard.mul_f64(share)), work)
 }
 
 /// As many rounds as the effort has pairs; before them, rounds in which one condition runs twice: what comparing it with itself
-/// shows. A round with a block that does not count is run again, up to a third more. `seen` gets each block when it is in the
+/// shows. A round with a block that does not count is run again, as often as [`spare`] says. `seen` gets each block when it is in the
 /// document.
 pub(super) fn rounds(
     session: &mut Session<'_>,
@@ -59,7 +55,7 @@ pub(super) fn rounds(
     mut seen: impl FnMut(&mut Session<'_>, &Block),
 ) -> Result<(), SessionError> {
     let Effort { pairs, control, .. } = session.options.effort;
-    let mut spare = pairs.div_ceil(SPARE);
+    let mut spare = spare(pairs);
     let (mut done, mut number) = (0, 0);
     while done < control + pairs {
         session.progress.step(done, control + pairs, question);
@@ -103,7 +99,7 @@ pub(super) fn ladder(
         session.progress.step(number, conditions.len(), question);
         let seed = session.random.next_u64();
         let purpose = Purpose { kind: BlockKind::Ladder, pair: None, question: question.to_owned() };
-        blocks.push(session.block(condition, seed, &purpose)?);
+        blocks.push(session.sound_block(condition, seed, &purpose)?);
     }
     Ok(blocks)
 }

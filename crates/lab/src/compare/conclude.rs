@@ -60,7 +60,7 @@ fn inputs(document: &Document, subject: &Subject, wishes: &Wishes, found: &Known
         interface: if found.asynchronous { Interface::Asgi } else { Interface::Wsgi },
         rate: Some(wishes.rate.unwrap_or(tenancy.rate)),
         cpu_ms: Some(found.cpu_seconds * 1e3),
-        wait_ms: Some(found.wait_seconds * 1e3),
+        wait_ms: found.wait_seconds.map(|seconds| seconds * 1e3),
         cores: Some(f64::from(cores)),
         worker_bytes: found.worker_bytes.map(|bytes| bytes as f64),
         thread_bytes: threads.and_then(|measured| measured.bytes_per_request),

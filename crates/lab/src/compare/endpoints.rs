@@ -31,14 +31,22 @@ pub(super) fn measure(
     wishes: &Wishes,
     found: &mut Known,
 ) -> Result<(), CompareError> {
-    let usual = session.options.effort;
-    session.options.effort.discard = Duration::from_millis(100);
-    session.options.effort.block = match wishes.depth {
-        Depth::Quick => Duration::from_millis(400),
-        Depth::Normal => Duration::from_millis(1_500),
-        Depth::Thorough => Duration::from_secs(3),
-    };
-    let targets = found.survey.targets.clone();
+    let block = Duration::from_millis(match wishes.depth {
+        Depth::Quick => 400,
+        Depth::Normal => 1_500,
+        Depth::Thorough => 3_000,
+    });
+    let effort = session.options.effort.with_blocks(block, Duration::from_millis(100));
+    session.with_effort(effort, |session| each(session, found))?;
+    said(session, &mut found.endpoints);
+    found.wait_seconds = waiting(&found.survey.targets, &found.endpoints);
+    session.document.endpoints.clone_from(&found.endpoints);
+    Ok(())
+}
+
+/// By the laboratory's own measurement, and the processor time of a request of the mix.
+fn each(session: &mut Session<'_>, found: &mut Known) -> Result<(), CompareError> {
+    let targets = &found.survey.targets;
     let (mut weights, mut cpu) = (0.0, 0.0);
     for (index, target) in targets.iter().enumerate() {
         session.progress.step(index, targets.len(), &target.target);
@@ -51,14 +59,16 @@ pub(super) fn measure(
         found.endpoints.push(endpoint(&block, target, typical, used));
     }
     found.cpu_seconds = cpu / weights;
-    said(session, &mut found.endpoints);
-    let waits = targets.iter().zip(&found.endpoints);
-    let waiting: f64 =
-        waits.map(|(target, endpoint)| target.weight * endpoint.wait_ms.unwrap_or(0.0) / 1e3).sum();
-    found.wait_seconds = waiting / weights;
-    session.document.endpoints.clone_from(&found.endpoints);
-    session.options.effort = usual;
     Ok(())
+}
+
+/// Mean over the mix, in seconds; not known where that of one page is not.
+fn waiting(targets: &[Target], endpoints: &[Endpoint]) -> Option<f64> {
+    let pages = || targets.iter().zip(endpoints);
+    let waits: Option<f64> =
+        pages().map(|(target, endpoint)| Some(target.weight * endpoint.wait_ms? / 1e3)).sum();
+    let weights: f64 = pages().map(|(target, _)| target.weight).sum();
+    Some(waits? / weights).filter(|seconds| seconds.is_finite())
 }
 
 fn ask(session: &mut Session<'_>, target: &Target, seed: u64) -> Result<Block, CompareError> {
@@ -135,6 +145,17 @@ fn said(session: &mut Session<'_>, endpoints: &mut [Endpoint]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_one_page_waits_for_is_not_guessed() {
+        let target = |weight| Target { target: "/".to_owned(), weight, elapsed: Duration::ZERO };
+        let endpoint = |wait_ms| Endpoint { wait_ms, ..Endpoint::default() };
+        let targets = [target(3.0), target(1.0)];
+        let seconds = waiting(&targets, &[endpoint(Some(10.0)), endpoint(Some(50.0))]).unwrap();
+        assert!((seconds - 0.02).abs() < 1e-9, "{seconds}");
+        assert_eq!(waiting(&targets, &[endpoint(Some(10.0)), endpoint(None)]), None);
+        assert_eq!(waiting(&[], &[]), None);
+    }
 
     #[test]
     fn classes_are_those_of_the_specification() {

@@ -70,19 +70,18 @@ pub(super) fn measure(
     wishes: &Wishes,
     found: &mut Known,
 ) -> Result<(), CompareError> {
-    let usual = session.options.effort;
-    session.options.effort.discard = Duration::from_millis(200);
-    session.options.effort.block = wishes.depth.rung();
-    for (index, arm) in [Arm::FairShare, Arm::Pinned].into_iter().enumerate() {
-        let one = match one(session, found, arm) {
-            Ok(one) => Some(one),
-            Err(CompareError::Session(SessionError::Missing(_))) => None,
-            Err(error) => return Err(error),
-        };
-        found.failures[index] = one;
-    }
-    session.options.effort = usual;
-    Ok(())
+    let effort = session.options.effort.with_blocks(wishes.depth.rung(), Duration::from_millis(200));
+    session.with_effort(effort, |session| {
+        for (index, arm) in [Arm::FairShare, Arm::Pinned].into_iter().enumerate() {
+            let one = match one(session, found, arm) {
+                Ok(one) => Some(one),
+                Err(CompareError::Session(SessionError::Missing(_))) => None,
+                Err(error) => return Err(error),
+            };
+            found.failures[index] = one;
+        }
+        Ok(())
+    })
 }
 
 fn one(session: &mut Session<'_>, found: &Known, arm: Arm) -> Result<Measured, CompareError> {

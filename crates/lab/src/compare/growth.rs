@@ -19,13 +19,20 @@ pub(super) fn measure(
     wishes: &Wishes,
     found: &mut Known,
 ) -> Result<(), CompareError> {
-    let usual = session.options.effort;
-    session.options.effort.discard = Duration::ZERO;
-    session.options.effort.block = match wishes.depth {
-        Depth::Quick => Duration::from_millis(250),
-        Depth::Normal => Duration::from_millis(800),
-        Depth::Thorough => Duration::from_millis(1_500),
-    };
+    let block = Duration::from_millis(match wishes.depth {
+        Depth::Quick => 250,
+        Depth::Normal => 800,
+        Depth::Thorough => 1_500,
+    });
+    let effort = session.options.effort.with_blocks(block, Duration::ZERO);
+    let points = session.with_effort(effort, |session| points(session, found))?;
+    if points.len() == POINTS {
+        session.document.memory.push(judge(points));
+    }
+    Ok(())
+}
+
+fn points(session: &mut Session<'_>, found: &mut Known) -> Result<Vec<(f64, f64)>, CompareError> {
     let condition = Condition {
         name: "four at a time".to_owned(),
         app: SUBJECT.to_owned(),
@@ -42,11 +49,7 @@ pub(super) fn measure(
         points.extend(bytes.map(|bytes| (count, bytes as f64)));
         found.worker_bytes = bytes.or(found.worker_bytes);
     }
-    session.options.effort = usual;
-    if points.len() == POINTS {
-        session.document.memory.push(judge(points));
-    }
-    Ok(())
+    Ok(points)
 }
 
 fn judge(points: Vec<(f64, f64)>) -> MemoryGrowth {

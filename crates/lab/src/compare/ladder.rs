@@ -23,26 +23,10 @@ pub(super) fn climb(
     app: &str,
     title: &str,
 ) -> Result<Climbed, CompareError> {
-    let usual = session.options.effort;
-    session.options.effort.discard = Duration::from_millis(100);
-    session.options.effort.block = wishes.depth.rung();
-    let rungs = wishes.depth.rungs();
-    let mut ladder = Ladder { arm: title.to_owned(), ..Ladder::default() };
-    let mut memory = Vec::new();
-    for (index, &connections) in rungs.iter().enumerate() {
-        session.progress.step(index, rungs.len(), &format!("{title}, {connections} at a time"));
-        let condition = Condition {
-            name: title.to_owned(),
-            app: app.to_owned(),
-            arm: Arm::FairShare,
-            noise: Noise::quiet(),
-            load: load(&found.survey, Rate::Closed(connections)),
-        };
-        let block = session.block(&condition, connections as u64, &Purpose::series("ladder"))?;
-        memory.extend(block.usage.memory_bytes.map(|bytes| (connections as f64, bytes as f64)));
-        ladder.rungs.push(rung(&block, connections));
-    }
-    session.options.effort = usual;
+    let effort = session.options.effort.with_blocks(wishes.depth.rung(), Duration::from_millis(100));
+    let (rungs, memory) =
+        session.with_effort(effort, |session| rungs(session, found, (app, title), wishes.depth.rungs()))?;
+    let mut ladder = Ladder { arm: title.to_owned(), rungs, ..Ladder::default() };
     let valid = || ladder.rungs.iter().filter(|rung| rung.valid);
     let points: Vec<(f64, f64)> =
         valid().filter_map(|rung| Some((f64::from(rung.concurrency), rung.throughput?))).collect();
@@ -72,6 +56,32 @@ pub(super) fn climb(
         bytes_per_request: slope.map(|trend| trend.slope.max(0.0)),
         worker_bytes: (!bytes.is_empty()).then(|| bytes.iter().sum::<u64>() / bytes.len() as u64),
     })
+}
+
+/// The rungs, and (requests at a time, bytes) of each.
+type Rungs = (Vec<Rung>, Vec<(f64, f64)>);
+
+fn rungs(
+    session: &mut Session<'_>,
+    found: &Known,
+    (app, title): (&str, &str),
+    rungs: &[usize],
+) -> Result<Rungs, CompareError> {
+    let (mut climbed, mut memory) = (Vec::new(), Vec::new());
+    for (index, &connections) in rungs.iter().enumerate() {
+        session.progress.step(index, rungs.len(), &format!("{title}, {connections} at a time"));
+        let condition = Condition {
+            name: title.to_owned(),
+            app: app.to_owned(),
+            arm: Arm::FairShare,
+            noise: Noise::quiet(),
+            load: load(&found.survey, Rate::Closed(connections)),
+        };
+        let block = session.block(&condition, connections as u64, &Purpose::series("ladder"))?;
+        memory.extend(block.usage.memory_bytes.map(|bytes| (connections as f64, bytes as f64)));
+        climbed.push(rung(&block, connections));
+    }
+    Ok((climbed, memory))
 }
 
 /// Few requests and a busy generator are no reason to drop a rung of a closed loop; errors and foreign load are.

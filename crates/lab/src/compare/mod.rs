@@ -12,6 +12,7 @@
 //! | which model | `models.rs` | pairs of models, interleaved |
 //! | which tenancy | `tenancy.rs` | shared against isolated, quiet and noisy |
 //! | memory and starting | `growth.rs`, `cold.rs` | leak, cold start |
+//! | limits, alone and together | `limits/` | what a quota, a limit of memory and more workers do to each other |
 //! | what a lost worker looks like, and what more slots give | `failure.rs` | transparency and scaling, in both tenancies |
 //! | so what | `conclude.rs` | inputs of `crate::decide` |
 //!
@@ -24,6 +25,7 @@ mod failure;
 mod fetch;
 mod growth;
 mod ladder;
+mod limits;
 mod links;
 mod models;
 mod survey;
@@ -84,9 +86,9 @@ pub struct Wishes {
 /// How much is measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Depth {
-    /// One to two minutes for a small application.
+    /// About a minute for a small application.
     Quick,
-    /// Some.
+    /// Five to six.
     #[default]
     Normal,
     Thorough,
@@ -98,13 +100,13 @@ impl Depth {
     pub fn effort(self) -> Effort {
         match self {
             Depth::Quick => Effort {
-                block: Duration::from_millis(700),
-                discard: Duration::from_millis(200),
-                warm_up: Duration::from_millis(200),
+                block: Duration::from_millis(500),
+                discard: Duration::from_millis(150),
+                warm_up: Duration::from_millis(150),
                 pairs: 6,
                 control: 2,
             },
-            Depth::Normal => Effort { control: 4, pairs: 12, ..Effort::NORMAL },
+            Depth::Normal => Effort::NORMAL,
             Depth::Thorough => Effort::THOROUGH,
         }
     }
@@ -151,8 +153,8 @@ struct Known {
     endpoints: Vec<Endpoint>,
     /// Processor seconds of a request of the mix.
     cpu_seconds: f64,
-    /// And seconds that it waits for something other than a processor.
-    wait_seconds: f64,
+    /// And seconds that it waits for something other than a processor, if that is known.
+    wait_seconds: Option<f64>,
     /// Resident bytes of one worker that has served.
     worker_bytes: Option<u64>,
     models: Vec<models::Measured>,
@@ -186,6 +188,8 @@ pub fn run(session: &mut Session<'_>, subject: &Subject, wishes: &Wishes) -> Res
     models::measure(session, subject, wishes, &mut known)?;
     session.progress.part("shared against isolated");
     tenancy::measure(session, subject, wishes, &mut known)?;
+    session.progress.part("limits, alone and together");
+    limits::measure(session, wishes, &known)?;
     session.progress.part("a worker is lost, and workers are added");
     failure::measure(session, wishes, &mut known)?;
     conclude::all(session, subject, wishes, &known);

@@ -2,7 +2,7 @@
 //! pairs.
 
 use super::ladder::{self, Climbed};
-use super::{CompareError, Known, NEIGHBOURS, Subject, Wishes, load};
+use super::{CompareError, Depth, Known, NEIGHBOURS, Subject, Wishes, load};
 use crate::document::Answer;
 use crate::experiment::{Arm, Comparison, Condition, Noise, Rate, Session};
 use crate::host::{AppPlan, HostPlan};
@@ -72,7 +72,11 @@ pub(super) fn measure(
     found: &mut Known,
 ) -> Result<(), CompareError> {
     let cores = session.document.machine.cores.unwrap_or(1);
-    let models = Model::feasible(found.asynchronous, cores);
+    let mut models = Model::feasible(found.asynchronous, cores);
+    if wishes.depth == Depth::Quick {
+        // One comparison: sync workers beyond the number of cores are what a longer run is for.
+        models.retain(|model| model.concurrency != "sync" || model.workers <= cores);
+    }
     let plan = models.iter().fold(HostPlan::default(), |host, model| {
         host.with(&model.name(), model.apply(&subject.plan.clone().set("tenancy", "shared")))
     });

@@ -11,6 +11,7 @@
 mod answer;
 mod block;
 mod compare;
+mod limits;
 mod machine;
 mod recommendation;
 mod scorecard;
@@ -22,6 +23,7 @@ pub use self::block::{Arm, Block, BlockKind, Latency, Moment, Neighbour, Pressur
 pub use self::compare::{
     Class, ColdStart, Endpoint, Fit, Growth, Import, Ladder, MemoryGrowth, Quantiles, Rung,
 };
+pub use self::limits::{LimitTrial, LimitsTogether};
 pub use self::machine::{Machine, Mechanism, Method};
 pub use self::recommendation::{
     Change, Confidence, NotTestable, Reason, Recommendation, Resource, ResourceChoice,
@@ -85,6 +87,8 @@ pub struct Document {
     pub ladders: Vec<Ladder>,
     pub memory: Vec<MemoryGrowth>,
     pub cold_start: Option<ColdStart>,
+    /// Only of `compare`, and not of a quick one.
+    pub limits: Option<LimitsTogether>,
     pub scorecard: Option<Scorecard>,
     pub recommendation: Option<Recommendation>,
     pub notes: Vec<String>,

@@ -58,6 +58,13 @@ pub struct Effort {
     pub control: usize,
 }
 
+/// Pairs or rounds that may be run in place of those that do not count: half as many again as are planned for, and once more as
+/// many. With twelve claims at once a verdict needs each of the nine pairs that are planned, and on a virtual machine with busy
+/// neighbours about half of them do not count; one that is never quiet ends too.
+pub(crate) fn spare(planned: usize) -> usize {
+    planned + planned / 2
+}
+
 impl Effort {
     /// What verdicts are meant to rest on: about a minute for a claim.
     pub const NORMAL: Effort = Effort {
@@ -76,6 +83,18 @@ impl Effort {
         control: 6,
         ..Effort::NORMAL
     };
+
+    /// The same with blocks of this length, of which the beginning is discarded.
+    #[must_use]
+    pub fn with_blocks(self, block: Duration, discard: Duration) -> Effort {
+        Effort { block, discard, ..self }
+    }
+
+    /// The same with blocks that are not longer than this.
+    #[must_use]
+    pub fn within(self, block: Duration, discard: Duration) -> Effort {
+        self.with_blocks(self.block.min(block), self.discard.min(discard))
+    }
 
     /// To see that everything works: no verdict should rest on it.
     pub const QUICK: Effort = Effort {

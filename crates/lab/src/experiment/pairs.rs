@@ -9,10 +9,6 @@ use crate::document::{Answer, BlockKind, Shift, Verdict};
 use crate::statistics::shift::{self, PairOfBlocks};
 use crate::statistics::verdict::{self, Control, Judgement};
 
-/// Pairs that may be run in place of those that do not count: this share of the plan, so that a machine that is never quiet
-/// ends too.
-const SPARE: usize = 2;
-
 /// What is to be compared. Ratios are those of `b` over `a`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
@@ -50,7 +46,7 @@ impl Session<'_> {
         };
         let mut turns: Vec<Turn> = order::draw(pairs, control, &mut self.random);
         turns.reverse();
-        let mut spare = pairs.div_ceil(SPARE);
+        let mut spare = super::spare(pairs);
         let (mut number, of) = (0, turns.len());
         while let Some(turn) = turns.pop() {
             let title = format!("{} against {}", comparison.b.name, comparison.a.name);

@@ -167,6 +167,21 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Do something with another effort, and go on with the one before, whatever came of it.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub fn with_effort<T, E>(
+        &mut self,
+        effort: Effort,
+        work: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let usual = std::mem::replace(&mut self.options.effort, effort);
+        let result = work(self);
+        self.options.effort = usual;
+        result
+    }
+
     /// The host that runs.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 mod evidence;
 mod head;
+mod limits;
 mod method;
 
 use super::escape;
@@ -36,6 +37,7 @@ pub(super) fn page(document: &Document) -> Result<String, DocumentError> {
         ("endpoints", "Endpoints", evidence::endpoints(document)),
         ("scaling", "Scaling", evidence::scaling(document)),
         ("memory", "Memory", evidence::memory(document)),
+        ("together", "Limits, alone and together", limits::limits(document)),
         ("start", "Cold start", evidence::cold_start(document)),
         ("limits", "What was not tested", method::not_testable(document)),
         ("method", "Machine and method", method::method(document)),

@@ -70,6 +70,7 @@ pub fn tables(document: &Document, style: Style) -> String {
         claims(document),
         verdicts(document),
         endpoints(document),
+        limits(document),
         scorecard(document),
         changes(document),
         invalid(document),
@@ -77,6 +78,11 @@ pub fn tables(document: &Document, style: Style) -> String {
     for (titles, rows) in all.into_iter().flatten() {
         text.push('\n');
         text.push_str(&layout(titles, rows, style));
+    }
+    let sentences = document.limits.iter().flat_map(|limits| &limits.sentences);
+    for (index, sentence) in sentences.enumerate() {
+        let gap = if index == 0 { "\n" } else { "" };
+        let _ = writeln!(text, "{gap}- {}", escape::terminal(sentence));
     }
     text
 }
@@ -126,6 +132,30 @@ fn endpoints(document: &Document) -> Rows {
     let titles =
         vec![left("ROUTE"), left("IS"), right("P50 MS"), right("P95 MS"), right("CPU MS"), right("WAIT MS")];
     rows(titles, document.endpoints.iter().map(row).collect())
+}
+
+fn limits(document: &Document) -> Rows {
+    let row = |trial: &crate::document::LimitTrial| {
+        vec![
+            left(&trial.name),
+            right(trial.workers.to_string()),
+            right(format::maybe(trial.p50_ms)),
+            right(format::maybe(trial.p95_ms)),
+            right(format::percent(trial.throttled)),
+            right(format::bytes(trial.used_bytes.map(|bytes| bytes as f64))),
+            left(trial.refused.as_deref().unwrap_or_default()),
+        ]
+    };
+    let titles = vec![
+        left("WITH"),
+        right("WORKERS"),
+        right("P50 MS"),
+        right("P95 MS"),
+        right("THROTTLED"),
+        right("HOLDS"),
+        left(""),
+    ];
+    rows(titles, document.limits.iter().flat_map(|limits| &limits.trials).map(row).collect())
 }
 
 fn scorecard(document: &Document) -> Rows {

@@ -144,7 +144,7 @@ fn apps(apps: &[AppStatus], style: Style) -> String {
 }
 
 fn workers(workers: &[WorkerStatus], style: Style) -> String {
-    let titles = ["WORKER", "PID", "STATE", "GENERATION", "REQUESTS", "MEMORY", "CPU"];
+    let titles = ["WORKER", "PID", "STATE", "GENERATION", "REQUESTS", "MEMORY", "CPU", "BOOT"];
     let titles = titles.map(|title| if title == "STATE" { left(title) } else { right(title) });
     let rows = workers.iter().map(|worker| {
         vec![
@@ -155,6 +155,7 @@ fn workers(workers: &[WorkerStatus], style: Style) -> String {
             right(worker.requests.to_string()),
             right(worker.memory_bytes.map_or("-".to_owned(), size)),
             right(worker.cpu_seconds.map_or("-".to_owned(), |seconds| format!("{seconds:.1}s"))),
+            right(worker.boot_ms.map_or("-".to_owned(), |boot| format!("{boot:.0}ms"))),
         ]
     });
     layout(titles.to_vec(), rows.collect(), style)

@@ -147,6 +147,8 @@ pub struct WorkerStatus {
     pub memory_bytes: Option<u64>,
     /// CPU time used; null if unknown.
     pub cpu_seconds: Option<f64>,
+    /// From when it was asked for until it took requests; null until then.
+    pub boot_ms: Option<f64>,
 }
 
 /// Where a worker is in its life.

@@ -67,6 +67,8 @@ pub(crate) struct Process {
     pub(crate) handle: Handle,
     /// When it was asked for.
     pub(crate) asked: std::time::Instant,
+    /// From then until it took requests.
+    pub(crate) boot: Option<std::time::Duration>,
     pub(crate) number: Number,
     pub(crate) link_closed: bool,
     /// It is gone and reaped, and what it said last may still have to be read.

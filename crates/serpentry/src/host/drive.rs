@@ -115,8 +115,10 @@ impl Host {
         let pid = process.pid();
         if let Some(app) = self.apps.get_mut(&id) {
             let quota = app.quotas.remove(&worker);
-            app.processes
-                .insert(worker, Process { handle: process, asked, number, link_closed: false, ended: None });
+            app.processes.insert(
+                worker,
+                Process { handle: process, asked, boot: None, number, link_closed: false, ended: None },
+            );
             self.tell(Command::Attach { app: id, worker: number, data, control, quota }).await;
         }
         self.tell_about(id, Level::Debug, &format!("worker {worker} is process {pid}"));

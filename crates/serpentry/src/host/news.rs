@@ -87,8 +87,8 @@ impl Host {
 
     fn said_ready(&mut self, number: Number) {
         let Some((app, worker)) = self.whose(number) else { return };
-        let Some(process) = app.processes.get(&worker) else { return };
-        let took = process.asked.elapsed().as_secs_f64() * 1e3;
+        let Some(process) = app.processes.get_mut(&worker) else { return };
+        let took = process.boot.insert(process.asked.elapsed()).as_secs_f64() * 1e3;
         let id = app.id;
         self.tell_about(
             id,

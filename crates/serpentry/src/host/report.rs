@@ -45,6 +45,8 @@ struct WorkerFacts {
     pid: Option<u32>,
     memory: Option<u64>,
     cpu: Option<Duration>,
+    /// From when it was asked for until it took requests.
+    boot: Option<Duration>,
 }
 
 impl Facts {
@@ -92,6 +94,7 @@ impl AppFacts {
                 pid: worker.pid,
                 memory: worker.pid.and_then(machine::resident),
                 cpu: worker.pid.and_then(machine::cpu_time),
+                boot: app.processes.get(&worker.id).and_then(|process| process.boot),
             })
             .collect();
         let shown = status.workers.iter().zip(&workers).map(|(worker, facts)| worker_status(worker, facts));
@@ -158,6 +161,7 @@ fn worker_status(worker: &supervisor::WorkerStatus, facts: &WorkerFacts) -> Work
         requests: 0,
         memory_bytes: facts.memory,
         cpu_seconds: facts.cpu.map(|cpu| cpu.as_secs_f64()),
+        boot_ms: facts.boot.map(|boot| boot.as_secs_f64() * 1e3),
     }
 }
 

@@ -18,7 +18,7 @@ const ENOUGH_NOW: u64 = 30;
 /// A request's way through the host and the sockets, which no part of the simulation stands for: an estimate, between what a hello world
 /// takes alone and under load.
 const ON_THE_WAY_US: f64 = 150.0;
-/// Where it was not measured.
+/// Of a host that does not say how long its workers took.
 const COLD_START_MS: f64 = 1_000.0;
 const COLD_START: &str = "a worker's cold start";
 
@@ -94,8 +94,10 @@ pub(super) fn running(client: &Client, name: &str, observe: Duration) -> Result<
     let app_after = client.app(name)?;
     let profile = profile(&after, &app);
     profile.check().map_err(|error| Unobserved::Nothing(format!("{}: {error}", printable(name))))?;
-    let mut assumed =
-        vec![format!("{COLD_START} was not measured: {COLD_START_MS:.0} ms are assumed"), on_the_way()];
+    let mut assumed = vec![on_the_way()];
+    if booted(&app).is_none() {
+        assumed.push(format!("{COLD_START} was not measured: {COLD_START_MS:.0} ms are assumed"));
+    }
     if profile.worker_bytes == 0 {
         assumed.push("the memory of its workers is not known: memory is not planned".into());
     }
@@ -136,8 +138,13 @@ fn profile(routes: &Routes, app: &AppStatus) -> Profile {
         fsync_us: Vec::new(),
         worker_bytes: serving.iter().sum::<u64>() / serving.len().max(1) as u64,
         request_bytes: 0,
-        cold_start_ms: COLD_START_MS,
+        cold_start_ms: booted(app).unwrap_or(COLD_START_MS),
     }
+}
+
+/// What its workers took until they served, milliseconds: the slowest, as after a crash everything is cold.
+fn booted(app: &AppStatus) -> Option<f64> {
+    app.workers.iter().filter_map(|worker| worker.boot_ms).max_by(f64::total_cmp)
 }
 
 fn class(route: &RouteStatus) -> Option<Class> {

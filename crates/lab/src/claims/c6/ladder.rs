@@ -11,9 +11,10 @@ use crate::statistics::verdict::range;
 /// An application with a volume of its own.
 const VOLUME: &str = "volume";
 const VOLUME_SIZE: &str = "64MiB";
-/// A storm that is held back by a limit on what it writes.
+/// A storm that is held back by a limit on what it writes. It writes back 64 MiB at once and cannot be stopped meanwhile: what
+/// holds it lets that pass within the time in which a neighbour must answer.
 const HELD: &str = "storm-held";
-const HELD_AT: &str = "2MiB/s";
+const HELD_AT: &str = "24MiB/s";
 
 struct Rung {
     title: &'static str,
@@ -25,7 +26,7 @@ struct Rung {
 const RUNGS: [Rung; 4] = [
     Rung { title: "on the same file system", app: APP, target: "/log?ms=20&fsync=1&to=1", storm: STORM },
     Rung {
-        title: "on the same file system, the neighbour held at 2 MiB/s",
+        title: "on the same file system, the neighbour held at 24 MiB/s",
         app: APP,
         target: "/log?ms=20&fsync=1&to=1",
         storm: HELD,
@@ -75,7 +76,13 @@ pub(super) fn climb(session: &mut Session<'_>) -> Result<String, SessionError> {
         for (rung, found) in RUNGS.iter().zip(&mut climbed) {
             for state in [State::Quiet, State::Disk] {
                 let seed = session.random.next_u64();
-                let block = session.block(&of(rung, state), seed, &Purpose::series("C6-ladder"))?;
+                let block = match session.sound_block(&of(rung, state), seed, &Purpose::series("C6-ladder")) {
+                    // What the claim itself found stands without this.
+                    Err(error @ SessionError::Hub(_)) => {
+                        return Ok(format!("{}; not varied further: {error}", sentence(&climbed)));
+                    }
+                    block => block?,
+                };
                 if lost(&block, state).is_none() {
                     let side = if state == State::Quiet { &mut found.quiet } else { &mut found.storm };
                     side.push(block.quantile(0.95));
@@ -117,7 +124,7 @@ mod tests {
             found(&[0.02], &[f64::INFINITY]),
         ]);
         assert!(said.contains(": on the same file system 200 ms (10 times); "), "{said}");
-        assert!(said.contains("held at 2 MiB/s 60 ms (3.00 times)"), "{said}");
+        assert!(said.contains("held at 24 MiB/s 60 ms (3.00 times)"), "{said}");
         assert!(said.contains("on a volume of its own not known"), "{said}");
         assert!(said.contains("pipe to the host more than 1 request in 20 failed"), "{said}");
         let held = of(&RUNGS[1], State::Disk);

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use super::{Claim, Finding, Requirement, ratio};
 use crate::document::{Answer, BlockKind, Verdict};
-use crate::experiment::{
-    Arm, Block, Condition, Effort, Load, Noise, Part, Purpose, Rate, Session, SessionError,
-};
+use crate::experiment::{Arm, Block, Condition, Load, Noise, Part, Purpose, Rate, Session, SessionError};
 use crate::host::HostPlan;
 use crate::neighbour::Work;
 use crate::probe;
@@ -65,12 +63,9 @@ impl Claim for C6 {
 
     fn run(&self, session: &mut Session<'_>) -> Result<Finding, SessionError> {
         session.start(plan(session))?;
-        let effort = session.options.effort;
-        session.options.effort = Effort {
-            block: effort.block.min(Duration::from_millis(1_000)),
-            discard: effort.discard.min(Duration::from_millis(300)),
-            ..effort
-        };
+        // The effort of the session is a claim's own: each begins with what was asked for.
+        session.options.effort =
+            session.options.effort.within(Duration::from_millis(1_000), Duration::from_millis(300));
         let measured = measure(session)?;
         let mut finding = finding(&measured);
         finding.notes.push(ladder::climb(session)?);

@@ -321,7 +321,8 @@ pub(super) fn scaling(document: &Document) -> String {
         laws.push_str(&paragraph(&law));
     }
     let plot = plot::ladders(&document.ladders);
-    format!("{laws}<div class=\"pair\"><div>{plot}</div>{}</div>\n", rungs.html())
+    // Beside the plot its last column, which says why a rung does not count, would be cut off.
+    format!("{laws}{plot}{}", rungs.folded("Rungs of the ladder as a table"))
 }
 
 pub(super) fn memory(document: &Document) -> String {
