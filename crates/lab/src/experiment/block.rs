@@ -37,6 +37,14 @@ pub enum Rate {
     Periodic { every_ms: u32, at_once: usize },
 }
 
+/// A request that has no answer so long after the end of its block has failed.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// For ratios: what failed took as long as anybody waits. Not known stays so.
+pub(super) fn patient(figure: f64) -> f64 {
+    if figure == f64::INFINITY { TIMEOUT.as_secs_f64() } else { figure }
+}
+
 /// Longest block that [`Rate::Periodic`] lasts for.
 const PERIODIC: Duration = Duration::from_secs(60);
 
@@ -143,7 +151,7 @@ pub struct Block {
     /// Median of the loop of known work just before, in milliseconds of processor time.
     pub spin_ms: f64,
     pub generator_realtime: bool,
-    /// Empty: it counts.
+    /// None that spoils it: it counts.
     pub faults: Vec<Fault>,
 }
 
@@ -197,7 +205,13 @@ impl Answers {
 impl Block {
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        self.faults.is_empty()
+        self.spoilt_by().is_none()
+    }
+
+    /// Why it does not count.
+    #[must_use]
+    pub fn spoilt_by(&self) -> Option<&Fault> {
+        self.faults.iter().find(|fault| fault.spoils())
     }
 
     /// A figure of a block that counts; unknown of one that does not.
@@ -220,6 +234,12 @@ impl Block {
     #[must_use]
     pub fn quantile(&self, q: f64) -> f64 {
         interpolated(&self.sorted(None), q)
+    }
+
+    /// The same, where a failed request took as long as anybody waits.
+    #[must_use]
+    pub fn waited(&self, q: f64) -> f64 {
+        patient(self.quantile(q))
     }
 
     /// The same of one class of requests.
@@ -266,6 +286,13 @@ mod tests {
             block: 0,
             class,
         }
+    }
+
+    #[test]
+    fn what_failed_took_as_long_as_anybody_waits() {
+        assert_eq!((patient(f64::INFINITY), patient(0.3)), (10.0, 0.3));
+        assert!(patient(f64::NAN).is_nan());
+        assert!(!Fault::Errors { share: 0.5 }.spoils() && Fault::Arm.spoils());
     }
 
     #[test]

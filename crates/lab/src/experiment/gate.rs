@@ -54,6 +54,13 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Whether the block says nothing. Requests that failed are a result, and stay in the distribution: a condition in which they
+    /// fail must not look better by that (lab.md 1.8 marks such blocks and keeps them).
+    #[must_use]
+    pub fn spoils(&self) -> bool {
+        !matches!(self, Fault::Errors { .. })
+    }
+
     /// For people.
     #[must_use]
     pub fn sentence(&self) -> String {

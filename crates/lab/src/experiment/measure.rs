@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::background::Background;
-use super::block::{Answers, Block, Condition, Load, Noise, Part, Rate};
+use super::block::{Answers, Block, Condition, Load, Noise, Part, Rate, TIMEOUT};
 use super::gate::{self, Seen};
 use super::record::Purpose;
 use super::sample::{Places, Reading, between};
@@ -24,8 +24,6 @@ const WATCHDOG: Duration = Duration::from_secs(5);
 const SETTLE: Duration = Duration::from_millis(100);
 /// Between two looks at memory and at whether to stop.
 const GLANCE: Duration = Duration::from_millis(50);
-/// Requests that are waited for after the block.
-const TIMEOUT: Duration = Duration::from_secs(10);
 /// Records that a block has room for without growing.
 const RECORDS: usize = 100_000;
 /// The generator's core.
@@ -109,7 +107,7 @@ impl Session<'_> {
         Ok(block)
     }
 
-    /// The same; and where it does not count, one more in its place. Both are in the document.
+    /// The same; and where it does not count, up to two more in its place. All are in the document.
     ///
     /// # Errors
     /// As [`Session::block`].
@@ -119,8 +117,14 @@ impl Session<'_> {
         seed: u64,
         purpose: &Purpose,
     ) -> Result<Block, SessionError> {
-        let block = self.block(condition, seed, purpose)?;
-        if block.is_valid() { Ok(block) } else { self.block(condition, seed, purpose) }
+        let mut block = self.block(condition, seed, purpose)?;
+        for _ in 0..2 {
+            if block.is_valid() {
+                break;
+            }
+            block = self.block(condition, seed, purpose)?;
+        }
+        Ok(block)
     }
 
     /// Load for so long; with places, counters from after what is discarded to the end.

@@ -1,6 +1,6 @@
 //! Two conditions compared by pairs of blocks, with A/A pairs among them.
 
-use super::block::{Block, Condition};
+use super::block::{Block, Condition, patient};
 use super::order::{self, Turn};
 use super::record::Purpose;
 use super::session::Session;
@@ -88,7 +88,7 @@ impl Session<'_> {
         };
         let kind = if turn.is_null { BlockKind::Control } else { BlockKind::Measured };
         let purpose = Purpose { kind, pair: Some(number), question: comparison.id.clone() };
-        let fault = |block: &Block| block.faults.first().map(super::Fault::sentence);
+        let fault = |block: &Block| block.spoilt_by().map(super::Fault::sentence);
         let first = self.block(first, turn.seed, &purpose)?;
         let mut why = fault(&first);
         if again && let Some(why) = why {
@@ -101,7 +101,7 @@ impl Session<'_> {
 }
 
 impl Paired {
-    /// ln(b / a) of a figure in each pair; those where it is not finite (it fell among failed requests) are left out.
+    /// ln(b / a) of a figure in each pair. Where it fell among failed requests these took as long as anybody waits.
     pub fn differences(&self, figure: impl Fn(&Block) -> f64) -> Vec<f64> {
         logarithms(&self.pairs, figure)
     }
@@ -169,12 +169,13 @@ impl Paired {
 
     /// Median over the blocks of one side; NaN without any.
     pub fn typical(&self, of_b: bool, figure: impl Fn(&Block) -> f64) -> f64 {
-        let values: Vec<f64> = self.pairs.iter().map(|(a, b)| figure(if of_b { b } else { a })).collect();
+        let values: Vec<f64> =
+            self.pairs.iter().map(|(a, b)| patient(figure(if of_b { b } else { a }))).collect();
         verdict::range(&values).0
     }
 }
 
 fn logarithms(pairs: &[(Block, Block)], figure: impl Fn(&Block) -> f64) -> Vec<f64> {
-    let ratios = pairs.iter().map(|(a, b)| (figure(b) / figure(a)).ln());
+    let ratios = pairs.iter().map(|(a, b)| (patient(figure(b)) / patient(figure(a))).ln());
     ratios.filter(|ratio| ratio.is_finite()).collect()
 }

@@ -106,7 +106,12 @@ impl Session<'_> {
             memory_bytes: block.usage.memory_bytes,
             calibration: block.seen.spin,
             valid: block.is_valid(),
-            invalid_because: block.faults.iter().map(super::Fault::sentence).collect(),
+            invalid_because: block
+                .faults
+                .iter()
+                .filter(|fault| fault.spoils())
+                .map(super::Fault::sentence)
+                .collect(),
         });
     }
 

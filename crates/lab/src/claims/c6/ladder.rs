@@ -1,7 +1,7 @@
 //! C6, exploratory: where a log line goes decides what a neighbour's storage does to it. From the same file system, over the
 //! neighbour held back and a file system of one's own, to a pipe (research: lab.md C6, isolation ladder).
 
-use super::{APP, STORM, STORM_MIB, State, condition, lost, ratio};
+use super::{APP, STORM, STORM_MIB, State, condition, ratio};
 use crate::experiment::{Condition, Noise, Part, Purpose, Session, SessionError};
 use crate::host::HostPlan;
 use crate::neighbour::Work;
@@ -83,7 +83,7 @@ pub(super) fn climb(session: &mut Session<'_>) -> Result<String, SessionError> {
                     }
                     block => block?,
                 };
-                if lost(&block, state).is_none() {
+                if block.is_valid() {
                     let side = if state == State::Quiet { &mut found.quiet } else { &mut found.storm };
                     side.push(block.quantile(0.95));
                 }

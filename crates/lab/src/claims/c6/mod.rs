@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Claim, Finding, Requirement, ratio};
 use crate::document::{Answer, BlockKind, Verdict};
-use crate::experiment::{Arm, Block, Condition, Load, Noise, Part, Purpose, Rate, Session, SessionError};
+use crate::experiment::{Arm, Condition, Fault, Load, Noise, Part, Purpose, Rate, Session, SessionError};
 use crate::host::HostPlan;
 use crate::neighbour::Work;
 use crate::probe;
@@ -151,16 +151,13 @@ fn measure(session: &mut Session<'_>) -> Result<Measured, SessionError> {
                 question: if of_logs { "C6-log" } else { "C6-wait" }.to_owned(),
             };
             let condition = condition(target, state);
-            let mut block = session.block(&condition, seed, &purpose)?;
-            if lost(&block, state).is_some() {
-                block = session.block(&condition, seed, &purpose)?;
-            }
-            fault = fault.or_else(|| lost(&block, state));
+            let block = session.sound_block(&condition, seed, &purpose)?;
+            fault = fault.or_else(|| block.spoilt_by().map(Fault::sentence));
             let cell = if of_logs { &mut logs } else { &mut waits };
             match state {
-                State::Quiet => cell.quiet = block.quantile(0.95),
-                State::Cpu => cell.cpu = block.quantile(0.95),
-                State::Disk => cell.disk = block.quantile(0.95),
+                State::Quiet => cell.quiet = block.waited(0.95),
+                State::Cpu => cell.cpu = block.waited(0.95),
+                State::Disk => cell.disk = block.waited(0.95),
             }
             if state == State::Disk {
                 measured.storm.extend(block.neighbours.iter().map(|(_, rate)| *rate));
@@ -180,19 +177,11 @@ fn measure(session: &mut Session<'_>) -> Result<Measured, SessionError> {
         let purpose = Purpose { kind: BlockKind::Control, pair: None, question: "C6-log".to_owned() };
         let mut p95 = [0.0; 2];
         for side in &mut p95 {
-            *side = session.block(&condition(LOGS, State::Quiet), seed, &purpose)?.quantile(0.95);
+            *side = session.block(&condition(LOGS, State::Quiet), seed, &purpose)?.waited(0.95);
         }
         measured.null.push((p95[0], p95[1]));
     }
     Ok(measured)
-}
-
-/// Requests that fail are expected where the loop cannot keep up with the disk: they are in the distribution.
-fn lost(block: &Block, state: State) -> Option<String> {
-    let counts = |fault: &&crate::experiment::Fault| {
-        state != State::Disk || !matches!(fault, crate::experiment::Fault::Errors { .. })
-    };
-    block.faults.iter().find(counts).map(crate::experiment::Fault::sentence)
 }
 
 fn judged(repetitions: &[Repetition], null: Option<Control>) -> Option<(Judgement, Vec<f64>)> {

@@ -142,6 +142,7 @@ impl Row {
             workers: settings.workers(self.trial),
             rounds: u32::try_from(self.valid().count()).unwrap_or(u32::MAX),
             p50_ms: known(self.median(|block| block.quantile(0.5)) * 1e3),
+            // Infinite, and so not known, where more failed.
             p95_ms: known(self.median(|block| block.quantile(0.95)) * 1e3),
             throttled: known(self.median(|block| block.usage.throttled.unwrap_or(f64::NAN))),
             used_bytes: self.used_bytes(),
@@ -202,7 +203,7 @@ fn rounds(session: &mut Session<'_>, settings: Settings, load: &Load) -> Result<
                 row.refused = set(session, row.trial, &base, settings)?;
             }
             if row.refused.is_none() {
-                row.blocks.push((round, session.block(&condition(row.trial, load), seed, &purpose)?));
+                row.blocks.push((round, session.sound_block(&condition(row.trial, load), seed, &purpose)?));
             }
         }
     }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::super::tenancy::Measured as Tenancy;
-use super::{BOTH, Block, DOUBLED, MEMORY, MEMORY_ONLY, MIB, NONE, QUOTA, QUOTA_DOUBLED, QUOTA_ONLY};
+use super::{BOTH, DOUBLED, MEMORY, MEMORY_ONLY, MIB, NONE, QUOTA, QUOTA_DOUBLED, QUOTA_ONLY};
 use super::{Row, Settings, Trial};
 use crate::claims::ratio;
 use crate::document::{Answer, Document, LimitsTogether, Verdict};
@@ -76,8 +76,8 @@ pub(super) fn all(document: &mut Document, rows: &[Row], settings: Settings, ten
 }
 
 fn rounds(row: &Row) -> Rounds {
-    let valid = |block: &Block| block.is_valid().then(|| block.quantile(0.95)).filter(|p95| p95.is_finite());
-    row.blocks.iter().filter_map(|(round, block)| Some((*round, valid(block)?))).collect()
+    let valid = row.blocks.iter().filter(|(_, block)| block.is_valid());
+    valid.map(|(round, block)| (*round, block.waited(0.95))).collect()
 }
 
 fn effect(without: &Rounds, with: &Rounds) -> Vec<f64> {
