@@ -254,6 +254,7 @@ def report(found: dict[str, dict]) -> None:
         "tenancy, and the other ways to run requests were hosted for real under the same load (open loop, Poisson, at the rate at which",
         "compare measured, rounds of shuffled order), without neighbours and beside one that burns four cores' worth and writes durably.",
         "p95 in milliseconds: median of the rounds (least to most). A quantile that fell among failed requests, or of too few, is \"none\".",
+        "A recommendation has its condition in its sentence: isolated is for busy neighbours, and what it costs without any is in the other column.",
         "The load generator shares the cores: beside the neighbour it was often late itself (it says by how much), which is in these figures.",
         "",
         f"Machine: {where['processor']}, {where['cores']} cores, {where['kernel']}, {where['date']}. Serpentry ran from the release build.",
