@@ -90,6 +90,28 @@ def test_near_the_memory_limit(start: Starter) -> None:
 
 
 @ROOT_ONLY
+def test_shared_applications_near_what_they_have_together(start: Starter) -> None:
+    """M20: nobody is near a limit of its own; the one that uses most is named."""
+    calm = {"app": "faulty:app", "workers": 1, "routes": ["calm.example"], "limits": {"memory": "128MiB"}}
+    host = start({"app": {"app": "faulty:app", "workers": 1, "routes": ["/"]}, "calm": calm}, host={"pool_memory": "192MiB"})
+    missing(host, "memory", "calm")
+    host.facts("/write?mib=250")
+    host.facts("/keep?kib=65536")
+    time.sleep(1.5)  # Longer than two looks: nothing may be found.
+    only(host, but=("C20", "D11"))
+    began = time.monotonic()
+    while "M20" not in {it["code"] for it in incidents(host)} and time.monotonic() - began < 30:
+        host.facts("/keep?kib=2048")
+        time.sleep(0.2)
+    incident = wait_for(host, "M20")
+    evidence = incident["evidence"]
+    assert incident["app"] == "app" and evidence["limit_bytes"] == 192 * MIB, incident
+    assert 0.9 * 192 * MIB <= evidence["used_bytes"] <= 192 * MIB and evidence["own_bytes"] > 96 * MIB, incident
+    assert incident["sentence"].startswith("the shared applications together use ") and "`pool_memory`" in incident["remedy"]
+    only(host, "M20", but=("C20", "D11"))
+
+
+@ROOT_ONLY
 def test_volume_full(start: Starter) -> None:
     """D20, and that it is over once there is room."""
     host = start({"app": {"app": "faulty:app", "workers": 1, "limits": {"disk_space": "32MiB"}}})

@@ -26,7 +26,7 @@ pub use files::{FileLimit, OpenFiles};
 pub use full::{Room, VolumeFull};
 pub use growth::Footprint;
 pub use held::{Counts, HeldBack, Transfer, Way};
-pub use near::{Memory, NearLimit};
+pub use near::{Memory, NearLimit, NearPool};
 pub use processes::{ProcessLimit, Processes};
 pub use starved::{Demand, Starving};
 pub use throttled::{Quota, Throttled};

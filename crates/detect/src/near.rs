@@ -26,30 +26,66 @@ pub struct Rate {
     pub requests_per_second: f64,
 }
 
-/// See the module documentation.
+/// Whether it is near its limit, for longer than a moment and not told already.
 #[derive(Debug, Default)]
-pub struct NearLimit {
+struct Near {
     /// It was near the limit the last time.
     near: bool,
     told: Option<Duration>,
 }
 
-impl NearLimit {
-    /// `growth`: how fast it grows, where a regression has shown it.
-    pub fn look(&mut self, at: Duration, now: Memory, growth: Option<Rate>, app: &str) -> Option<Detection> {
-        let Memory { used, limit } = now;
+impl Near {
+    fn is_to_be_told(&mut self, at: Duration, Memory { used, limit }: Memory) -> bool {
         let near = used.min(limit) as u128 * 100 >= u128::from(limit) * u128::from(NEAR) && limit > 0;
         let lasts = std::mem::replace(&mut self.near, near) && near;
         if !lasts || self.told.is_some_and(|told| at.saturating_sub(told) < AGAIN) {
-            return None;
+            return false;
         }
         self.told = Some(at);
-        let detection = Detection::new(Code::M20, "usage", Some(app))
-            .number("used_bytes", used as f64)
-            .number("limit_bytes", limit as f64);
+        true
+    }
+}
+
+fn detection(cause: &'static str, now: Memory, app: &str) -> Detection {
+    Detection::new(Code::M20, cause, Some(app))
+        .number("used_bytes", now.used as f64)
+        .number("limit_bytes", now.limit as f64)
+}
+
+/// An application and its own limit.
+#[derive(Debug, Default)]
+pub struct NearLimit(Near);
+
+impl NearLimit {
+    /// `growth`: how fast it grows, where a regression has shown it.
+    pub fn look(&mut self, at: Duration, now: Memory, growth: Option<Rate>, app: &str) -> Option<Detection> {
+        if !self.0.is_to_be_told(at, now) {
+            return None;
+        }
+        let detection = detection("usage", now, app);
         let Some(Rate { bytes_per_request, requests_per_second }) = growth else { return Some(detection) };
-        let left = limit.saturating_sub(used) as f64 / (bytes_per_request * requests_per_second);
+        let left = now.limit.saturating_sub(now.used) as f64 / (bytes_per_request * requests_per_second);
         Some(detection.number("growth_bytes", bytes_per_request).number("left_seconds", left))
+    }
+}
+
+/// All shared applications and the limit of what they have together.
+#[derive(Debug, Default)]
+pub struct NearPool(Near);
+
+impl NearPool {
+    /// `largest`: who uses most of it, and how many bytes.
+    pub fn look(
+        &mut self,
+        at: Duration,
+        now: Memory,
+        largest: impl FnOnce() -> Option<(String, u64)>,
+    ) -> Option<Detection> {
+        if !self.0.is_to_be_told(at, now) {
+            return None;
+        }
+        let (app, bytes) = largest()?;
+        Some(detection("pool", now, &app).number("own_bytes", bytes as f64))
     }
 }
 
@@ -74,6 +110,20 @@ mod tests {
         assert_eq!(look(&mut detector, 3.5, 950), None);
         assert_eq!(look(&mut detector, 32.9, 950), None);
         assert!(look(&mut detector, 33.0, 950).is_some());
+    }
+
+    #[test]
+    fn of_a_pool_the_largest_is_told() {
+        let mut detector = NearPool::default();
+        let memory = |used| Memory { used, limit: 1000 };
+        let largest = || Some(("hog".to_owned(), 700));
+        let second = Duration::from_secs(1);
+        assert_eq!(detector.look(Duration::ZERO, memory(950), largest), None, "it may be a peak");
+        let told = detector.look(second, memory(950), largest).unwrap();
+        assert_eq!((told.code, told.app.as_deref()), (Code::M20, Some("hog")));
+        assert_eq!(told.facts.get("own_bytes"), Some(&incident::Value::Number(700.0)));
+        let nobody = || panic!("nobody is asked who it is when there is nothing to tell");
+        assert_eq!(detector.look(2 * second, memory(950), nobody), None);
     }
 
     #[test]

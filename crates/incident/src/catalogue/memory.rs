@@ -78,12 +78,20 @@ pub(super) const ENTRIES: &[Entry] = &[
             USED,
             GROWTH,
             last("left_seconds", Unit::Seconds, "until the limit, at this rate"),
+            last("own_bytes", Unit::Bytes, "what this application uses of the shared pool"),
         ],
-        causes: &[Cause {
-            name: "usage",
-            sentence: "{app} uses {used_bytes} of {limit_bytes}«; it grows by {growth_bytes} per request»«, which leaves about {left_seconds}»",
-            remedy: "`serpentry restart {app}` frees it now; then raise `memory` in [apps.{app}.limits] or set `recycle_memory` in [apps.{app}]",
-        }],
+        causes: &[
+            Cause {
+                name: "usage",
+                sentence: "{app} uses {used_bytes} of {limit_bytes}«; it grows by {growth_bytes} per request»«, which leaves about {left_seconds}»",
+                remedy: "`serpentry restart {app}` frees it now; then raise `memory` in [apps.{app}.limits] or set `recycle_memory` in [apps.{app}]",
+            },
+            Cause {
+                name: "pool",
+                sentence: "the shared applications together use {used_bytes} of {limit_bytes}, and none of them uses more than {app}« ({own_bytes})»: at the limit the kernel kills the largest process, whoever it belongs to",
+                remedy: "`serpentry restart {app}` frees its part now; then set `memory` in [apps.{app}.limits] so that it cannot fill the pool, or raise `pool_memory` in [host]; who must not be hit by it gets `tenancy = \"isolated\"`",
+            },
+        ],
     },
     Entry {
         code: Code::M30,

@@ -41,6 +41,12 @@ impl Group {
         &self.path
     }
 
+    /// Whether it is a part of that one.
+    #[must_use]
+    pub fn is_in(&self, other: &Group) -> bool {
+        self.path.strip_prefix(&other.path).is_some_and(|rest| rest.starts_with('/'))
+    }
+
     /// Set all limits to these: what is `None` has no limit of its own afterwards. An outcome for each constraint that is
     /// asked for, and for each that could not be taken back.
     #[must_use]

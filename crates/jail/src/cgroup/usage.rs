@@ -99,9 +99,10 @@ pub(super) fn memory(Place { version, dir }: &Place) -> Option<MemoryUsage> {
 
 /// Bytes of the page cache that the kernel can take back: what was read from files or written to them, without files in memory.
 pub(super) fn reclaimable(Place { dir, .. }: &Place) -> Option<u64> {
-    // The same names in both versions; a group that has no children has its own figures there in version 1 too.
     let text = file::read(&dir.join("memory.stat")).ok()?;
-    Some(keyed(&text, "active_file")?.saturating_add(keyed(&text, "inactive_file")?))
+    // In version 1 these names are the group's own figures, and those with its children's are called `total_`.
+    let of = |name: &str| keyed(&text, &format!("total_{name}")).or_else(|| keyed(&text, name));
+    Some(of("active_file")?.saturating_add(of("inactive_file")?))
 }
 
 /// Of memory, what is used now: one file.
@@ -238,6 +239,10 @@ mod tests {
         for version in [Version::V1, Version::V2] {
             let fake = Fake::new(version, &[("memory.stat", stat)]);
             assert_eq!(reclaimable(&fake.place().unwrap()), Some(40));
+            // Of a group with children.
+            let stat = format!("{stat}total_inactive_file 110\ntotal_active_file 130\n");
+            let fake = Fake::new(version, &[("memory.stat", &stat)]);
+            assert_eq!(reclaimable(&fake.place().unwrap()), Some(240));
             assert_eq!(
                 reclaimable(&Fake::new(version, &[("memory.stat", "anon 7\n")]).place().unwrap()),
                 None

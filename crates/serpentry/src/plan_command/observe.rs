@@ -98,9 +98,13 @@ pub(super) fn running(client: &Client, name: &str, observe: Duration) -> Result<
     if booted(&app).is_none() {
         assumed.push(format!("{COLD_START} was not measured: {COLD_START_MS:.0} ms are assumed"));
     }
-    if profile.worker_bytes == 0 {
-        assumed.push("the memory of its workers is not known: memory is not planned".into());
-    }
+    assumed.push(if profile.worker_bytes == 0 {
+        "the memory of its workers is not known: memory is not planned".into()
+    } else {
+        "memory is planned with what its workers hold now: what more requests at a time need is not known (`serpentry compare` \
+         measures it)"
+            .into()
+    });
     let present = Present {
         configuration: configuration(&app_after),
         concurrency: app_after.concurrency,

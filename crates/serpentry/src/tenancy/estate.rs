@@ -14,7 +14,7 @@ use jail::network::{self, Bandwidth, Connection, Networks};
 use super::data::Data;
 use super::ledger::{Ledger, Machine, Share};
 use super::limits::{limit, why, without_groups};
-use super::register::{Entry, Register};
+use super::register::{Entry, Register, SharedPool};
 use super::shortage::{Seen, Shortage, blame};
 use super::users::identity;
 use super::wants::{Unmet, Wants};
@@ -404,14 +404,18 @@ impl Estate {
         let Ok(tree) = &self.tree else { return };
         let pool = &self.settings.pool;
         let memory = self.ledger.common_memory();
+        let memory = pool.memory.map_or(memory, |most| most.min(memory));
         let limits = cgroup::Limits {
             cpu: pool.cpu,
             cpu_weight: Some(SHARED_WEIGHT),
             cores: Some(self.ledger.common_cores()),
-            memory: Some(pool.memory.map_or(memory, |most| most.min(memory))),
+            memory: Some(memory),
             ..cgroup::Limits::default()
         };
         let weight = cgroup::Limits { cpu_weight: Some(ISOLATED_WEIGHT), ..cgroup::Limits::default() };
+        if let Some(group) = self.pool() {
+            self.register.set_pool(SharedPool { group, memory });
+        }
         for (path, limits) in [(SHARED, limits), (ISOLATED, weight)] {
             match tree.group(path) {
                 Ok(group) => {

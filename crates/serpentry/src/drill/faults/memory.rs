@@ -37,6 +37,7 @@ pub(super) static POOL: Fault = Fault {
     name: "pool",
     about: "neighbours fill the memory that all shared applications have together, and this one's worker is killed for it",
     code: Code::M11,
+    also: &[Code::M20],
     proof: Proof { worker: true, limit: true, requests: true, growth: false, answer: true },
     counted_from: "the worker's end",
     inject: |stage| {

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use detect::{VolumeFull, Watcher};
+use detect::{NearPool, VolumeFull, Watcher};
 use incident::{Detection, WorkerRef};
 use router::{AppCounters, Command};
 use supervisor::WorkerId;
@@ -28,7 +28,7 @@ use self::processor::Processors;
 use super::change::Worked;
 use super::{Host, Reminder};
 use crate::say;
-use crate::tenancy::{Register, Token};
+use crate::tenancy::{Entry, Register, Token};
 
 /// Of so many looks, one is for the host alone when no application has processes.
 const IDLE: u32 = 20;
@@ -72,7 +72,13 @@ impl Watch {
         news: mpsc::Sender<Worked>,
     ) -> Option<Watch> {
         let (jobs, waiting) = sync_channel(1);
-        let eyes = Eyes { register, state, watchers: HashMap::new(), disk: VolumeFull::default() };
+        let eyes = Eyes {
+            register,
+            state,
+            watchers: HashMap::new(),
+            disk: VolumeFull::default(),
+            pool: NearPool::default(),
+        };
         let started =
             std::thread::Builder::new().name("watch".to_owned()).spawn(move || eyes.work(&waiting, &news));
         match started {
@@ -143,6 +149,8 @@ struct Eyes {
     /// One for each place: what was seen in it is remembered while it is there, also if its application sleeps.
     watchers: HashMap<Token, Watcher>,
     disk: VolumeFull,
+    /// What the shared applications have together.
+    pool: NearPool,
 }
 
 impl Eyes {
@@ -161,6 +169,16 @@ impl Eyes {
         }
     }
 
+    fn look_at_the_pool(&mut self, at: Duration, entries: &[(Token, Entry)]) -> Option<Detection> {
+        let pool = self.register.pool()?;
+        let memory = read::memory(&pool.group, pool.memory)?;
+        self.pool.look(at, memory, || {
+            let shared = entries.iter().filter(|(_, entry)| entry.group.is_in(&pool.group));
+            let used = shared.filter_map(|(_, entry)| Some((entry.app.clone(), entry.group.memory_used()?)));
+            used.max_by_key(|(_, bytes)| *bytes)
+        })
+    }
+
     fn look(&mut self, job: &Job) -> Seen {
         let mut seen = Seen::default();
         if let Some(room) = self.state.as_deref().and_then(read::room) {
@@ -171,6 +189,7 @@ impl Eyes {
         if job.subjects.is_empty() {
             return seen;
         }
+        seen.detections.extend(self.look_at_the_pool(job.at, &entries));
         let processors = Processors::read(&entries);
         for subject in &job.subjects {
             let mut places = entries.iter().rev();

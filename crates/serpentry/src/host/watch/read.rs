@@ -6,6 +6,8 @@ use std::time::Duration;
 use config::Rate;
 use detect::{Counts, Memory, Processes, Quota, Reading, Room, Transfer, Way};
 
+use jail::cgroup::Group;
+
 use super::processor::Processors;
 use super::{Subject, worker};
 use crate::tenancy::{Entry, Token};
@@ -29,7 +31,7 @@ pub(super) fn reading(token: Token, entry: &Entry, subject: &Subject, processors
         bandwidth: bandwidth(entry, subject),
         workers: subject.workers.iter().map(of).collect(),
         quota: limits.cpu.and_then(|cores| Some((quota(entry)?, cores))),
-        memory: limits.memory.and_then(|limit| memory(entry, limit)),
+        memory: limits.memory.and_then(|limit| memory(group, limit)),
         processes: group.forks_refused().map(|refused| processes(entry, refused)),
         volume: entry.volume.as_deref().and_then(room),
         requests: counters.requests,
@@ -47,13 +49,13 @@ fn quota(entry: &Entry) -> Option<Quota> {
     })
 }
 
-fn memory(entry: &Entry, limit: u64) -> Option<Memory> {
-    let used = entry.group.memory_used()?;
+pub(super) fn memory(group: &Group, limit: u64) -> Option<Memory> {
+    let used = group.memory_used()?;
     if u128::from(used) * 100 < u128::from(limit) * u128::from(WORTH) {
         return Some(Memory { used, limit });
     }
     // Without knowing what can be reclaimed there is no telling whether it is near its limit.
-    Some(Memory { used: used.saturating_sub(entry.group.reclaimable()?), limit })
+    Some(Memory { used: used.saturating_sub(group.reclaimable()?), limit })
 }
 
 fn processes(entry: &Entry, refused: u64) -> Processes {
