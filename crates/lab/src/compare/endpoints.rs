@@ -1,7 +1,8 @@
 //! What each page spends its time with, asked for alone and one at a time.
 //!
 //! The worker's own clocks say it for each route (`GET /v1/apps/{app}/routes`); where they do not, processor time is what the control group's
-//! counter says over the block, and the rest of the time was waiting.
+//! counter says over the block, and the rest of the time was waiting. What of that was for storage the group's pressure says (PSI,
+//! Documentation/accounting/psi.rst), and whether it was for durable writes the disks' count of flushes.
 
 use std::time::Duration;
 
@@ -18,6 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(8);
 
 /// lab.md 3.5: above this a request is heavy whatever its share.
 const HEAVY_MS: f64 = 20.0;
+/// Waiting for storage that is none, milliseconds of a request.
+const NO_STORAGE_MS: f64 = 0.02;
+/// Flushes of disks for each request, below which they are somebody else's: the journal's, every few seconds.
+const DURABLE: f64 = 0.5;
 /// And above this when most of its time is processor time.
 const SOMETHING_MS: f64 = 5.0;
 
@@ -51,9 +56,9 @@ fn each(session: &mut Session<'_>, found: &mut Known) -> Result<(), CompareError
     for (index, target) in targets.iter().enumerate() {
         session.progress.step(index, targets.len(), &target.target);
         let block = ask(session, target, index as u64)?;
-        let answers = block.answered.max(1) as f64;
-        let typical = block.latencies.iter().filter(|latency| latency.is_finite()).sum::<f64>() / answers;
-        let used = block.usage.app_cores.map(|cores| cores * block.seconds / answers);
+        let finite = block.latencies.iter().filter(|latency| latency.is_finite());
+        let typical = finite.sum::<f64>() / answers(&block);
+        let used = block.usage.app_cores.map(|cores| cores * block.seconds / answers(&block));
         weights += target.weight;
         cpu += target.weight * used.unwrap_or(0.0);
         found.endpoints.push(endpoint(&block, target, typical, used));
@@ -87,6 +92,8 @@ fn endpoint(block: &Block, target: &Target, seconds: f64, used: Option<f64>) -> 
     let quantile = |q: f64| known(interpolated(&sorted, q) * 1e3);
     let cpu_ms = used.map(|used| used * 1e3);
     let run_queue_ms = known(block.usage.run_queue_ms / block.answered.max(1) as f64);
+    let storage_ms = block.usage.pressure_io.map(|share| share * block.seconds * 1e3 / answers(block));
+    let flushes = block.usage.flushes.map(|flushes| flushes as f64 / answers(block));
     let wait_ms = cpu_ms.map(|cpu| (seconds * 1e3 - cpu - run_queue_ms.unwrap_or(0.0)).max(0.0));
     Endpoint {
         method: "GET".to_owned(),
@@ -97,9 +104,24 @@ fn endpoint(block: &Block, target: &Target, seconds: f64, used: Option<f64>) -> 
         cpu_ms,
         wait_ms,
         run_queue_ms,
-        classification: classify(seconds * 1e3 - run_queue_ms.unwrap_or(0.0), cpu_ms, None),
+        storage_ms,
+        fsyncs: durable_writes(storage_ms, flushes),
+        classification: classify(seconds * 1e3 - run_queue_ms.unwrap_or(0.0), cpu_ms, storage_ms),
         ..Endpoint::default()
     }
+}
+
+fn answers(block: &Block) -> f64 {
+    block.answered.max(1) as f64
+}
+
+/// Of one request, which was alone: who does not wait for storage makes nothing durable, and who does may only read. Not known where
+/// the kernel tells neither.
+fn durable_writes(storage_ms: Option<f64>, flushes: Option<f64>) -> Option<f64> {
+    if storage_ms? < NO_STORAGE_MS {
+        return Some(0.0);
+    }
+    flushes.map(|flushes| if flushes < DURABLE { 0.0 } else { flushes })
 }
 
 /// By lab.md 3.5, of what a request takes without its time in the run queue: who waits for a processor does not wait for
@@ -134,9 +156,10 @@ fn said(session: &mut Session<'_>, endpoints: &mut [Endpoint]) {
         endpoint.queue_ms = said.queue_ms;
         endpoint.gil_ms = said.gil_ms;
         endpoint.cpu_ms_p95 = said.cpu_ms_p95;
-        endpoint.storage_ms = said.storage_ms;
-        endpoint.fsyncs = said.fsyncs;
-        if said.classification != Class::Unknown {
+        endpoint.storage_ms = said.storage_ms.or(endpoint.storage_ms);
+        endpoint.fsyncs = said.fsyncs.or(endpoint.fsyncs);
+        // The worker does not know what of its waiting was for storage.
+        if said.classification != Class::Unknown && endpoint.classification != Class::Storage {
             endpoint.classification = said.classification;
         }
     }
@@ -155,6 +178,20 @@ mod tests {
         assert!((seconds - 0.02).abs() < 1e-9, "{seconds}");
         assert_eq!(waiting(&targets, &[endpoint(Some(10.0)), endpoint(None)]), None);
         assert_eq!(waiting(&[], &[]), None);
+    }
+
+    #[test]
+    fn durable_writes_are_waited_for_and_flush_a_disk() {
+        for (storage, flushes, found) in [
+            (Some(0.001), Some(3.0), Some(0.0)),
+            (Some(0.001), None, Some(0.0)),
+            (Some(4.0), Some(1.02), Some(1.02)),
+            (Some(4.0), Some(0.01), Some(0.0)),
+            (Some(4.0), None, None),
+            (None, Some(1.0), None),
+        ] {
+            assert_eq!(durable_writes(storage, flushes), found, "{storage:?} {flushes:?}");
+        }
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub(super) struct Reading {
     throttled: Option<u64>,
     pressure: [Option<u64>; 3],
     queued: u64,
+    flushes: Option<u64>,
 }
 
 /// What happened between two moments. Shares are of the time, `cores` are processor time per time.
@@ -62,6 +63,9 @@ pub struct Usage {
     /// Time that the application's threads were ready and did not run.
     pub run_queue_ms: f64,
     pub memory_bytes: Option<u64>,
+    /// Of the caches of all disks, by whomever: one for each fsync that had something to write. None: the disks have none to flush,
+    /// or have never been told to.
+    pub flushes: Option<u64>,
 }
 
 impl Places {
@@ -100,6 +104,7 @@ impl Places {
             throttled: limit("throttled_usec").or_else(|| Some(limit("throttled_time")? / 1_000)),
             pressure: [pressure("cpu"), pressure("io"), pressure("memory")],
             queued: self.pids.iter().map(|pid| queued(*pid)).sum(),
+            flushes: flushes(&fs::read_to_string("/proc/diskstats").unwrap_or_default()),
         }
     }
 
@@ -151,7 +156,20 @@ pub(super) fn between(before: &Reading, after: &Reading, memory: Option<u64>) ->
         pressure_memory: memory_pressure,
         run_queue_ms: after.queued.saturating_sub(before.queued) as f64 / 1e3,
         memory_bytes: memory,
+        flushes: before.flushes.zip(after.flushes).map(|(before, after)| after.saturating_sub(before)),
     }
+}
+
+/// Flush requests that disks completed since the machine was started (Documentation/admin-guide/iostats.rst, field 16). What lies on
+/// other disks (loop, device mapper, RAID) is counted there.
+fn flushes(diskstats: &str) -> Option<u64> {
+    let of = |line: &str| {
+        let mut fields = line.split_whitespace().skip(2);
+        let name = fields.next()?;
+        let lies_on_others = ["loop", "ram", "zram", "dm-", "md"].iter().any(|kind| name.starts_with(kind));
+        fields.nth(15).filter(|_| !lies_on_others)?.parse::<u64>().ok()
+    };
+    Some(diskstats.lines().filter_map(of).sum()).filter(|flushes| *flushes > 0)
 }
 
 fn micros(duration: Duration) -> u64 {
@@ -215,12 +233,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn flushes_are_those_of_disks_that_lie_on_no_other() {
+        let line = |name: &str, flushes: &str| {
+            format!(" 254 0 {name} 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 {flushes} 17\n")
+        };
+        let text = line("vda", "40") + &line("nvme0n1", "2") + &line("loop0", "9") + &line("dm-0", "40");
+        assert_eq!(flushes(&text), Some(42));
+        assert_eq!(flushes(&line("vda", "0")), None, "it has no cache to flush");
+        assert_eq!(flushes("   8 0 sda 1 2 3 4 5 6 7 8 9 10 11\n"), None, "a kernel before 5.5");
+    }
+
+    #[test]
     fn differences_are_shares_of_the_time() {
         let tick = 1_000_000 / clock_ticks_per_second();
         let (busy, steal, total) = machine("cpu  100 10 40 1000 50 5 5 20 7 0\ncpu0 1 2 3\n");
         assert_eq!((busy, steal, total), (160 * tick, 20 * tick, 1_230 * tick));
         let start = Instant::now();
-        let before = Reading { at: Some(start), tree: Some(0), used: Some(0), ..Reading::default() };
+        let before = Reading {
+            at: Some(start),
+            tree: Some(0),
+            used: Some(0),
+            flushes: Some(10),
+            ..Reading::default()
+        };
         let after = Reading {
             at: Some(start + Duration::from_secs(2)),
             busy: 3_000_000,
@@ -235,11 +270,13 @@ mod tests {
             throttled: None,
             pressure: [Some(1), None, None],
             queued: 7_000,
+            flushes: Some(12),
         };
         let usage = between(&before, &after, Some(5));
         assert!((usage.foreign_cores - 0.3).abs() < 1e-9 && (usage.steal - 0.01).abs() < 1e-9, "{usage:?}");
         assert_eq!((usage.app_cores, usage.own_cores, usage.run_queue_ms), (Some(0.5), 0.15, 7.0));
         assert_eq!((usage.throttled, usage.pressure_cpu, usage.memory_bytes), (None, None, Some(5)));
+        assert_eq!(usage.flushes, Some(2));
         let unknown = between(&Reading { tree: None, ..before }, &after, None);
         assert_eq!(unknown.foreign_cores, 0.0);
     }
