@@ -156,7 +156,7 @@ blog: N11-36NPK3960 queue full, 12 times: serpentry why blog
 
     let one = call(&ctx, &["status", "shop"]);
     assert!(one.contains("\nroutes: shop.example.com, /shop\n"), "{one}");
-    assert!(one.contains("\n     7  4711  serving           1   1234567   48MiB  12.2s\n"), "{one}");
+    assert!(one.contains("\n     7  4711  serving           1   1234567   48MiB  12.2s  412ms\n"), "{one}");
     let one = call(&ctx, &["status", "blog"]);
     assert!(one.ends_with("\nModuleNotFoundError: No module named 'nothing'\n"), "{one}");
     let none = "exit 1\nserpentry: error: there is no application \"shp\"\n";
