@@ -205,7 +205,10 @@ fn verdict(
         return (primary, None);
     }
     let workers = f64::from(SYNC_WORKERS);
-    if knee.is_none_or(|knee| (knee - workers).abs() > 1.0) {
+    if knee.is_none() {
+        return (Verdict::Inconclusive, Some("the rung of one request at a time does not count".to_owned()));
+    }
+    if knee.is_some_and(|knee| (knee - workers).abs() > 1.0) {
         let why = format!(
             "the difference is there, but sync does not stop gaining at its {SYNC_WORKERS} workers: something else limits it"
         );
@@ -230,10 +233,13 @@ fn verdict(
 /// Requests at a time at which sync stops gaining: what it answers in the end, in units of what one at a time gets.
 #[must_use]
 pub(super) fn knee(blocks: &[Block]) -> Option<f64> {
+    // The blocks of the rounds have as many at a time as that rung, and there are more of them.
     let at = |concurrency: u32| {
         let rung = concurrency.to_string();
         let found = blocks.iter().filter(|block| {
-            block.valid && block.arm == SYNC && block.pair.is_none() && block.phase.as_deref() == Some(&rung)
+            let of_rounds = block.pair.is_some() && concurrency == CONNECTIONS;
+            let is_rung = block.pair.is_none() && block.phase.as_deref() == Some(&rung);
+            block.valid && block.arm == SYNC && (of_rounds || is_rung)
         });
         median(&found.filter_map(throughput).collect::<Vec<_>>())
     };
