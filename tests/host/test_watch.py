@@ -69,21 +69,26 @@ def test_throttled(start: Starter) -> None:
     only(host, "C10")
 
 
-@ROOT_ONLY
-def test_near_the_memory_limit(start: Starter) -> None:
-    """M20: what it keeps counts, what is in the page cache does not."""
-    host = start({"app": {"app": "faulty:app", "workers": 1, "limits": {"memory": "96MiB"}}})
-    missing(host, "memory")
-    # So much at a time that the kernel may make it wait for the disk, which is told and no concern of this test.
-    host.facts("/write?mib=200")
+def fill_until_near(host: TestHost, write: int, step: int) -> dict[str, Any]:
+    """More of the page cache than there is room for (MiB), which is no shortage; then so many KiB at a time, until M20."""
+    # So much at a time that the kernel may make it wait for the disk, which is told and no concern of these tests.
+    host.facts(f"/write?mib={write}")
     host.facts("/keep?kib=65536")
     time.sleep(1.5)  # Longer than two looks: nothing may be found.
     only(host, but=("C20", "D11"))
     began = time.monotonic()
     while "M20" not in {it["code"] for it in incidents(host)} and time.monotonic() - began < 30:
-        host.facts("/keep?kib=512")
+        host.facts(f"/keep?kib={step}")
         time.sleep(0.3)
-    incident = wait_for(host, "M20")
+    return wait_for(host, "M20")
+
+
+@ROOT_ONLY
+def test_near_the_memory_limit(start: Starter) -> None:
+    """M20: what it keeps counts, what is in the page cache does not."""
+    host = start({"app": {"app": "faulty:app", "workers": 1, "limits": {"memory": "96MiB"}}})
+    missing(host, "memory")
+    incident = fill_until_near(host, write=200, step=512)
     assert incident["evidence"]["limit_bytes"] == 96 * MIB
     assert 0.9 * 96 * MIB <= incident["evidence"]["used_bytes"] <= 96 * MIB
     only(host, "M20", but=("C20", "D11"))
@@ -95,15 +100,7 @@ def test_shared_applications_near_what_they_have_together(start: Starter) -> Non
     calm = {"app": "faulty:app", "workers": 1, "routes": ["calm.example"], "limits": {"memory": "128MiB"}}
     host = start({"app": {"app": "faulty:app", "workers": 1, "routes": ["/"]}, "calm": calm}, host={"pool_memory": "192MiB"})
     missing(host, "memory", "calm")
-    host.facts("/write?mib=250")
-    host.facts("/keep?kib=65536")
-    time.sleep(1.5)  # Longer than two looks: nothing may be found.
-    only(host, but=("C20", "D11"))
-    began = time.monotonic()
-    while "M20" not in {it["code"] for it in incidents(host)} and time.monotonic() - began < 30:
-        host.facts("/keep?kib=2048")
-        time.sleep(0.2)
-    incident = wait_for(host, "M20")
+    incident = fill_until_near(host, write=250, step=2048)
     evidence = incident["evidence"]
     assert incident["app"] == "app" and evidence["limit_bytes"] == 192 * MIB, incident
     assert 0.9 * 192 * MIB <= evidence["used_bytes"] <= 192 * MIB and evidence["own_bytes"] > 96 * MIB, incident
