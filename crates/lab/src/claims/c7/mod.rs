@@ -330,11 +330,11 @@ fn abandoned_note(one: &Abandoned) -> String {
 
 fn beside_note(one: &Beside) -> String {
     let cap = one.capped.map_or_else(|| "without a limit".to_owned(), |cap| format!("limited to {cap}"));
+    let p95 = if one.p95_ms.is_finite() { format!(", p95 {:.1} ms", one.p95_ms) } else { String::new() };
     format!(
-        "a neighbour ({cap}) that holds {} connections: {:.0} % of the other's requests answered, p95 {} ms, {} connections refused by the kernel",
+        "a neighbour ({cap}) that holds {} connections: {:.0} % of the other's requests answered{p95}, {} connections refused by the kernel",
         one.held,
         one.answered * 100.0,
-        shown(Some(one.p95_ms), 1),
         one.overflows
     )
 }
