@@ -2,6 +2,7 @@
 """The common claims on this machine, twice, and how often noise alone is conclusive: `python3 bench/claims.py all`.
 
 claims   `serpentry claims --all`, as often as --runs says
+again    the claims of --only once more, as one more run
 aa       an application compared with itself (`serpentry claims --aa`)
 state    is the machine afterwards as it was, also after kill -9 and `serpentry lab restore`? Prints every difference
 report   write docs/claims.md from the figures
@@ -34,6 +35,9 @@ def main() -> int:
         for number in range(1, arguments.runs + 1):
             # Another seed is another order of arms and other arrivals.
             measure(arguments.serpentry, f"run-{number}", "--all", "--seed", str(number), *effort)
+    if arguments.part == "again":
+        number = len(list(FOLDER.glob("run-*.json"))) + 1
+        measure(arguments.serpentry, f"run-{number}", *arguments.only, "--seed", str(number), *effort)
     if arguments.part in ("all", "aa"):
         measure(arguments.serpentry, "aa", "--aa", str(arguments.comparisons), *effort)
     if arguments.part in ("all", "state") and claims_state.check(arguments.serpentry) != 0:
@@ -60,9 +64,10 @@ def measure(program: Path, name: str, *what: str) -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("all", "claims", "aa", "state", "report"))
+    parser.add_argument("part", choices=("all", "claims", "again", "aa", "state", "report"))
     parser.add_argument("--serpentry", type=Path, default=ROOT / "target/release/serpentry")
     parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--only", nargs="+", default=["C3"], metavar="CLAIM", help="of `again`")
     parser.add_argument("--comparisons", type=int, default=20)
     parser.add_argument("--effort", choices=("quick", "normal", "thorough"), default="normal")
     return parser.parse_args()

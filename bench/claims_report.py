@@ -20,7 +20,7 @@ def text(runs: list[dict[str, Any]], itself: dict[str, Any] | None) -> str:
     if not runs:
         return "\n".join([*lines, "Not measured: `python3 bench/claims.py all`."]) + "\n"
     lines += [machine(runs[-1]), "", *verdicts(runs), *stability(runs), "", "## In words", ""]
-    for claim in runs[-1]["claims"]:
+    for _, claim in latest(runs):
         lines += words(claim)
     lines += ["## An application compared with itself", "", *against_itself(itself)]
     return "\n".join(lines).rstrip() + "\n"
@@ -32,13 +32,19 @@ def machine(run: dict[str, Any]) -> str:
     return f"Machine: {it.get('processor')}, {it.get('cores')} cores, {memory}, Linux {it.get('kernel')}, {run['started'][:10]}."
 
 
+def latest(runs: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Each claim of the first run with the latest run that has it: a run may be of a few claims only."""
+    names = [claim["id"] for claim in runs[0]["claims"]]
+    return [next((run, it) for run in reversed(runs) for it in run["claims"] if it["id"] == name) for name in names]
+
+
 def verdicts(runs: list[dict[str, Any]]) -> list[str]:
     names = [f"run {number + 1}" for number in range(len(runs))]
     lines = ["| | claim | " + " | ".join(names) + " | ratio, interval |", "|---|---|" + "---|" * (len(runs) + 1)]
-    for claim in runs[-1]["claims"]:
-        said = [next((it["verdict"] for it in run["claims"] if it["id"] == claim["id"]), "-") for run in runs]
+    for run, claim in latest(runs):
+        said = [next((it["verdict"] for it in other["claims"] if it["id"] == claim["id"]), "-") for other in runs]
         shown = " | ".join(name.replace("_", " ") for name in said)
-        lines.append(f"| {claim['id']} | {escape(claim['title'])} | {shown} | {effect(runs[-1], claim)} |")
+        lines.append(f"| {claim['id']} | {escape(claim['title'])} | {shown} | {effect(run, claim)} |")
     return [*lines, ""]
 
 

@@ -11,7 +11,7 @@ Three questions, each against the smallest server there is (bench/ceiling/consta
   most    a closed loop of 32 connections and of wrk and oha with the same, in turns: requests per second, and processor time
           per request; then the highest rate of an open loop that the generator itself calls valid.
 
-Needs a release build (`make build`), a C compiler and wrk (`apt-get install wrk`); oha if it is there (`cargo install oha`, with
+Needs a release build (`make build`), a C compiler and wrk (`apt-get install wrk`); oha if it is there (`cargo install --locked oha`, with
 `--root target/tools` here). Prints Markdown; `--json FILE` keeps every figure. The exit status is 0 when everything ran, whatever the figures say.
 """
 
@@ -276,7 +276,7 @@ def main() -> int:
         print("\n".join(missing), file=sys.stderr)
         return 2
     if not find_oha():
-        print("left out: oha is not installed (cargo install oha --root target/tools)", file=sys.stderr)
+        print("left out: oha is not installed (cargo install --locked oha --root target/tools)", file=sys.stderr)
     environment.STATE.mkdir(parents=True, exist_ok=True)
     source = environment.BENCH / "ceiling" / "constant.c"
     subprocess.run([os.environ.get("CC", "cc"), "-O2", "-o", str(environment.CEILING), str(source)], check=True)

@@ -39,12 +39,13 @@ pub(super) fn apply(
         (Constraint::DiskWrite, limits.disk_write, Way::Write),
     ] {
         report(outcomes, constraint, rate.is_some(), place, |writer, version| {
-            let disks = rate.map_or(Ok(Vec::new()), |_| all(roots, limits))?;
+            let (disks, without) = rate.map_or(Ok(Default::default()), |_| all(roots, limits))?;
             match version {
                 Version::V1 => throttle_v1(writer, way, rate, &disks)?,
                 Version::V2 => throttle_v2(writer, way, rate, &disks)?,
             }
-            Ok(caveat(way == Way::Write, version))
+            let caveats: Vec<String> = caveat(way == Way::Write, version).into_iter().chain(without).collect();
+            Ok((!caveats.is_empty()).then(|| caveats.join("; ")))
         });
     }
     report(outcomes, Constraint::DiskWeight, limits.disk_weight.is_some(), place, |writer, version| {
@@ -58,20 +59,30 @@ enum Way {
     Write,
 }
 
-fn all(roots: &Roots, limits: &Limits) -> Result<Vec<Disk>, Refusal> {
+/// The disks of all places, and which place has none: code in memory or on a network does not leave data on a disk without its limit.
+fn all(roots: &Roots, limits: &Limits) -> Result<(Vec<Disk>, Option<String>), Refusal> {
     let mut all = Vec::new();
+    let mut without = None;
     for path in &limits.disks {
-        for disk in disks(roots, path)? {
-            if !all.contains(&disk) {
-                all.push(disk);
+        match disks(roots, path) {
+            Ok(found) => {
+                for disk in found {
+                    if !all.contains(&disk) {
+                        all.push(disk);
+                    }
+                }
             }
+            Err(refusal) => without = without.or(Some(refusal)),
         }
     }
     if all.is_empty() {
-        let why = "it is not said which disk is meant".to_owned();
-        return Err(Refusal { why, errno: None, remedy: "name a directory on it".to_owned() });
+        return Err(without.unwrap_or_else(|| Refusal {
+            why: "it is not said which disk is meant".to_owned(),
+            errno: None,
+            remedy: "name a directory on it".to_owned(),
+        }));
     }
-    Ok(all)
+    Ok((all, without.map(|refusal| refusal.why)))
 }
 
 /// Zero would take a limit away.
@@ -171,7 +182,7 @@ fn weight(
             Ok(None)
         };
     };
-    let disks = all(roots, limits)?;
+    let (disks, _) = all(roots, limits)?;
     let by_bfq = disks.iter().any(|disk| disk.scheduler(roots).as_deref() == Some("bfq"));
     if by_bfq && writer.has(bfq) {
         writer.write(bfq, &bfq_weight(weight).to_string())?;
@@ -272,6 +283,20 @@ mod tests {
             let outcomes = applied(&fake, &limits(disks));
             assert!(outcomes[0].refusal.is_some(), "{disks:?}");
         }
+    }
+
+    #[test]
+    fn one_place_without_a_disk_does_not_take_the_limit_from_the_others() {
+        let fake = machine(Version::V2, &[("io.max", "")]);
+        let limits = Limits {
+            disk_write: Some(Rate::Bytes(4096)),
+            disks: vec!["/proc".into(), fake.dir.path().to_path_buf()],
+            ..Limits::default()
+        };
+        let outcomes = applied(&fake, &limits);
+        assert_eq!(written(&outcomes[0]), ["io.max=9:5 wbps=4096 wiops=max"]);
+        let caveat = outcomes[0].caveat.as_deref().unwrap();
+        assert!(caveat.contains("; the disk behind /proc cannot be found"), "{caveat}");
     }
 
     #[test]
