@@ -3,7 +3,9 @@
 Open loop: requests arrive at random (Poisson) whether or not they are answered, and a latency counts from the planned
 time of sending. Blocks are interleaved: in each repetition both models are run, in random order, each with a quiet and a
 noisy block, in random order, over the same arrivals. A ratio is of the two blocks of one host. The generator runs with
-real-time priority, so that what is measured is not the generator's own waiting; how late it was is reported.
+real-time priority, so that what is measured is not the generator's own waiting, and not on the core that is the isolated application's
+own, as clients are not there. Where it was late all the same (others had the
+machine), the block is repeated; how often, and how late it was in those that count, is reported.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ MODELS = ("isolated", "shared")
 # Noise begins this long before the load and ends as long after it.
 MARGIN_SECONDS = 1.0
 LATE_MS = 2.0
+# Of one block.
+TRIES = 3
 
 
 def run(program: Path, folder: Path, python: str, repetitions: int, seconds: float, seed: int) -> dict[str, Any]:
@@ -47,8 +51,11 @@ def run(program: Path, folder: Path, python: str, repetitions: int, seconds: flo
             host = start(program, folder, python, model)
             try:
                 for noisy in (noisy_first, not noisy_first):
-                    block = measure(host, noisy, arrivals(seed + repetition, seconds), seed + repetition)
-                    block |= {"model": model, "noisy": noisy, "repetition": repetition}
+                    for again in range(TRIES):
+                        block = measure(host, noisy, arrivals(seed + repetition, seconds), seed + repetition)
+                        if block["late_p99"] <= LATE_MS:
+                            break
+                    block |= {"model": model, "noisy": noisy, "repetition": repetition, "again": again}
                     blocks.append(block)
                     shown = " ".join(f"p{percent} {block[f'p{percent}']:.2f}" for percent in PERCENTS)
                     words = f"{model:8} {'noisy' if noisy else 'quiet'}: {shown} ms, {block['failed']} failed"
@@ -112,7 +119,9 @@ def measure(host: Host, noisy: bool, planned: list[float], seed: int) -> dict[st
             get(port, f"/noise{number}/start?seconds={seconds:.1f}")
         time.sleep(MARGIN_SECONDS)
     request = load.request_bytes("/victim/work")
-    with RealTime():
+    everywhere = os.sched_getaffinity(0)
+    elsewhere = everywhere - os.sched_getaffinity(host.serving_pids("victim")[0]) or everywhere
+    with RealTime(elsewhere):
         result = asyncio.run(load.open_loop(port, [(at, request) for at in planned], seed))
     # A request that failed is slower than any that was answered, so that refusing cannot look fast.
     times = [math.inf if it is None else it * 1000 for it in result["latencies"]]
@@ -139,9 +148,13 @@ def get(port: int, path: str) -> None:
 
 
 class RealTime:
-    """While it lasts this process (and threads it starts) comes before all ordinary ones."""
+    """While it lasts this process (and threads it starts) comes before all ordinary ones, on these cores."""
+
+    def __init__(self, cores: set[int]) -> None:
+        self.cores, self.before = cores, os.sched_getaffinity(0)
 
     def __enter__(self) -> None:
+        os.sched_setaffinity(0, self.cores)
         try:
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
         except OSError as error:
@@ -149,6 +162,7 @@ class RealTime:
 
     def __exit__(self, *_: object) -> None:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        os.sched_setaffinity(0, self.before)
 
 
 def summary(blocks: list[dict[str, Any]]) -> dict[str, Any]:
@@ -168,6 +182,8 @@ def summary(blocks: list[dict[str, Any]]) -> dict[str, Any]:
             found["ratios"][f"{model} {key}"] = spread(ratios)
         if failed := sum(block["failed"] for block in mine):
             found["problems"].append(f"{model}: {failed} requests failed")
+    if again := sum(block["again"] for block in blocks):
+        found["problems"].append(f"{again} blocks were repeated, in which the generator was late by more than {LATE_MS:g} ms (p99)")
     late = [block["late_p99"] for block in blocks]
     if max(late) > LATE_MS:
         found["problems"].append(f"the generator was late by up to {max(late):.1f} ms (p99 of a block)")

@@ -44,7 +44,8 @@ pub(super) fn apply(
                 Version::V1 => throttle_v1(writer, way, rate, &disks)?,
                 Version::V2 => throttle_v2(writer, way, rate, &disks)?,
             }
-            let caveats: Vec<String> = caveat(way == Way::Write, version).into_iter().chain(without).collect();
+            let caveats: Vec<String> =
+                caveat(way == Way::Write, version).into_iter().chain(without).collect();
             Ok((!caveats.is_empty()).then(|| caveats.join("; ")))
         });
     }

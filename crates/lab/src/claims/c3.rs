@@ -22,6 +22,8 @@ pub(super) const ASYNC: &str = "async 2";
 /// The plain functions of a framework beside a loop: 40 threads per worker.
 pub(super) const POOL: &str = "async 2, pool of 40";
 pub(super) const MANY: &str = "sync 64x1";
+/// What the knee is measured by; in every round, as the ladder has only one block of it.
+pub(super) const ONE: &str = "sync 5x1, one at a time";
 
 /// 2 x cores + 1, as is usually advised; fixed, so that the claim is the same on every machine.
 pub(super) const SYNC_WORKERS: u32 = 5;
@@ -100,6 +102,7 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<Finding, SessionError> {
         .into_iter()
         .chain([(POOL, "async", POOL_TARGET)])
         .map(|model| condition(model, CONNECTIONS))
+        .chain([condition((ONE, "sync", TARGET), 1)])
         .collect();
     let mut facts = Facts::default();
     let mut under_way: BTreeMap<String, Vec<f64>> = BTreeMap::new();
@@ -110,7 +113,7 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<Finding, SessionError> {
             let mean = crate::statistics::mean(&known);
             let found = block.throughput() * mean;
             facts.allowed = TOLERANCE + WAIT_SECONDS / block.seconds;
-            if block.is_valid() && found.is_finite() {
+            if block.condition != ONE && block.is_valid() && found.is_finite() {
                 under_way.entry(block.condition.clone()).or_default().push(found);
             }
         })
@@ -209,7 +212,7 @@ fn verdict(
     }
     let workers = f64::from(SYNC_WORKERS);
     if knee.is_none() {
-        return (Verdict::Inconclusive, Some("the rung of one request at a time does not count".to_owned()));
+        return (Verdict::Inconclusive, Some("no block of one request at a time counts".to_owned()));
     }
     if knee.is_some_and(|knee| (knee - workers).abs() > 1.0) {
         let why = format!(
@@ -236,17 +239,17 @@ fn verdict(
 /// Requests at a time at which sync stops gaining: what it answers in the end, in units of what one at a time gets.
 #[must_use]
 pub(super) fn knee(blocks: &[Block]) -> Option<f64> {
-    // The blocks of the rounds have as many at a time as that rung, and there are more of them.
-    let at = |concurrency: u32| {
+    // The rounds have both, more often than the ladder.
+    let at = |concurrency: u32, arm: &str| {
         let rung = concurrency.to_string();
         let found = blocks.iter().filter(|block| {
-            let of_rounds = block.pair.is_some() && concurrency == CONNECTIONS;
-            let is_rung = block.pair.is_none() && block.phase.as_deref() == Some(&rung);
-            block.valid && block.arm == SYNC && (of_rounds || is_rung)
+            let of_rounds = block.pair.is_some() && block.arm == arm;
+            let is_rung = block.pair.is_none() && block.arm == SYNC && block.phase.as_deref() == Some(&rung);
+            block.valid && (of_rounds || is_rung)
         });
         median(&found.filter_map(throughput).collect::<Vec<_>>())
     };
-    Some(at(CONNECTIONS)? / at(1)?)
+    Some(at(CONNECTIONS, SYNC)? / at(1, ONE)?)
 }
 
 /// Throughput of a sync worker for each request, relative to async.
@@ -289,6 +292,7 @@ mod tests {
         }
         for group in 0..6 {
             blocks.push(block(SYNC, Some(group), sync_rate, 0.02, &mut random));
+            blocks.push(block(ONE, Some(group), one, 0.02, &mut random));
             blocks.push(block(THREADS, Some(group), async_rate * 0.6, 0.02, &mut random));
             blocks.push(block(ASYNC, Some(group), async_rate, 0.02, &mut random));
         }
@@ -333,6 +337,16 @@ mod tests {
         let concluded = conclude(&session(98.0, 19.6, 900.0, 500.0), &wrong);
         assert_eq!(concluded.verdict, Verdict::Inconclusive);
         assert!(concluded.notes.last().unwrap().contains("off by 20.0 %, 8 % are allowed"));
+    }
+
+    #[test]
+    fn the_knee_is_known_without_the_ladder() {
+        let mut blocks = session(98.0, 19.6, 900.0, 500.0);
+        blocks.retain(|block| block.pair.is_some());
+        let found = knee(&blocks).unwrap();
+        assert!((found - 5.0).abs() < 0.2, "{found}");
+        blocks.retain(|block| block.arm != ONE);
+        assert_eq!(knee(&blocks), None);
     }
 
     #[test]
