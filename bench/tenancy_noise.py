@@ -3,8 +3,7 @@
 Open loop: requests arrive at random (Poisson) whether or not they are answered, and a latency counts from the planned
 time of sending. Blocks are interleaved: in each repetition both models are run, in random order, each with a quiet and a
 noisy block, in random order, over the same arrivals. A ratio is of the two blocks of one host. The generator runs with
-real-time priority, so that what is measured is not the generator's own waiting, and not on the core that is the isolated application's
-own, as clients are not there. Where it was late all the same (others had the
+real-time priority, so that what is measured is not the generator's own waiting. Where it was late all the same (others had the
 machine), the block is repeated; how often, and how late it was in those that count, is reported.
 """
 
@@ -119,9 +118,7 @@ def measure(host: Host, noisy: bool, planned: list[float], seed: int) -> dict[st
             get(port, f"/noise{number}/start?seconds={seconds:.1f}")
         time.sleep(MARGIN_SECONDS)
     request = load.request_bytes("/victim/work")
-    everywhere = os.sched_getaffinity(0)
-    elsewhere = everywhere - os.sched_getaffinity(host.serving_pids("victim")[0]) or everywhere
-    with RealTime(elsewhere):
+    with RealTime():
         result = asyncio.run(load.open_loop(port, [(at, request) for at in planned], seed))
     # A request that failed is slower than any that was answered, so that refusing cannot look fast.
     times = [math.inf if it is None else it * 1000 for it in result["latencies"]]
@@ -148,13 +145,9 @@ def get(port: int, path: str) -> None:
 
 
 class RealTime:
-    """While it lasts this process (and threads it starts) comes before all ordinary ones, on these cores."""
-
-    def __init__(self, cores: set[int]) -> None:
-        self.cores, self.before = cores, os.sched_getaffinity(0)
+    """While it lasts this process (and threads it starts) comes before all ordinary ones."""
 
     def __enter__(self) -> None:
-        os.sched_setaffinity(0, self.cores)
         try:
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
         except OSError as error:
@@ -162,7 +155,6 @@ class RealTime:
 
     def __exit__(self, *_: object) -> None:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-        os.sched_setaffinity(0, self.before)
 
 
 def summary(blocks: list[dict[str, Any]]) -> dict[str, Any]:
