@@ -67,7 +67,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("part", choices=("all", "claims", "again", "aa", "state", "report"))
     parser.add_argument("--serpentry", type=Path, default=ROOT / "target/release/serpentry")
     parser.add_argument("--runs", type=int, default=2)
-    parser.add_argument("--only", nargs="+", default=["C3"], metavar="CLAIM", help="of `again`")
+    parser.add_argument("--only", nargs="+", default=["--all"], metavar="CLAIM", help="of `again` (default: all)")
     parser.add_argument("--comparisons", type=int, default=20)
     parser.add_argument("--effort", choices=("quick", "normal", "thorough"), default="normal")
     return parser.parse_args()
