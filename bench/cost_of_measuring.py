@@ -114,7 +114,8 @@ def main() -> int:
             print(f"{label:10s} {name:10s} {s['median']:.4f} [{s['low']:.4f}, {s['high']:.4f}], "
                   f"range {s['least']:.4f} to {s['most']:.4f}, {len(pairs[name])} pairs", flush=True)
     if options.json:
-        options.json.write_text(json.dumps({"machine": environment.machine(), **results}, indent=1) + "\n")
+        where = environment.machine() | environment.versions()
+        options.json.write_text(json.dumps({"machine": where, **results}, indent=1) + "\n")
     return 0
 
 

@@ -114,12 +114,25 @@ def missing_tools() -> list[str]:
 
 
 def machine() -> dict[str, str]:
-    """What a reader needs to judge the figures: the machine, and versions of everything measured."""
+    """What a reader needs to judge the figures: the machine, and which program was measured."""
     model = "unknown"
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             model = line.split(":", 1)[1].strip()
             break
+    return {
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "processor": model,
+        "cores": str(len(os.sched_getaffinity(0))),
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB",
+        "kernel": f"{platform.system()} {platform.release()}",
+        "serpentry": serpentry_version(),
+        "load average at start": " ".join(f"{value:.2f}" for value in os.getloadavg()),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of the environment's Python and what is installed there: the peers and the frameworks."""
     version = [str(PYTHON), "-c", "import platform; print(platform.python_version())"]
     freeze = [str(PYTHON), "-m", "pip", "freeze", "--disable-pip-version-check"]
     packages = subprocess.run(freeze, capture_output=True, text=True).stdout.split()
@@ -129,15 +142,8 @@ def machine() -> dict[str, str]:
     }
     shown = [line.replace("==", " ") for line in packages if line.split("==")[0].lower() in names]
     return {
-        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "processor": model,
-        "cores": str(len(os.sched_getaffinity(0))),
-        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB",
-        "kernel": f"{platform.system()} {platform.release()}",
         "python": subprocess.run(version, capture_output=True, text=True).stdout.strip(),
         "packages": ", ".join(shown),
-        "serpentry": serpentry_version(),
-        "load average at start": " ".join(f"{value:.2f}" for value in os.getloadavg()),
     }
 
 

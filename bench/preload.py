@@ -125,7 +125,7 @@ def main() -> int:
         return 1
     environment.prepare(options.python)
     servers.SERVERS.update(KINDS)
-    results = {"machine": environment.machine()}
+    results = {"machine": environment.machine() | environment.versions()}
     for name in ("Django", "FastAPI"):
         results[name] = measure(servers.APPS[name], options.rounds)
         show(name, results[name])

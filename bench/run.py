@@ -81,7 +81,7 @@ def main() -> int:
     failed = environment.prepare(options.python)
     missing += [f"{thing} cannot be installed or imported and is left out" for thing in failed]
     results: dict = {
-        "machine": environment.machine(),
+        "machine": environment.machine() | environment.versions(),
         "command": " ".join(sys.argv[1:]),
         "quick": options.quick,
         "missing": missing,
