@@ -16,6 +16,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -276,6 +277,7 @@ def report(found: dict[str, dict]) -> None:
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", action="append", choices=("shop", "site", "feed", "datasette", "wagtail"))
     parser.add_argument("--quick", action="store_true", help="compare --quick")

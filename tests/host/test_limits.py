@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import tempfile
 import time
 from concurrent.futures import Future
 
 import pytest
-from conftest import Starter, TestHost
+from conftest import APPS, Starter, TestHost
 from load import in_background
 from rawhttp import Connection, Response, request_bytes
 
@@ -126,3 +128,21 @@ def test_a_started_post_is_not_run_again(start: Starter) -> None:
         os.kill(pid, signal.SIGKILL)
     assert answer.result(60).status == 502
     assert host.events().count("waiting") == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="skipped: not root, so there are no control groups")
+def test_partly_enforced(start: Starter) -> None:
+    """Code in memory has no disk: the rate holds for the disk of the data, and that it leaves the code out is told."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
+        shutil.copy(f"{APPS}/plain.py", memory)
+        app = {"directory": memory, "limits": {"disk_read": "10MiB/s"}}
+        host = start({"app": app, "other": {"routes": ["/other"]}})
+        status = host.app("app")
+        for it in status["unenforced"]:
+            pytest.skip(f"skipped: {it['constraint']} is not enforced here: {it['why']}")
+        told = [it["why"] for it in status["partly_enforced"] if it["constraint"] == "disk_read"]
+        assert told == [f"{memory} is on tmpfs, which has no disk of its own"]
+        assert "app: `disk_read` is enforced here only in part: " in host.output()
+        assert host.app("other")["partly_enforced"] == []
+        strict = start({"app": {**app, "enforce": "strict"}})
+        assert strict.facts("/")["app"] == "app"

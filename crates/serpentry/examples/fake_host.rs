@@ -308,6 +308,7 @@ fn app(name: String, book: &Book) -> AppStatus {
         }),
         respawns: 2,
         unenforced: Vec::new(),
+        partly_enforced: Vec::new(),
         dropped_log_lines: 0,
     }
 }

@@ -33,6 +33,6 @@ pub use routes::{Classification, RouteStatus, Routes};
 pub use server::{Server, start};
 pub use types::{
     AppState, AppStatus, Changed, Concurrency, Cpu, Health, HostState, HostStatus, Latency, Limits, Looked,
-    MemoryQuery, Mistake, Move, NotReloaded, Pressure, Queue, Reloaded, Requests, Scale, Status, Stopping,
-    Tenancy, Unenforced, WorkerLook, WorkerState, WorkerStatus,
+    MemoryQuery, Mistake, Move, NotReloaded, PartlyEnforced, Pressure, Queue, Reloaded, Requests, Scale,
+    Status, Stopping, Tenancy, Unenforced, WorkerLook, WorkerState, WorkerStatus,
 };

@@ -41,7 +41,9 @@
 //! Everything goes to the kernel directly (netlink), so neither iproute2 nor nftables need to be installed. It works on the
 //! calling thread's network namespace. All of it blocks, for milliseconds.
 
+mod error;
 mod link;
+mod names;
 mod netlink;
 mod nft;
 mod pool;
@@ -57,7 +59,10 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::io::Errno;
 
+pub use error::Error;
+use error::refused;
 use link::Link;
+use names::{Names, TABLE, hash};
 use netlink::Socket;
 use nft::Nftables;
 use pool::Pair;
@@ -68,53 +73,8 @@ use rules::{Rules, WayOut};
 /// The application's end of its wire.
 const INSIDE: &str = "eth0";
 
-/// What every table of ours begins with.
-const TABLE: &str = "serpentry-";
-
 /// Networks tried for one application, when another host program takes the same at the same moment.
 const MOST_RACES: u32 = 16;
-
-/// Why an application cannot have a network.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The kernel refused one step.
-    #[error("cannot {doing}: {error}")]
-    Refused { doing: &'static str, error: io::Error },
-    /// This machine, or this container, cannot do it at all.
-    #[error("a network of its own is impossible here: {why}")]
-    Impossible { why: String },
-    /// Without a default route there is no outside.
-    #[error("egress = \"nat\" needs a way out, and this host has no IPv4 default route")]
-    NoWayOut,
-    /// All of the pool is taken by routes or other applications.
-    #[error("no network of two addresses is free in {pool}{}: configure another pool", covered(.by.as_ref()))]
-    PoolFull { pool: Prefix, by: Option<Prefix> },
-    /// An instance's name becomes part of names in the kernel.
-    #[error("{0:?} cannot name a host instance: 1 to 40 letters, digits, - and _")]
-    Name(String),
-}
-
-fn covered(by: Option<&Prefix>) -> String {
-    by.map(|by| format!(", which a route to {by} covers")).unwrap_or_default()
-}
-
-fn refused<E: Into<io::Error>>(doing: &'static str) -> impl FnOnce(E) -> Error {
-    move |error| {
-        let error = error.into();
-        match error.raw_os_error() {
-            Some(1 | 13) => Error::Impossible {
-                why: format!("cannot {doing} ({error}): this needs CAP_NET_ADMIN and CAP_SYS_ADMIN"),
-            },
-            Some(30) => Error::Impossible {
-                why: format!("cannot {doing}: /proc/sys is read-only, as in most containers"),
-            },
-            Some(93 | 95) => Error::Impossible {
-                why: format!("cannot {doing}: the kernel has no support for it ({error})"),
-            },
-            _ => Error::Refused { doing, error },
-        }
-    }
-}
 
 /// What all applications of one host instance share.
 #[derive(Debug, Clone)]
@@ -169,51 +129,6 @@ pub struct Networks {
     names: Names,
     /// One change at a time; the rules that are in force.
     rules: Mutex<Option<Rules>>,
-}
-
-/// What is ours in the kernel, by name.
-#[derive(Debug, Clone)]
-struct Names {
-    instance: String,
-    table: String,
-    /// What interfaces begin with: `serp`, six digits of a hash of the instance, `-`. At most four follow, of 15 in all.
-    tag: String,
-}
-
-impl Names {
-    fn new(instance: &str) -> Result<Self, Error> {
-        let fits = (1..=40).contains(&instance.len())
-            && instance.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
-        if !fits {
-            return Err(Error::Name(instance.to_owned()));
-        }
-        let tag = format!("serp{:06x}-", hash(instance) & 0xff_ffff);
-        Ok(Names { instance: instance.to_owned(), table: format!("{TABLE}{instance}"), tag })
-    }
-
-    fn interface(&self, number: u32) -> String {
-        // Four digits of base 36 are enough for any pool that is searched.
-        let digits = [number / 46_656, number / 1296, number / 36, number];
-        let digit = |value: u32| char::from_digit(value % 36, 36).unwrap_or('0');
-        format!("{}{}", self.tag, digits.map(digit).iter().collect::<String>())
-    }
-
-    fn alias(&self, app: &str) -> String {
-        // The kernel takes 255 bytes.
-        let app: String = app.chars().take(60).collect();
-        format!("serpentry {} {app}", self.instance)
-    }
-
-    /// Whether the interface is ours: by its name, and by its alias unless we were killed before it had one.
-    fn owns(&self, link: &Link) -> bool {
-        let said = format!("serpentry {} ", self.instance);
-        link.name.starts_with(&self.tag) && (link.alias.is_empty() || link.alias.starts_with(&said))
-    }
-}
-
-/// FNV-1a: the same in every process, which the standard library's is not.
-fn hash(text: &str) -> u32 {
-    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// The network namespace of a process, to be kept open: the process may end.
@@ -553,31 +468,4 @@ fn finish(
     }
     link::set_up(inside, end).map_err(refused("switch on the application's end"))?;
     link::add_default_route(inside, end, pair.host).map_err(refused("give the application its route"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_fit_into_what_the_kernel_takes() {
-        let names = Names::new("main").unwrap();
-        assert_eq!(names.interface(0).len(), 15);
-        assert_ne!(names.interface(1), names.interface(36));
-        assert!(names.interface(32_767).ends_with("pa7"), "{}", names.interface(32_767));
-        assert!(names.alias(&"a".repeat(500)).len() < 256);
-        for wrong in ["", "a b", "ä", &"x".repeat(41), "a\"b"] {
-            assert!(Names::new(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn an_interface_of_another_instance_is_not_ours() {
-        let names = Names::new("main").unwrap();
-        let link =
-            |alias: &str| Link { index: 3, name: names.interface(1), mtu: 1500, alias: alias.to_owned() };
-        assert!(names.owns(&link("")) && names.owns(&link("serpentry main shop")));
-        assert!(!names.owns(&link("serpentry mainly shop")));
-        assert!(!names.owns(&Link { name: "serp000000-0000".to_owned(), ..link("serpentry main shop") }));
-    }
 }

@@ -9,9 +9,11 @@ use crate::statistics::queueing::{little_deviation, little_holds};
 use crate::statistics::trend::theil_sen;
 use crate::statistics::usl;
 
-/// One application, rung by rung. The highest throughput of a valid rung, and the bytes of each request under way.
+/// One application, rung by rung. The highest throughput of a valid rung, the processor seconds of a request in all of them, and
+/// the bytes of each request under way.
 pub(super) struct Climbed {
     pub(super) throughput: f64,
+    pub(super) cpu_seconds: Option<f64>,
     pub(super) bytes_per_request: Option<f64>,
     pub(super) worker_bytes: Option<u64>,
 }
@@ -24,7 +26,7 @@ pub(super) fn climb(
     title: &str,
 ) -> Result<Climbed, CompareError> {
     let effort = session.options.effort.with_blocks(wishes.depth.rung(), Duration::from_millis(100));
-    let (rungs, memory) =
+    let Rungs { rungs, memory, cpu } =
         session.with_effort(effort, |session| rungs(session, found, (app, title), wishes.depth.rungs()))?;
     let mut ladder = Ladder { arm: title.to_owned(), rungs, ..Ladder::default() };
     let valid = || ladder.rungs.iter().filter(|rung| rung.valid);
@@ -53,23 +55,48 @@ pub(super) fn climb(
     let bytes: Vec<u64> = status.workers.iter().filter_map(|worker| worker.memory_bytes).collect();
     Ok(Climbed {
         throughput: best,
+        cpu_seconds: cpu.per_request(),
         bytes_per_request: slope.map(|trend| trend.slope.max(0.0)),
         worker_bytes: (!bytes.is_empty()).then(|| bytes.iter().sum::<u64>() / bytes.len() as u64),
     })
 }
 
-/// The rungs, and (requests at a time, bytes) of each.
-type Rungs = (Vec<Rung>, Vec<(f64, f64)>);
+#[derive(Default)]
+struct Rungs {
+    rungs: Vec<Rung>,
+    /// Requests at a time and bytes, of each.
+    memory: Vec<(f64, f64)>,
+    cpu: Cpu,
+}
+
+/// Processor time of the application over all rungs that count. A page that is asked for alone, one at a time, finds all caches as it left
+/// them, and needs less: 1.2 instead of 1.9 ms for a Django site of eight pages.
+#[derive(Debug, Default)]
+struct Cpu {
+    seconds: f64,
+    answers: f64,
+}
+
+impl Cpu {
+    fn add(&mut self, cores: f64, seconds: f64, answers: u64) {
+        self.seconds += cores * seconds;
+        self.answers += answers as f64;
+    }
+
+    fn per_request(&self) -> Option<f64> {
+        (self.answers > 0.0).then(|| self.seconds / self.answers)
+    }
+}
 
 fn rungs(
     session: &mut Session<'_>,
     found: &Known,
     (app, title): (&str, &str),
-    rungs: &[usize],
+    ladder: &[usize],
 ) -> Result<Rungs, CompareError> {
-    let (mut climbed, mut memory) = (Vec::new(), Vec::new());
-    for (index, &connections) in rungs.iter().enumerate() {
-        session.progress.step(index, rungs.len(), &format!("{title}, {connections} at a time"));
+    let mut climbed = Rungs::default();
+    for (index, &connections) in ladder.iter().enumerate() {
+        session.progress.step(index, ladder.len(), &format!("{title}, {connections} at a time"));
         let condition = Condition {
             name: title.to_owned(),
             app: app.to_owned(),
@@ -78,10 +105,14 @@ fn rungs(
             load: load(&found.survey, Rate::Closed(connections)),
         };
         let block = session.block(&condition, connections as u64, &Purpose::series("ladder"))?;
-        memory.extend(block.usage.memory_bytes.map(|bytes| (connections as f64, bytes as f64)));
-        climbed.push(rung(&block, connections));
+        climbed.memory.extend(block.usage.memory_bytes.map(|bytes| (connections as f64, bytes as f64)));
+        let rung = rung(&block, connections);
+        if let Some(cores) = block.usage.app_cores.filter(|_| rung.valid) {
+            climbed.cpu.add(cores, block.seconds, block.answered);
+        }
+        climbed.rungs.push(rung);
     }
-    Ok((climbed, memory))
+    Ok(climbed)
 }
 
 /// Few requests and a busy generator are no reason to drop a rung of a closed loop; errors and foreign load are.
@@ -110,5 +141,19 @@ fn rung(block: &Block, connections: usize) -> Rung {
         little_deviation: known(little),
         valid: because.is_none(),
         invalid_because: because,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processor_time_of_a_request_is_over_all_rungs() {
+        let mut cpu = Cpu::default();
+        assert_eq!(cpu.per_request(), None);
+        cpu.add(0.5, 0.4, 100);
+        cpu.add(2.0, 0.4, 300);
+        assert_eq!(cpu.per_request(), Some(1.0 / 400.0));
     }
 }

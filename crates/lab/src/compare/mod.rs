@@ -151,7 +151,8 @@ struct Known {
     asynchronous: bool,
     survey: Survey,
     endpoints: Vec<Endpoint>,
-    /// Processor seconds of a request of the mix.
+    /// Processor seconds of a request of the mix: in the model to go on with, under load, once that was measured; of each page alone
+    /// before that.
     cpu_seconds: f64,
     /// And seconds that it waits for something other than a processor, if that is known.
     wait_seconds: Option<f64>,

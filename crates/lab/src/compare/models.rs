@@ -59,6 +59,8 @@ pub(super) struct Measured {
     pub(super) model: Model,
     /// Highest of the ladder.
     pub(super) throughput: f64,
+    /// Of a request of the mix, under load.
+    pub(super) cpu_seconds: Option<f64>,
     pub(super) bytes_per_request: Option<f64>,
     pub(super) worker_bytes: Option<u64>,
     /// Against the first model, if it is not that itself.
@@ -82,11 +84,12 @@ pub(super) fn measure(
     });
     session.start(plan)?;
     for model in &models {
-        let Climbed { throughput, bytes_per_request, worker_bytes } =
+        let Climbed { throughput, cpu_seconds, bytes_per_request, worker_bytes } =
             ladder::climb(session, wishes, found, &model.name(), &model.title())?;
         found.models.push(Measured {
             model: *model,
             throughput,
+            cpu_seconds,
             bytes_per_request,
             worker_bytes,
             answer: None,
@@ -115,6 +118,9 @@ pub(super) fn measure(
         session.document.shifts.extend(paired.shift(session.options.seed));
         session.document.verdicts.push(answer.clone());
         found.models[index].answer = Some(answer);
+    }
+    if let Some(under_load) = best(&found.models).and_then(|measured| measured.cpu_seconds) {
+        found.cpu_seconds = under_load;
     }
     Ok(())
 }

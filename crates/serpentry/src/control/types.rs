@@ -77,6 +77,8 @@ pub struct AppStatus {
     pub memory_bytes: Option<u64>,
     /// Limits that this machine does not enforce, known once it has a worker.
     pub unenforced: Vec<Unenforced>,
+    /// Limits that this machine enforces, but not all that one would expect of them.
+    pub partly_enforced: Vec<PartlyEnforced>,
     /// While backing off: how long until the next worker is started.
     pub next_attempt_seconds: Option<f64>,
     /// Why the latest start, reload or worker failed; null once a later one went well.
@@ -227,6 +229,15 @@ pub struct Unenforced {
     pub why: String,
     /// What would make it possible; empty if nothing would.
     pub remedy: String,
+}
+
+/// A limit that is set and leaves something out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PartlyEnforced {
+    /// As `serpentry doctor` calls it.
+    pub constraint: String,
+    /// What it leaves out.
+    pub why: String,
 }
 
 /// Something that went wrong in an application.

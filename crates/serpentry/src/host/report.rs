@@ -12,8 +12,8 @@ use super::{Host, machine};
 use crate::tenancy::Unmet;
 use serpentry::control::{
     AppMetrics, AppState, AppStatus, Concurrency, Cpu, Histogram, HostMetrics, HostState, HostStatus,
-    Latency, Limits, MetricsSnapshot, Mistake, Pressure, Queue, Requests, Status, Tenancy, Unenforced,
-    WorkerMetrics, WorkerState, WorkerStatus,
+    Latency, Limits, MetricsSnapshot, Mistake, PartlyEnforced, Pressure, Queue, Requests, Status, Tenancy,
+    Unenforced, WorkerMetrics, WorkerState, WorkerStatus,
 };
 
 pub(super) use routes::routes;
@@ -104,6 +104,8 @@ impl AppFacts {
             supervisor::AppState::Serving | supervisor::AppState::Asleep | supervisor::AppState::Stopped
         );
         let mistake = app.last_failure.as_ref().filter(|_| troubled || app.reload_failed);
+        let (partly, unmet): (Vec<_>, Vec<_>) =
+            app.spec.template.tenant.unmet().into_iter().partition(|it| it.partly);
         AppFacts {
             id: app.id,
             incidents: host.incidents.counts(Some(app.name())),
@@ -137,7 +139,8 @@ impl AppFacts {
                 },
                 cpu: Cpu::default(),
                 pressure: Pressure::default(),
-                unenforced: app.spec.template.tenant.unmet().into_iter().map(unenforced).collect(),
+                unenforced: unmet.into_iter().map(unenforced).collect(),
+                partly_enforced: partly.into_iter().map(partly_enforced).collect(),
                 memory_bytes: workers.iter().map(|worker| worker.memory).sum::<Option<u64>>(),
                 next_attempt_seconds: next_attempt.map(seconds),
                 last_error: mistake.map(|(_, failure)| Mistake::from(failure.clone())),
@@ -237,6 +240,10 @@ fn pressure(found: &jail::cgroup::Pressures) -> Pressure {
 
 fn unenforced(unmet: Unmet) -> Unenforced {
     Unenforced { constraint: unmet.constraint, why: unmet.why, remedy: unmet.remedy }
+}
+
+fn partly_enforced(unmet: Unmet) -> PartlyEnforced {
+    PartlyEnforced { constraint: unmet.constraint, why: unmet.why }
 }
 
 fn by_id(snapshot: &router::Snapshot) -> HashMap<router::App, &router::AppSnapshot> {

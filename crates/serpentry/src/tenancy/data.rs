@@ -147,6 +147,7 @@ impl Data {
                 constraint: "disk_space".to_owned(),
                 why: error.to_string(),
                 remedy: remedy.to_owned(),
+                partly: false,
             };
             return match there {
                 // Without its volume it would start without its data.

@@ -2,7 +2,7 @@
 //!
 //! Everything here may block; only the keeper's thread calls it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,14 +15,11 @@ use super::data::Data;
 use super::ledger::{Ledger, Machine, Share};
 use super::limits::{limit, why, without_groups};
 use super::register::{Entry, Register, SharedPool};
+use super::remains::clear_dead;
 use super::shortage::{Seen, Shortage, blame};
 use super::users::identity;
 use super::wants::{Unmet, Wants};
 use crate::say;
-
-/// What the directories of all hosts begin with, and after that the names of those that tests make without a lock.
-const TREE: &str = "serpentry-";
-const OTHERS: &str = "test-";
 
 /// What the names of hosts without a state directory begin with; their pid follows.
 pub(crate) const UNNAMED: &str = "serve-";
@@ -278,8 +275,9 @@ impl Estate {
             }
             Err(why) => unmet.extend(without_groups(wants, why)),
         }
-        if wants.strict && !unmet.is_empty() {
-            let first = &unmet[0];
+        if wants.strict
+            && let Some(first) = unmet.iter().find(|it| !it.partly)
+        {
             let reason = format!(
                 "enforce = \"strict\", and `{}` is not enforced here: {}; {}",
                 first.constraint, first.why, first.remedy
@@ -501,39 +499,15 @@ impl Estate {
         }
     }
 
-    /// Say once what is not enforced.
+    /// Say once what is not enforced, or only in part.
     fn tell(&mut self, wants: &Wants, unmet: &[Unmet]) {
         let before = self.told.insert(wants.app.clone(), unmet.to_vec()).unwrap_or_default();
         for it in unmet.iter().filter(|it| !before.contains(it)) {
             let remedy = if it.remedy.is_empty() { String::new() } else { format!("; {}", it.remedy) };
-            say::info(format_args!(
-                "{}: `{}` is not enforced here: {}{remedy}",
-                wants.app, it.constraint, it.why
-            ));
+            let how = if it.partly { "is enforced here only in part" } else { "is not enforced here" };
+            say::info(format_args!("{}: `{}` {how}: {}{remedy}", wants.app, it.constraint, it.why));
         }
     }
-}
-
-/// Clear away what killed hosts have left. The next host of the same name would do it too, but there may never be one: those
-/// without a state directory are named by their pid, and state directories are removed. Whoever lives holds a lock.
-fn clear_dead(found: &Hierarchies, own: &str) {
-    let bases = || found.list.iter().map(|hierarchy| &hierarchy.base);
-    let names = bases().flat_map(|base| std::fs::read_dir(base).into_iter().flatten().flatten());
-    let is_locked = |name: &String| bases().any(|base| is_locked(&base.join(format!("{TREE}{name}"))));
-    let dead: BTreeSet<String> = names
-        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_prefix(TREE)?.to_owned()))
-        .filter(|name| name != own && !name.starts_with(OTHERS) && !is_locked(name))
-        .collect();
-    for name in dead {
-        // One that cannot be cleared away is in nobody's way.
-        let _ = Tree::create(found, &name).and_then(Tree::remove);
-    }
-}
-
-fn is_locked(directory: &std::path::Path) -> bool {
-    use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
-    let opened = open(directory, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    opened.is_ok_and(|opened| flock(&opened, FlockOperation::NonBlockingLockExclusive).is_err())
 }
 
 /// Kill what is left in a group and remove it.

@@ -7,7 +7,7 @@ use jail::cgroup::{Constraint, Group, Outcome};
 use super::ledger::Share;
 use super::wants::{Unmet, Wants};
 
-/// Set the limits of an application's group; what is not enforced of them.
+/// Set the limits of an application's group; what is not enforced of them, or only in part.
 pub(super) fn limit(group: &Group, wants: &Wants, share: Option<&Share>, disks: Vec<PathBuf>) -> Vec<Unmet> {
     let mut limits = wants.cgroup_limits(share, disks);
     let mut outcomes = group.apply(&limits);
@@ -23,11 +23,7 @@ pub(super) fn limit(group: &Group, wants: &Wants, share: Option<&Share>, disks: 
         outcomes = group.apply(&limits);
         outcomes.extend(cores);
     }
-    outcomes
-        .iter()
-        .filter(|outcome| !outcome.enforced() && is_asked_for(outcome.constraint, wants))
-        .map(unmet)
-        .collect()
+    outcomes.iter().filter(|outcome| is_asked_for(outcome.constraint, wants)).filter_map(unmet).collect()
 }
 
 /// Weights that are as everybody's need no enforcing, and a guarantee is more than what was asked for.
@@ -39,13 +35,14 @@ fn is_asked_for(constraint: Constraint, wants: &Wants) -> bool {
     }
 }
 
-fn unmet(outcome: &Outcome) -> Unmet {
-    let refusal = outcome.refusal.as_ref();
-    Unmet {
-        constraint: outcome.constraint.name().to_owned(),
-        why: why(outcome),
-        remedy: refusal.map(|refusal| refusal.remedy.clone()).unwrap_or_default(),
-    }
+fn unmet(outcome: &Outcome) -> Option<Unmet> {
+    let (why, remedy) = match (&outcome.refusal, &outcome.caveat) {
+        (Some(refusal), _) => (refusal.why.clone(), refusal.remedy.clone()),
+        (None, Some(caveat)) => (caveat.clone(), String::new()),
+        (None, None) => return None,
+    };
+    let constraint = outcome.constraint.name().to_owned();
+    Some(Unmet { constraint, why, remedy, partly: outcome.enforced() })
 }
 
 pub(super) fn why(outcome: &Outcome) -> String {
@@ -66,6 +63,7 @@ pub(super) fn without_groups(wants: &Wants, why: &str) -> Vec<Unmet> {
         constraint: (*constraint).to_owned(),
         why: why.to_owned(),
         remedy: "see `serpentry doctor`".to_owned(),
+        partly: false,
     };
     asked.iter().filter(|(_, asked)| *asked).map(missing).collect()
 }

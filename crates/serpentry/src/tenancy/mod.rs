@@ -23,6 +23,7 @@ mod keeper;
 mod ledger;
 mod limits;
 mod register;
+mod remains;
 mod room;
 mod shortage;
 mod tenant;

@@ -173,7 +173,7 @@ impl Place {
             wants.app
         ));
         let remedy = "run the host as root".to_owned();
-        self.prepared.unmet.push(Unmet { constraint: "namespaces".to_owned(), why, remedy });
+        self.prepared.unmet.push(Unmet { constraint: "namespaces".to_owned(), why, remedy, partly: false });
         Ok(())
     }
 

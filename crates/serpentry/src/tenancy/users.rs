@@ -30,6 +30,7 @@ pub(super) fn identity(
             constraint: "user".to_owned(),
             why: "only root can start processes of another user".to_owned(),
             remedy: "run the host as root".to_owned(),
+            partly: false,
         });
         return Ok(None);
     }

@@ -37,7 +37,7 @@ pub(crate) struct Wants {
     pub(crate) visible: Vec<PathBuf>,
 }
 
-/// A limit that is not enforced, or not as one would expect.
+/// A limit that is not enforced, or only in part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Unmet {
     /// As in `serpentry doctor`.
@@ -45,6 +45,8 @@ pub(crate) struct Unmet {
     pub(crate) why: String,
     /// Empty if nothing would help.
     pub(crate) remedy: String,
+    /// It is enforced, but not all that one would expect of it.
+    pub(crate) partly: bool,
 }
 
 impl Wants {

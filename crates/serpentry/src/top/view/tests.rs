@@ -21,7 +21,7 @@ fn app(name: &str, requests: u64, cpu: f64, memory: u64) -> serde_json::Value {
         "limits": { "cpu_cores": 0.5, "memory_bytes": 100 << 20, "processes": 1, "open_files": 1, "connections": 1,
             "request_timeout_seconds": null, "queue_timeout_seconds": 1.0 },
         "cpu": { "throttled_ms": requests }, "pressure": { "cpu": 3.0, "io": null, "memory": 0.0 },
-        "memory_bytes": memory, "unenforced": [], "next_attempt_seconds": null, "last_error": null, "respawns": 0,
+        "memory_bytes": memory, "unenforced": [], "partly_enforced": [], "next_attempt_seconds": null, "last_error": null, "respawns": 0,
         "dropped_log_lines": 0, "incidents": [],
     })
 }
