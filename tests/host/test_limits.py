@@ -136,7 +136,7 @@ def test_partly_enforced(start: Starter) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
         shutil.copy(f"{APPS}/plain.py", memory)
         app = {"directory": memory, "limits": {"disk_read": "10MiB/s"}}
-        host = start({"app": app, "other": {"routes": ["/other"]}})
+        host = start({"app": app, "other": {"routes": ["/other"]}}, host={"default_app": "app"})
         status = host.app("app")
         for it in status["unenforced"]:
             pytest.skip(f"skipped: {it['constraint']} is not enforced here: {it['why']}")
