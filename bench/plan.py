@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import statistics
 import subprocess
@@ -154,7 +153,6 @@ def write(results: list[dict], rounds: int, seconds: float) -> None:
         "median) was repeated once; last but one column: how often that was, and how many runs were late even then.",
         "",
         f"Machine: {where['processor']}, {where['cores']} cores, {where['kernel']}, {where['date']}.",
-        f"Load of the machine meanwhile: {os.getloadavg()[1]:.1f} (mean of 5 minutes; this bench alone makes about 1).",
         "",
         "| configuration | requests/s | cores used | p50 ms | p95 ms | throughput | repeated, late | within bounds |",
         "|---|---|---|---|---|---|---|---|",
