@@ -3,8 +3,8 @@
 Open loop: requests arrive at random (Poisson) whether or not they are answered, and a latency counts from the planned
 time of sending. Blocks are interleaved: in each repetition both models are run, in random order, each with a quiet and a
 noisy block, in random order, over the same arrivals. A ratio is of the two blocks of one host. The generator runs with
-real-time priority, so that what is measured is not the generator's own waiting. Where it was late all the same (others had the
-machine), the block is repeated; how often, and how late it was in those that count, is reported.
+real-time priority, so that what is measured is not the generator's own waiting, and not on the isolated application's core:
+clients are other machines and take nothing of it. Where it was late all the same (others had the machine), the block is repeated; how often, and how late it was in those that count, is reported.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def measure(host: Host, noisy: bool, planned: list[float], seed: int) -> dict[st
             get(port, f"/noise{number}/start?seconds={seconds:.1f}")
         time.sleep(MARGIN_SECONDS)
     request = load.request_bytes("/victim/work")
-    with RealTime():
+    with RealTime(cores_of_clients(host)):
         result = asyncio.run(load.open_loop(port, [(at, request) for at in planned], seed))
     # A request that failed is slower than any that was answered, so that refusing cannot look fast.
     times = [math.inf if it is None else it * 1000 for it in result["latencies"]]
@@ -144,10 +144,21 @@ def get(port: int, path: str) -> None:
         raise OSError(f"{path} was answered {response.status}")
 
 
+def cores_of_clients(host: Host) -> set[int]:
+    """All but the application's own; where it has none, all but the last, so that the generator has as many in both models."""
+    everywhere = os.sched_getaffinity(0)
+    own = os.sched_getaffinity(host.app("victim")["workers"][0]["pid"])
+    return everywhere - own or everywhere - {max(everywhere)} or everywhere
+
+
 class RealTime:
-    """While it lasts this process (and threads it starts) comes before all ordinary ones."""
+    """While it lasts this thread comes before all ordinary ones, on these cores."""
+
+    def __init__(self, cores: set[int]) -> None:
+        self.cores, self.before = cores, os.sched_getaffinity(0)
 
     def __enter__(self) -> None:
+        os.sched_setaffinity(0, self.cores)
         try:
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
         except OSError as error:
@@ -155,6 +166,7 @@ class RealTime:
 
     def __exit__(self, *_: object) -> None:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        os.sched_setaffinity(0, self.before)
 
 
 def summary(blocks: list[dict[str, Any]]) -> dict[str, Any]:

@@ -108,7 +108,8 @@ def start(program: Path, folder: Path, python: str) -> Host:
             "routes": [f"/{model}"],
             "tenancy": model,
             "workers": {"min": 0, "max": 1, "idle": "5m"},
-            "limits": {"cpu": 0.5, "memory": "128MiB", "disk_space": "64MiB"} if model == "isolated" else {},
+            # A whole core: with less of one, a start waits for its quota's next period, which is not what isolation costs.
+            "limits": {"cpu": 1, "memory": "128MiB", "disk_space": "64MiB"} if model == "isolated" else {},
         }
         for model in MODELS
     }
