@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -97,7 +98,7 @@ class Yard:
 
     def command(self) -> tuple[str, ...]:
         """Enters the yard, then becomes the rest of the command line."""
-        enter = "".join(f"echo $$ > {path}/cgroup.procs && " for path in self.paths)
+        enter = "".join(f"{clearing(path)}echo $$ > {path}/cgroup.procs && " for path in self.paths)
         return ("/bin/sh", "-c", enter + 'exec "$@"', "sh")
 
     def left(self) -> list[str]:
@@ -139,6 +140,27 @@ class Yard:
                 os.kill(int(pid), signal.SIGKILL)
             except ProcessLookupError:
                 pass
+
+
+def clearing(path: Path) -> str:
+    """For a shell: what a service manager does before it starts a service again whose main process has died.
+
+    A group of version 2 that gave its controllers to groups below takes no processes any more, so the manager removes the
+    empty ones and makes the service's anew. Groups with processes in them stay.
+    """
+    return f"{sys.executable} -c '{CLEAR}' {path} && " if (path / "cgroup.subtree_control").exists() else ""
+
+
+CLEAR = """
+import os, sys
+given = os.path.join(sys.argv[1], "cgroup.subtree_control")
+names = open(given).read().split()
+for folder, _, _ in os.walk(sys.argv[1], topdown=False) if names else ():
+    if folder != sys.argv[1] and not open(os.path.join(folder, "cgroup.procs")).read():
+        os.rmdir(folder)
+for name in names:
+    open(given, "w").write("-" + name)
+"""
 
 
 def move(source: Path, target: Path) -> None:
