@@ -266,6 +266,7 @@ def report(found: dict[str, dict]) -> None:
     for name, one in found["applications"].items():
         recommendation = one["recommendation"]
         lines += [f"## {name}: {one['what']}", "", f"> {recommendation['sentence']}", ""]
+        lines += [*(f"- {reason['text']}" for reason in recommendation["reasons"]), ""]
         lines += [f"Confidence: {recommendation['confidence']}. {recommendation['confidence_because']}".rstrip(), ""]
         lines += [f"Compared in {one['took']:.0f} s ({one['depth']}); then {one['rate']:.1f} requests/s:", ""]
         lines += ["| | configuration | p95 quiet | p95 beside the neighbour |", "|---|---|---|---|"]
