@@ -137,6 +137,13 @@ def complete(name: str, app: dict[str, Any]) -> dict[str, Any]:
     return {**common, **app, "env": {"NAME": name, "MARK": "1", **app.get("env", {})}}
 
 
+def missing(host: TestHost, constraint: str, name: str = "app") -> None:
+    """Skip where the machine does not enforce it."""
+    for it in host.app(name)["unenforced"]:
+        if it["constraint"] == constraint:
+            pytest.skip(f"skipped: {constraint} is not enforced here: {it['why']}")
+
+
 STARTED: dict[str, list[TestHost]] = {}
 
 

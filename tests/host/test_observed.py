@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from datetime import datetime
 from typing import Any
 
 import pytest
-from conftest import APPS, ROOT, Starter, TestHost
+from any_user import reachable_python
+from conftest import APPS, ROOT, Starter, TestHost, missing
 from load import in_background
 
+ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="skipped: not root, so there is no user for a room of its own")
+# What the application has beside its code, by tenancy.
+PLACES: dict[str, dict[str, Any]] = {
+    "shared": {},
+    "isolated": {
+        "tenancy": "isolated",
+        "python": reachable_python(),
+        "limits": {"cpu": 0.5, "memory": "128MiB", "disk_space": "none"},
+    },
+}
 SOURCE = (APPS / "blocking.py").read_text().splitlines()
 
 
@@ -33,14 +45,19 @@ def incident(host: TestHost, code: str, condition: str = "True") -> dict[str, An
     return found[0]
 
 
+@pytest.mark.parametrize("place", ["shared", pytest.param("isolated", marks=ROOT_ONLY)])
 @pytest.mark.parametrize("path,cause,code", [
     ("/block", "heartbeat", "time.sleep(seconds)"),
     ("/hold", "native", "ctypes.PyDLL(None).usleep"),
 ])
-def test_a_blocked_event_loop_is_an_incident_while_it_lasts(start: Starter, path: str, cause: str, code: str) -> None:
-    """Of the application that did it, and of no other."""
-    apps = {"slow": {"app": "blocking:asgi", "routes": ["/"]}, "other": {"app": "blocking:asgi", "routes": ["/other"]}}
+def test_a_blocked_event_loop_is_an_incident_while_it_lasts(
+    start: Starter, path: str, cause: str, code: str, place: str
+) -> None:
+    """Of the application that did it, and of no other; also from a room that sees nothing of the host."""
+    slow = {"app": "blocking:asgi", "routes": ["/"], **PLACES[place]}
+    apps = {"slow": slow, "other": {"app": "blocking:asgi", "routes": ["/other"]}}
     host = start(apps)
+    missing(host, "namespaces", "slow")
     assert host.fetch("/").status == host.fetch("/other").status == 200
     began = time.time()
     answer = in_background(host.address, f"{path}?seconds=4", timeout=60)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Starter, TestHost
+from conftest import Starter, TestHost, missing
 from load import Load, in_background
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="skipped: not root, so there are no control groups")
@@ -39,13 +39,6 @@ def wait_for(host: TestHost, code: str, app: str = "app", seconds: float = 20.0)
 def only(host: TestHost, *codes: str, but: tuple[str, ...] = ("C20",)) -> None:
     """Nothing else was reported, but for C20: who burns the processor on purpose is told so."""
     assert sorted({it["code"] for it in incidents(host)} - set(but)) == sorted(codes), incidents(host)
-
-
-def missing(host: TestHost, constraint: str, name: str = "app") -> None:
-    """Skip where the machine does not enforce it."""
-    for it in host.app(name)["unenforced"]:
-        if it["constraint"] == constraint:
-            pytest.skip(f"skipped: {constraint} is not enforced here: {it['why']}")
 
 
 @ROOT_ONLY
