@@ -125,7 +125,7 @@ pub struct TenancyFigures {
     /// At the target's quantile, with busy neighbours.
     pub shared_noisy_ms: Option<f64>,
     pub isolated_noisy_ms: Option<f64>,
-    /// Of "shared varies more with busy neighbours", and the id of that answer.
+    /// Of "shared is slower when neighbours are busy", of its p95 over that of isolated, and the id of that answer.
     pub noisy: Option<Verdict>,
     pub noisy_ratio: Option<f64>,
     pub noisy_evidence: Option<String>,

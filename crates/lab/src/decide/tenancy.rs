@@ -268,16 +268,19 @@ fn by_neighbours(inputs: &Inputs, part: &mut Part) -> Wanted {
     if neighbours.is_none() {
         part.unknown.push("what neighbours will use");
     }
-    let varies = match figures.noisy {
+    let slower = match figures.noisy {
         Some(Verdict::Supported) => Some(true),
         Some(Verdict::Contradicted | Verdict::NoMaterialEffect) => Some(false),
         _ => None,
     };
-    if let Some(ratio) = figures.noisy_ratio.filter(|_| varies.is_some()) {
-        part.reasons.push(reason(format!("With busy neighbours the spread of its latency is {ratio:.2} times as large shared as isolated."), &[evidence]));
+    if let Some(ratio) = figures.noisy_ratio.filter(|_| slower.is_some()) {
+        part.reasons.push(reason(
+            format!("With busy neighbours its p95 is {ratio:.2} times as large shared as isolated."),
+            &[evidence],
+        ));
     }
-    // A target decides; without one, whether it varies more; and in both cases whether neighbours are quiet enough.
-    let good = keeps_target.or(varies.map(|varies| !varies));
+    // A target decides; without one, whether it is slower; and in both cases whether neighbours are quiet enough.
+    let good = keeps_target.or(slower.map(|slower| !slower));
     let (choice, because) = match (good, quiet_enough) {
         (Some(false), _) => (Tenancy::Isolated, "with busy neighbours it does not do what it must"),
         (_, Some(false)) => (Tenancy::Isolated, "neighbours use more than pooling the cores gains"),
