@@ -4,7 +4,8 @@ Open loop: requests arrive at random (Poisson) whether or not they are answered,
 time of sending. Blocks are interleaved: in each repetition both models are run, in random order, each with a quiet and a
 noisy block, in random order, over the same arrivals. A ratio is of the two blocks of one host. The generator runs with
 real-time priority, so that what is measured is not the generator's own waiting, and not on the isolated application's core:
-clients are other machines and take nothing of it. Where it was late all the same (others had the machine), the block is repeated; how often, and how late it was in those that count, is reported.
+clients are other machines and take nothing of it. Where it was late all the same (others had the machine), the block is
+repeated; how often, and how late it was in those that count, is reported.
 """
 
 from __future__ import annotations
@@ -147,7 +148,7 @@ def get(port: int, path: str) -> None:
 def cores_of_clients(host: Host) -> set[int]:
     """All but the application's own; where it has none, all but the last, so that the generator has as many in both models."""
     everywhere = os.sched_getaffinity(0)
-    own = os.sched_getaffinity(host.app("victim")["workers"][0]["pid"])
+    own = os.sched_getaffinity(host.serving_pids("victim")[0])
     return everywhere - own or everywhere - {max(everywhere)} or everywhere
 
 

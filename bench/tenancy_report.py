@@ -57,7 +57,8 @@ def noise(found: Any) -> list[str]:
     lines = [
         f"Open loop, {found['rate']:.0f} requests/s at random (Poisson), some 4 ms of CPU each; blocks of "
         f"{found['seconds']:.0f} s, {found['repetitions']} of each kind, interleaved. Noise: four shared applications, each "
-        "with 4 CPU burners, an fsync storm and a memory hog. Isolated: one pinned core.",
+        "with 4 CPU burners, an fsync storm and a memory hog. Isolated: one pinned core. The generator has real-time priority and "
+        "keeps off that core, as clients do.",
         "",
         "| | quiet ms | noisy ms | noisy over quiet |",
         "|---|---|---|---|",

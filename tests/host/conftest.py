@@ -18,6 +18,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 APPS = Path(__file__).resolve().parent / "apps"
+ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="skipped: not root, so there are no control groups")
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests/blackbox")]
 
 import hosting  # noqa: E402

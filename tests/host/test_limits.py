@@ -11,7 +11,7 @@ import time
 from concurrent.futures import Future
 
 import pytest
-from conftest import APPS, Starter, TestHost, missing
+from conftest import APPS, ROOT_ONLY, Starter, TestHost, missing
 from load import in_background
 from rawhttp import Connection, Response, request_bytes
 
@@ -130,7 +130,7 @@ def test_a_started_post_is_not_run_again(start: Starter) -> None:
     assert host.events().count("waiting") == 1
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="skipped: not root, so there are no control groups")
+@ROOT_ONLY
 def test_partly_enforced(start: Starter) -> None:
     """Code in memory has no disk: the rate holds for the disk of the data, and that it leaves the code out is told."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:

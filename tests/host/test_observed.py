@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from datetime import datetime
 from typing import Any
 
 import pytest
 from any_user import reachable_python
-from conftest import APPS, ROOT, Starter, TestHost, missing
+from conftest import APPS, ROOT, ROOT_ONLY, Starter, TestHost, missing
 from load import in_background
 
-ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="skipped: not root, so there is no user for a room of its own")
 # What the application has beside its code, by tenancy.
 PLACES: dict[str, dict[str, Any]] = {
     "shared": {},

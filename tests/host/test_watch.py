@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Starter, TestHost, missing
+from conftest import ROOT_ONLY, Starter, TestHost, missing
 from load import Load, in_background
 
-ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="skipped: not root, so there are no control groups")
 MIB = 1 << 20
 
 

@@ -98,7 +98,7 @@ class Yard:
 
     def command(self) -> tuple[str, ...]:
         """Enters the yard, then becomes the rest of the command line."""
-        enter = "".join(f"{clearing(path)}echo $$ > {path}/cgroup.procs && " for path in self.paths)
+        enter = "".join(f"{opening(path)}echo $$ > {path}/cgroup.procs && " for path in self.paths)
         return ("/bin/sh", "-c", enter + 'exec "$@"', "sh")
 
     def left(self) -> list[str]:
@@ -142,25 +142,24 @@ class Yard:
                 pass
 
 
-def clearing(path: Path) -> str:
-    """For a shell: what a service manager does before it starts a service again whose main process has died.
-
-    A group of version 2 that gave its controllers to groups below takes no processes any more, so the manager removes the
-    empty ones and makes the service's anew. Groups with processes in them stay.
-    """
-    return f"{sys.executable} -c '{CLEAR}' {path} && " if (path / "cgroup.subtree_control").exists() else ""
-
-
-CLEAR = """
+# Bottom-up: controllers can be taken from a group only when it gives them to nobody.
+TAKE_BACK = """
 import os, sys
-given = os.path.join(sys.argv[1], "cgroup.subtree_control")
-names = open(given).read().split()
-for folder, _, _ in os.walk(sys.argv[1], topdown=False) if names else ():
-    if folder != sys.argv[1] and not open(os.path.join(folder, "cgroup.procs")).read():
-        os.rmdir(folder)
-for name in names:
-    open(given, "w").write("-" + name)
+for folder, _, _ in os.walk(sys.argv[1], topdown=False):
+    given = os.path.join(folder, "cgroup.subtree_control")
+    for name in open(given).read().split():
+        open(given, "w").write("-" + name)
 """
+
+
+def opening(path: Path) -> str:
+    """For a shell: lets processes into a group of version 2 in which a host was killed.
+
+    A group that gives controllers to groups below takes no processes ("no internal processes"). Where a service manager
+    would remove it and make it anew, only the controllers are taken back here: what the dead host has left stays, and to
+    remove it is the next host's work.
+    """
+    return f"{sys.executable} -c '{TAKE_BACK}' {path} && " if (path / "cgroup.subtree_control").exists() else ""
 
 
 def move(source: Path, target: Path) -> None:

@@ -69,8 +69,8 @@ struct Rungs {
     cpu: Cpu,
 }
 
-/// Processor time of the application over all rungs that count. A page that is asked for alone, one at a time, finds all caches as it left
-/// them, and needs less: 1.2 instead of 1.9 ms for a Django site of eight pages.
+/// Processor time of the application over all rungs that count. Pages asked for alone, one at a time,
+/// need as much or less: 8.4 and 11.0 ms of a Wagtail site, 15.0 and 17.7 of Datasette, 1.37 and 1.39 of a small Django site.
 #[derive(Debug, Default)]
 struct Cpu {
     seconds: f64,
