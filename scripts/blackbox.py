@@ -21,6 +21,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests/blackbox"
 PEERS = ("gunicorn", "gunicorn-gthread", "uvicorn")
+# Tests that start processes of their own and mostly wait for them. Whoever runs out of tests takes some of another's;
+# `-n 0` after these runs them one by one.
+SIDE_BY_SIDE = ("-n", "2", "--dist", "worksteal")
 
 
 def environment() -> Path:
@@ -65,6 +68,7 @@ def run(python: Path, server: str, program: str, more: list[str]) -> int:
         "-rfEsx",
         "-p",
         "no:cacheprovider",
+        *SIDE_BY_SIDE,
         *more,
     ]
     return subprocess.run(command, cwd=ROOT, check=False).returncode

@@ -5,6 +5,8 @@ What happens when workers die or hang while serving is in test_failures.py.
 
 from __future__ import annotations
 
+import contextlib
+import random
 import re
 import signal
 import socket
@@ -318,11 +320,19 @@ def test_usr1_reopens_the_access_log(launch: Launcher, tmp_path: Path) -> None:
     assert "/after" not in (tmp_path / "access.log.1").read_text()
 
 
+def unused_port() -> int:
+    """Below those that the kernel gives to connections and to listeners without a number: nobody else is given it meanwhile."""
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for port in random.sample(range(lowest - 4096, lowest), 64):
+        with contextlib.suppress(OSError), socket.create_server(("0.0.0.0", port)):
+            return port
+    pytest.fail("64 ports in turn are taken")
+
+
 @pytest.mark.serpentry_only
 def test_port_and_web_concurrency(launch: Launcher) -> None:
     """PORT=N alone means 0.0.0.0:N and WEB_CONCURRENCY=2 alone two workers, as hosting platforms set them."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = unused_port()
     server = launch(
         "life:wsgi", interface="wsgi", platform=True, env={"PORT": str(port), "WEB_CONCURRENCY": "2"}
     )
