@@ -6,6 +6,7 @@ matrix   every fault of `serpentry drill`, in both tenancies, each on a host tha
 mixed    faults in several applications of one host at once, at random: no incident may name an application or a code
          that nothing was done to
 oom      one of four workers killed for want of memory under load: what its clients got
+quiet    an hour of the three examples in use, with nothing wrong: no incident may be reported
 report   write docs/faults-measured.md from the figures
 
 Needs root for the isolated half. Standard library only. Everything runs on 127.0.0.1 and is stopped again. Progress goes
@@ -29,11 +30,12 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "bench")]
 import faults_matrix  # noqa: E402
 import faults_mixed  # noqa: E402
 import faults_oom  # noqa: E402
+import faults_quiet  # noqa: E402
 import faults_report  # noqa: E402
 from hosting import HostError, kill_marked, marked  # noqa: E402
 
 FOLDER = ROOT / "target/bench/faults"
-PARTS = ("matrix", "mixed", "oom")
+PARTS = ("matrix", "mixed", "oom", "quiet")
 
 
 def main() -> int:
@@ -49,6 +51,10 @@ def main() -> int:
             mixed(arguments)
         if part in ("all", "oom"):
             save("oom", faults_oom.run(arguments.serpentry, FOLDER / "oom", arguments.python))
+        if part in ("all", "quiet"):
+            found = faults_quiet.run(arguments.serpentry, arguments.minutes, arguments.seed)
+            print(faults_quiet.say(found), file=sys.stderr)
+            save("quiet", found)
     except HostError as error:
         print(f"faults: {error}", file=sys.stderr)
         return 1
@@ -106,6 +112,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=10, help="of each fault in each tenancy")
     parser.add_argument("--only", action="append", default=[], help="only this fault; may be repeated")
     parser.add_argument("--rounds", type=int, default=100, help="of mixed faults")
+    parser.add_argument("--minutes", type=float, default=60, help="of the quiet hour")
     parser.add_argument("--at-once", type=int, default=1, help="hosts, where that does not disturb the fault")
     parser.add_argument("--note", default="", help="what readers must know of this run; it stands above its figures")
     parser.add_argument("--seed", type=int, default=1)

@@ -34,6 +34,7 @@ def text(figures: dict[str, Any]) -> str:
     lines += ["", "## Every fault, in both tenancies", ""] + matrix(figures.get("matrix"))
     lines += ["", "## Mixed faults, several applications at once", ""] + mixed(figures.get("mixed"))
     lines += ["", "## One worker of four killed for want of memory, under load", ""] + oom(figures.get("oom"))
+    lines += ["", "## An hour with nothing wrong", ""] + quiet(figures.get("quiet"))
     return "\n".join(lines) + "\n"
 
 
@@ -170,6 +171,30 @@ def oom(found: Any) -> list[str]:
             it["why"].rstrip(),
             "```",
         ]
+    return lines
+
+
+def quiet(found: Any) -> list[str]:
+    if not found:
+        return ["Not measured: `python3 bench/faults.py quiet`."]
+    done = ", ".join(f"{count} {what}" for what, count in sorted(found["done"].items()))
+    lines = [
+        f"The three examples on one host for {found['minutes']:g} minutes of real time (nothing in it is made faster), {found['idle_connections']} connections idle beside them,",
+        f"and in turn {done}; {len(found['wrong'])} answers of those were not what they should be.",
+        "",
+        "| application | requests a second | answered | statuses | failed | p50 | p99 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, it in found["visitors"].items():
+        statuses = ", ".join(f"{status}: {count:,}" for status, count in sorted(it["statuses"].items()))
+        latency, failed = it["latency_ms"], sum(it["failed"].values())
+        lines.append(
+            f"| {name} | {it['rate']:g} | {it['answered']:,} | {statuses} | {failed} | {latency['p50']:.1f} ms | {latency['p99']:.1f} ms |"
+        )
+    told = [f"- `{it['code']}` {it['app']}: {escape(it['sentence'])}" for it in found["incidents"]]
+    lines += ["", f"**Incidents: {len(told)}.**", *told]
+    proof = found["proof"]
+    lines += ["", f"Then a worker was killed: `{proof['code']}` after {duration(proof['seconds'])} (\"{escape(proof['sentence'])}\")."]
     return lines
 
 

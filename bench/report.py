@@ -73,6 +73,7 @@ def throughput(data: dict) -> list[str]:
             f"{data['rounds']}, interleaved in shuffled order (seed {data['seed']}),",
             f"each server freshly started and warmed up{pinned}. CPU and memory are of the server's",
             "whole process tree. Medians of the rounds; in brackets the range.",
+            *races(data),
         ),
     ]
     head = [
@@ -114,6 +115,17 @@ def throughput(data: dict) -> list[str]:
         ),
     ]
     return out
+
+
+def races(data: dict) -> list[str]:
+    """Which servers were measured more often, and why."""
+    if not data["races"] or not data["more_rounds"]:
+        return []
+    who = "; ".join(f"{label}: {', '.join(names[1:])}" for label, names in data["races"].items())
+    return [
+        f"Peers within {100 * (data['close'] - 1):.0f} % of serpentry, either way, were measured beside it in",
+        f"{data['more_rounds']} more rounds, and their figures and serpentry's are of all rounds ({who}).",
+    ]
 
 
 def mixed(data: dict) -> list[str]:

@@ -33,6 +33,9 @@ def arguments() -> argparse.Namespace:
         "--quick", action="store_true", help="few and short rounds: about four minutes in all"
     )
     parser.add_argument("--rounds", type=int, help="rounds of throughput (5)")
+    parser.add_argument(
+        "--more", type=int, metavar="ROUNDS", help="further rounds for servers about as fast as serpentry (twice as many)"
+    )
     parser.add_argument("--seconds", type=int, help="seconds of load per server and round of throughput (3)")
     parser.add_argument("--repetitions", type=int, help="repetitions of mixed (3)")
     parser.add_argument("--connections", type=int, help="idle connections of memory (10000)")
@@ -63,7 +66,8 @@ def measure(part: str, options: argparse.Namespace) -> dict:
     quick, seed, pin, only = options.quick, options.seed, options.pin, options.only
     if part == "throughput":
         rounds = options.rounds or (1 if quick else 5)
-        return throughput.run(rounds, options.seconds or (2 if quick else 3), 1, seed, pin, only)
+        more = 2 * rounds if options.more is None and not quick else options.more or 0
+        return throughput.run(rounds, more, options.seconds or (2 if quick else 3), 1, seed, pin, only)
     if part == "mixed":
         return mixed.run(options.repetitions or (1 if quick else 3), 10 if quick else 30, seed, pin, only)
     if part == "kill":

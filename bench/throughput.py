@@ -2,7 +2,8 @@
 
 Interleaved: in each round every server runs once, in a shuffled (seeded) order, freshly started, so that a
 machine that slows down slows all of them down. The ratio of two servers is taken within a round; medians and
-ranges are taken over rounds. wrk is a closed loop: its latencies say how the server divides its time among 64
+ranges are taken over rounds. Whoever is about as fast as serpentry is then measured beside it in more rounds: a
+round is off by a tenth either way, and who is ahead by less is not decided by a few of them. wrk is a closed loop: its latencies say how the server divides its time among 64
 clients that wait for it, not what users of a half-loaded server would see (bench/mixed.py measures that).
 """
 
@@ -18,6 +19,10 @@ import sys
 import environment
 import processes
 import servers
+
+
+# Either way, a peer within this factor is as fast as serpentry until more rounds have told.
+CLOSE = 1.12
 
 
 class Hung(servers.ServerFailed):
@@ -94,33 +99,45 @@ def measure_or_note(
         return None
 
 
-def run(rounds: int, seconds: int, warm: int, seed: int, pin: bool, only: list[str]) -> dict:
+def run(rounds: int, more: int, seconds: int, warm: int, seed: int, pin: bool, only: list[str]) -> dict:
     """All applications; returns {application: {"servers": {name: medians}, "ratios": {peer: range}, ...}}."""
     samples: dict[str, dict[str, list[dict | None]]] = {}
     problems: list[str] = []
     cold: set = set()
     order = random.Random(seed)
+
+    def one_round(label: str, number: int, of: int, names: list[str]) -> None:
+        """Every server of the application gets an entry, so that entries at one place are of one round."""
+        by_server = samples.setdefault(label, {})
+        measured = list(names)
+        order.shuffle(measured)
+        found: dict[str, dict | None] = {}
+        for name in measured:
+            notes: list[str] = []
+            sample = found[name] = measure_or_note(name, servers.APPS[label], seconds, warm, pin, cold, notes)
+            problems.extend(f"{label}, round {number}: {note}" for note in notes)
+            text = f"{sample['rate']:9.0f}/s  p99 {sample['p99_us'] / 1000:7.2f} ms" if sample else "failed"
+            print(f"  {number}/{of} {label:10s} {name:16s} {text} {'; '.join(notes)}", file=sys.stderr)
+        for name in {**by_server, **found}:
+            by_server.setdefault(name, []).append(found.get(name))
+
+    known = [label for label, app in servers.APPS.items() if environment.imports(app.module)]
     for number in range(1, rounds + 1):
         # Applications one after another, servers of one application side by side: their ratio is what counts.
-        for label, app in servers.APPS.items():
-            if not environment.imports(app.module):
-                continue
-            names = [name for name in servers.for_app(app) if not only or name in only]
-            order.shuffle(names)
-            for name in names:
-                notes: list[str] = []
-                sample = measure_or_note(name, app, seconds, warm, pin, cold, notes)
-                samples.setdefault(label, {}).setdefault(name, []).append(sample)
-                problems += [f"{label}, round {number}: {note}" for note in notes]
-                text = (
-                    f"{sample['rate']:9.0f}/s  p99 {sample['p99_us'] / 1000:7.2f} ms" if sample else "failed"
-                )
-                print(
-                    f"  {number}/{rounds} {label:10s} {name:16s} {text} {'; '.join(notes)}", file=sys.stderr
-                )
+        for label in known:
+            names = servers.for_app(servers.APPS[label])
+            one_round(label, number, rounds, [name for name in names if not only or name in only])
+    races = {label: close_race(samples[label]) for label in known}
+    for number in range(rounds + 1, rounds + more + 1):
+        for label, names in races.items():
+            if len(names) > 1:
+                one_round(label, number, rounds + more, names)
     results = {label: summarize(by_server) for label, by_server in samples.items()}
     return {
         "rounds": rounds,
+        "more_rounds": more,
+        "close": CLOSE,
+        "races": {label: names for label, names in races.items() if len(names) > 1},
         "seconds": seconds,
         "seed": seed,
         "pin": pin,
@@ -147,14 +164,22 @@ def summarize(by_server: dict[str, list[dict | None]]) -> dict:
                 key: spread([mine[key] / theirs[key] for mine, theirs in pairs if theirs[key]])
                 for key in ("rate", "p99_us")
             }
-    peers = {
-        name: row["rate"]
-        for name, row in medians.items()
-        if name != "serpentry" and servers.SERVERS[name].peer
-    }
-    best_peer = max(peers, key=peers.get) if peers else None
+    # By what decides, the ratio within rounds, and not by whoever had the luckier rounds.
+    peers = [name for name in ratios if servers.SERVERS[name].peer]
+    best_peer = min(peers, key=lambda name: ratios[name]["rate"][0], default=None)
     ceiling = ratio_of(by_server, "no Python at all", "granian")
     return {"servers": medians, "ratios": ratios, "best_peer": best_peer, "ceiling_over_granian": ceiling}
+
+
+def close_race(by_server: dict[str, list[dict | None]]) -> list[str]:
+    """Serpentry and the peers that answer about as many requests; which, must not depend on who is ahead."""
+    ratios = {
+        name: ratio_of(by_server, "serpentry", name)
+        for name in by_server
+        if name != "serpentry" and servers.SERVERS[name].peer
+    }
+    near = [name for name, ratio in ratios.items() if ratio and 1 / CLOSE <= ratio[0] <= CLOSE]
+    return ["serpentry", *near]
 
 
 def ratio_of(by_server: dict[str, list[dict | None]], one: str, other: str) -> list[float] | None:
