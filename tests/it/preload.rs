@@ -198,7 +198,7 @@ fn an_import_error_ends_the_program_with_its_traceback() {
     assert!(transcript.starts_with("exit 1\n"), "{transcript}");
     assert_eq!(transcript.matches("the application's traceback:\n").count(), 1, "{transcript}");
     assert!(transcript.contains("shop.py\", line 2, in stock\n"), "{transcript}");
-    let last = "serpentry: error: the application did not start: could not be started: module shop raised \
+    let last = "serpentry: error: the application did not start: module shop raised \
                 LookupError: no such shelf while it was imported\n";
     assert!(transcript.ends_with(last), "{transcript}");
 }
@@ -208,7 +208,7 @@ fn an_import_that_ends_the_template_is_named() {
     let ctx = TestContext::new();
     ctx.write("shop.py", "import os\nos._exit(5)\n");
     let transcript = ctx.run(ctx.serve_command(&["shop:app", "--preload"]));
-    let last = "serpentry: error: the application did not start: could not be started: the template exited \
+    let last = "serpentry: error: the application did not start: the template exited \
                 with status 5 while it imported the application\n";
     assert!(transcript.starts_with("exit 1\n") && transcript.ends_with(last), "{transcript}");
 }
@@ -289,7 +289,7 @@ fn a_fork_that_fails_is_reported_and_tried_again_after_a_pause() {
     let origin = template(&program, 1, 1);
     kill(pid);
     let line = program.line("did not start: ");
-    let expected = "serpentry: warning: worker 2 of generation 1 did not start: could not be started: cannot fork a \
+    let expected = "serpentry: warning: worker 2 of generation 1 did not start: cannot fork a \
                     worker: Resource temporarily unavailable (os error 11)";
     assert_eq!(line, expected);
     program.line("next worker is started in 1.0 s (pause 1 in a row)");

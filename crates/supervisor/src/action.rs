@@ -160,10 +160,20 @@ impl fmt::Display for ScaleReason {
     }
 }
 
+/// What the reason of a worker begins with whose process could not be started, so that it can stand by itself.
+pub(crate) const NOT_STARTED: &str = "could not be started: ";
+
+/// The reason, for a sentence that says already that it did not start.
+#[must_use]
+pub fn without_not_started(reason: &str) -> &str {
+    reason.strip_prefix(NOT_STARTED).unwrap_or(reason)
+}
+
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BootFailed { worker, pid, generation, reason, .. } => {
+                let reason = without_not_started(reason);
                 write!(f, "worker {worker}{} of generation {generation} did not start: {reason}", Pid(*pid))
             }
             Self::Lost { worker, pid, generation, reason, served, .. } => write!(

@@ -119,7 +119,7 @@ mod status;
 mod supervisor;
 mod worker;
 
-pub use action::{Action, DrainReason, KillReason, Notice, ScaleReason};
+pub use action::{Action, DrainReason, KillReason, Notice, ScaleReason, without_not_started};
 pub use endings::{Cause, Endings, Failure};
 pub use event::{Event, ExitStatus, WorkerId};
 pub use settings::{MOST_WORKERS, Settings};

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::time::Duration;
 
-use crate::action::{Action, DrainReason, KillReason, Notice, ScaleReason};
+use crate::action::{Action, DrainReason, KillReason, NOT_STARTED, Notice, ScaleReason};
 use crate::backoff::Backoff;
 use crate::elastic::Elastic;
 use crate::endings::{Cause, Endings, Failure};
@@ -189,7 +189,7 @@ impl Supervisor {
             return;
         }
         if let Some(before) = self.advance(now, id, Input::SpawnFailed) {
-            self.lost(now, id, &before, Cause::BootFailed, format!("could not be started: {error}"));
+            self.lost(now, id, &before, Cause::BootFailed, format!("{NOT_STARTED}{error}"));
         }
     }
 

@@ -31,7 +31,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             Cause {
                 name: "start",
                 sentence: "a process of {app} could not be started: {reason}",
-                remedy: "the step that failed is named: mend it, then `serpentry check` and `serpentry restart {app}`",
+                remedy: "the sentence names what was in the way: mend it, then `serpentry restart {app}` (or `serpentry move` again); what serves already serves on",
             },
         ],
     },

@@ -194,6 +194,7 @@ impl Host {
         match failed {
             Some(reason) => {
                 self.failed = true;
+                let reason = supervisor::without_not_started(&reason);
                 let text = format!("the application did not start: {reason}");
                 self.tell_about(id, Level::Error, &text);
             }

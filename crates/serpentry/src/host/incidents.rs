@@ -361,7 +361,7 @@ impl Host {
                 };
                 detection = detection
                     .number("generation", *generation as f64)
-                    .text("reason", reason)
+                    .text("reason", supervisor::without_not_started(reason))
                     .text("traceback", traceback);
                 detection.worker = Some(reference(*worker, *pid));
                 self.record(detection);
