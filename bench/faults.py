@@ -52,7 +52,7 @@ def main() -> int:
         if part in ("all", "oom"):
             save("oom", faults_oom.run(arguments.serpentry, FOLDER / "oom", arguments.python))
         if part in ("all", "quiet"):
-            found = faults_quiet.run(arguments.serpentry, arguments.minutes, arguments.seed)
+            found = faults_quiet.run(arguments.serpentry, arguments.minutes, arguments.pace, arguments.seed)
             print(faults_quiet.say(found), file=sys.stderr)
             save("quiet", found)
     except HostError as error:
@@ -113,6 +113,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--only", action="append", default=[], help="only this fault; may be repeated")
     parser.add_argument("--rounds", type=int, default=100, help="of mixed faults")
     parser.add_argument("--minutes", type=float, default=60, help="of the quiet hour")
+    parser.add_argument("--pace", type=float, default=1, help="of the quiet hour: everything so many times as often")
     parser.add_argument("--at-once", type=int, default=1, help="hosts, where that does not disturb the fault")
     parser.add_argument("--note", default="", help="what readers must know of this run; it stands above its figures")
     parser.add_argument("--seed", type=int, default=1)

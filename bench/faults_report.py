@@ -179,8 +179,9 @@ def quiet(found: Any) -> list[str]:
         return ["Not measured: `python3 bench/faults.py quiet`."]
     done = ", ".join(f"{count} {what}" for what, count in sorted(found["done"].items()))
     lines = [
-        f"The three examples on one host for {found['minutes']:g} minutes of real time (nothing in it is made faster), {found['idle_connections']} connections idle beside them,",
-        f"and in turn {done}; {len(found['wrong'])} answers of those were not what they should be.",
+        f"The three examples on one host for {found['minutes']:g} minutes of real time, with {found['pace']:g} times the load of that time: what comes in",
+        f"{found['minutes'] * found['pace']:g} minutes otherwise. {found['idle_connections']} connections were idle beside it, and there were {done}. {len(found['wrong'])} answers were not",
+        "what they should be.",
         "",
         "| application | requests a second | answered | statuses | failed | p50 | p99 |",
         "|---|---|---|---|---|---|---|",

@@ -31,6 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "alone: measures, or takes what others need: no other test may run beside it")
     # An interrupted run still ends its hosts: TERM (of `timeout`, of CI) is treated like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     path = config.getoption("--serpentry")

@@ -13,7 +13,7 @@ import pytest
 
 PATIENCE = 60
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can have control groups for the laboratory")
-pytestmark = needs_root
+pytestmark = [needs_root, pytest.mark.alone]
 
 HEAD = "def app(environ, start_response):\n"
 GOOD = HEAD + "    start_response('200 OK', [('Content-Type', 'text/html')])\n    return [b'<p>good</p>']\n"

@@ -12,6 +12,9 @@ import pytest
 from conftest import Starter, TestHost
 
 
+pytestmark = pytest.mark.alone
+
+
 def plan(host: TestHost, *arguments: str) -> subprocess.CompletedProcess[str]:
     return host.run("plan", *arguments)
 

@@ -148,6 +148,7 @@ def starved(host: TestHost) -> bool:
     return any(it["code"] == "C11" for it in incidents(host))
 
 
+@pytest.mark.alone
 @ROOT_ONLY
 def test_starved_by_a_neighbour(start: Starter) -> None:
     """C11: the neighbour that used most is named; its own busy processes are no neighbours."""
