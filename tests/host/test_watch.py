@@ -230,7 +230,8 @@ def test_a_pool_that_a_neighbour_fills(start: Starter) -> None:
     drill = json.loads(done.stdout)
     assert drill["outcome"] == "explained" and drill["false"] == [] and done.returncode == 0, (drill, done.stderr)
     evidence = drill["incident"]["evidence"]
-    assert evidence["culprit"] == "neighbour" and evidence["culprit_bytes"] > 300 * MIB > 200 * MIB > evidence["own_bytes"]
+    # What each had when the kernel killed may be what it had at the last look before, while the neighbour still grew.
+    assert evidence["culprit"] == "neighbour" and evidence["culprit_bytes"] > 200 * MIB > evidence["own_bytes"], evidence
 
 
 def test_open_files(start: Starter) -> None:
