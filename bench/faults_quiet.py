@@ -84,10 +84,14 @@ def use(host: Host, password: str, seconds: float, pace: float, seed: int) -> di
     def feed(client: Client) -> None:
         visit_feed(client, 1)
 
+    # The feed is in its worker's memory: a visit that is to find what it wrote must not span two generations.
+    same_generation = threading.Lock()
+
     def visit(name: str, how: Callable[[Client], None]) -> None:
         client = Client("127.0.0.1", port, prefix=f"/{name}")
         try:
-            how(client)
+            with same_generation:
+                how(client)
         finally:
             client.close()
         counts[f"whole visits of {name}"] += 1
@@ -103,10 +107,8 @@ def use(host: Host, password: str, seconds: float, pace: float, seed: int) -> di
 
     def change() -> None:
         name, what = next(changes)
-        if what == "reload":
-            host.do("reload", name)
-        else:
-            host.do("move", name, what)
+        with same_generation:
+            host.do(*(("reload", name) if what == "reload" else ("move", name, what)))
         counts[f"times {name}: {what}"] += 1
 
     def again(every: float, what: Callable[[], None]) -> None:
