@@ -53,6 +53,7 @@ def main() -> int:
             save("oom", faults_oom.run(arguments.serpentry, FOLDER / "oom", arguments.python))
         if part in ("all", "quiet"):
             found = faults_quiet.run(arguments.serpentry, arguments.minutes, arguments.pace, arguments.seed)
+            found["note"] = arguments.note
             print(faults_quiet.say(found), file=sys.stderr)
             save("quiet", found)
     except HostError as error:

@@ -3,7 +3,7 @@
 Each example has visitors who come at random (`serpentry load`, a few requests a second) and one who uses all of it again
 and again as the demonstration does: forms, the admin, streams, uploads, WebSockets; a client that leaves in the middle of
 a stream; connections that stay open and idle. Meanwhile what an administrator does all day: each application is moved
-to the other tenancy and back and reloaded, in turn. At the end one worker is killed, to prove that it would have been told.
+to the other tenancy and back and restarted, in turn. At the end one worker is killed, to prove that it would have been told.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ VISITORS: dict[str, tuple[float, tuple[str, ...]]] = {
 IDLE_CONNECTIONS = 50
 VISIT_EVERY, LEAVE_EVERY, CHANGE_EVERY = 15.0, 30.0, 100.0
 # What is done to each; only root can isolate.
-CHANGES = ("isolated", "shared", "reload") if os.geteuid() == 0 else ("reload",)
+CHANGES = ("isolated", "shared", "restart") if os.geteuid() == 0 else ("restart",)
 # How long the killed worker's incident may take.
 PROOF_SECONDS = 5.0
 
@@ -82,7 +82,8 @@ def use(host: Host, password: str, seconds: float, pace: float, seed: int) -> di
         client.post_form("/checkout", buyer, status=422, contains="Please fill in your address.")
 
     def feed(client: Client) -> None:
-        visit_feed(client, 1)
+        # Whatever it has been told before.
+        visit_feed(client, 10)
 
     # The feed is in its worker's memory: a visit that is to find what it wrote must not span two generations.
     same_generation = threading.Lock()
@@ -108,7 +109,7 @@ def use(host: Host, password: str, seconds: float, pace: float, seed: int) -> di
     def change() -> None:
         name, what = next(changes)
         with same_generation:
-            host.do(*(("reload", name) if what == "reload" else ("move", name, what)))
+            host.do(*(("restart", name) if what == "restart" else ("move", name, what)))
         counts[f"times {name}: {what}"] += 1
 
     def again(every: float, what: Callable[[], None]) -> None:

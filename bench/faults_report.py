@@ -182,6 +182,7 @@ def quiet(found: Any) -> list[str]:
         f"The three examples on one host for {found['minutes']:g} minutes of real time, with {found['pace']:g} times the load of that time: what comes in",
         f"{found['minutes'] * found['pace']:g} minutes otherwise. {found['idle_connections']} connections were idle beside it, and there were {done}. {len(found['wrong'])} answers were not",
         "what they should be.",
+        *([f"**{found['note']}**"] if found.get("note") else []),
         "",
         "| application | requests a second | answered | statuses | failed | p50 | p99 |",
         "|---|---|---|---|---|---|---|",
