@@ -81,18 +81,18 @@ def use(host: Host, password: str, seconds: float, pace: float, seed: int) -> di
         buyer = {"name": "Ada Lovelace", "email": "ada@example.org", "address": ""}
         client.post_form("/checkout", buyer, status=422, contains="Please fill in your address.")
 
-    def feed(client: Client) -> None:
-        # Whatever it has been told before.
-        visit_feed(client, 10)
-
     # The feed is in its worker's memory: a visit that is to find what it wrote must not span two generations.
     same_generation = threading.Lock()
+
+    def feed(client: Client) -> None:
+        with same_generation:
+            # Whatever it has been told before.
+            visit_feed(client, 10)
 
     def visit(name: str, how: Callable[[Client], None]) -> None:
         client = Client("127.0.0.1", port, prefix=f"/{name}")
         try:
-            with same_generation:
-                how(client)
+            how(client)
         finally:
             client.close()
         counts[f"whole visits of {name}"] += 1
@@ -187,4 +187,3 @@ def say(found: dict[str, Any]) -> str:
     """One line for whoever waits."""
     told = "; ".join(f"{it['app']} {it['code']}: {it['sentence']}" for it in found["incidents"]) or "no incident"
     return f"quiet: {found['minutes']:g} minutes, {found['done']}, {len(found['wrong'])} wrong answers, {told}"
-

@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import re
 import shutil
 import signal
@@ -140,90 +139,6 @@ OHA_STALL = {
 
 def note(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text} (load average {os.getloadavg()[0]:.1f})", file=sys.stderr)
-
-
-def stall(self, after: float, seconds: float) -> threading.Thread:
-        def freeze() -> None:
-            time.sleep(after)
-            self.process.send_signal(signal.SIGSTOP)
-            try:
-                time.sleep(seconds)
-            finally:
-                self.process.send_signal(signal.SIGCONT)
-
-        thread = threading.Thread(target=freeze)
-        thread.start()
-        return thread
-
-
-def run(command: list[str]) -> tuple[int, str, float]:
-    """Exit status, standard output, and processor time of the whole process in seconds."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert process.stdout is not None
-    output = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, output, usage.ru_utime + usage.ru_stime
-
-
-def load(url: str, *arguments: str) -> dict:
-    status, output, cpu = run([str(environment.SERPENTRY), "load", "--json", url, *arguments])
-    if not output:
-        raise SystemExit(f"serpentry load {' '.join(arguments)} printed nothing, exit status {status}")
-    return json.loads(output) | {"cpu_seconds": cpu}
-
-
-def wrk(url: str, seconds: int) -> dict:
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", url]
-    status, output, cpu = run(command)
-    requests = re.search(r"(\d+) requests in", output)
-    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", output)
-    if status != 0 or not requests or not p99:
-        raise SystemExit(f"wrk failed ({status}):\n{output}")
-    count = int(requests[1])
-    milliseconds = float(p99[1]) * {"us": 1e-3, "ms": 1.0, "s": 1e3}[p99[2]]
-    return {"requests": count, "rate": count / seconds, "p99_ms": milliseconds, "cpu_us": cpu * 1e6 / count}
-
-
-def find_oha() -> str | None:
-    here = environment.ROOT / "target" / "tools" / "bin" / "oha"
-    return str(here) if here.exists() else shutil.which("oha")
-
-
-def oha(url: str, seconds: int, *arguments: str) -> dict:
-    command = [find_oha() or "oha", "--no-tui", "--output-format", "json", "-c", str(CONNECTIONS), "-z", f"{seconds}s"]
-    status, output, cpu = run([*command, *arguments, url])
-    if status != 0:
-        raise SystemExit(f"oha failed ({status}):\n{output}")
-    figures = json.loads(output)
-    count = sum(figures["statusCodeDistribution"].values())
-    return {
-        "requests": count,
-        "rate": count / seconds,
-        "p99_ms": figures["latencyPercentiles"]["p99"] * 1e3,
-        "cpu_us": cpu * 1e6 / count,
-    }
-
-
-OHA_STALL = {
-    "oha": [],
-    "oha at the rate": ["-q", "2000"],
-    "oha at the rate, corrected": ["-q", "2000", "--latency-correction"],
-}
-
-
-def note(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text} (load average {os.getloadavg()[0]:.1f})", file=sys.stderr)
-
-
-def machine() -> dict[str, str]:
-    models = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return {
-        "processor": models[0] if models else "unknown processor",
-        "cores": str(len(os.sched_getaffinity(0))),
-        "kernel": f"{platform.system()} {platform.release()}",
-        "serpentry": environment.serpentry_version(),
-    }
 
 
 def stall(seconds: int, realtime: list[str]) -> dict:

@@ -220,6 +220,8 @@ def test_unbounded_cache(start: Starter) -> None:
     only(host, "M31")
 
 
+# What each had is known from the looks before the kill, and they are late where others take the processors.
+@pytest.mark.alone
 @ROOT_ONLY
 def test_a_pool_that_a_neighbour_fills(start: Starter) -> None:
     """M11: the one that is killed and the one that filled the pool, also when the host has only just begun."""
@@ -230,8 +232,7 @@ def test_a_pool_that_a_neighbour_fills(start: Starter) -> None:
     drill = json.loads(done.stdout)
     assert drill["outcome"] == "explained" and drill["false"] == [] and done.returncode == 0, (drill, done.stderr)
     evidence = drill["incident"]["evidence"]
-    # What each had when the kernel killed may be what it had at the last look before, while the neighbour still grew.
-    assert evidence["culprit"] == "neighbour" and evidence["culprit_bytes"] > 200 * MIB > evidence["own_bytes"], evidence
+    assert evidence["culprit"] == "neighbour" and evidence["culprit_bytes"] > 300 * MIB > 200 * MIB > evidence["own_bytes"]
 
 
 def test_open_files(start: Starter) -> None:
