@@ -19,7 +19,7 @@ use crate::answer::Problem;
 use crate::bandwidth::Bandwidth;
 use crate::budget::RetryBudget;
 use crate::core::Core;
-use crate::dispatch::{self, Candidate, ServiceTime};
+use crate::dispatch::{self, Candidate, Finished, ServiceTime};
 use crate::event::{self, Event};
 use crate::exchange::{Exchange, Rerun};
 use crate::link::{Gauge, Held, Link, Phase};
@@ -338,12 +338,13 @@ impl App {
             .map(|index| Rc::clone(&links[index]))
     }
 
-    /// A worker finished `done` requests in `busy` time over its slots.
-    pub(crate) fn learn(&self, busy: Duration, done: usize, slots: usize) {
-        let mut service = self.service.get();
-        service.learn(busy, done, slots);
-        self.service.set(service);
-        self.pace.finished(done);
+    /// A worker with so many slots was `busy` for so long with what it `finished`.
+    pub(crate) fn learn(&self, busy: Duration, finished: &Finished, slots: usize) {
+        self.service.update(|mut service| {
+            service.learn(busy, finished, slots);
+            service
+        });
+        self.pace.finished(finished.requests);
     }
 
     // ---- workers ----

@@ -124,11 +124,9 @@ impl Core {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^= mixed >> 31;
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        (0..16)
-            .rev()
-            .map(|nibble| char::from(DIGITS[(mixed >> (4 * nibble)) as usize & 15]))
-            .collect::<String>()
-            .into()
+        let text: [u8; 16] = std::array::from_fn(|place| DIGITS[(mixed >> (4 * (15 - place))) as usize & 15]);
+        // Every byte is a digit.
+        std::str::from_utf8(&text).unwrap_or_default().into()
     }
 
     /// A request's input, hashed.

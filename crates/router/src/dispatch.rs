@@ -7,13 +7,13 @@ use std::time::Duration;
 const AHEAD: Duration = Duration::from_micros(300);
 
 /// The same when many are waiting, and waiting longer than that in any case.
-const LONGEST_AHEAD: Duration = Duration::from_micros(800);
+const LONGEST_AHEAD: Duration = Duration::from_micros(1600);
 
 /// Requests that take longer are never handed over early.
 const WORTHWHILE: Duration = Duration::from_millis(2);
 
 /// Most requests handed over early, however fast they are.
-const MOST_AHEAD: usize = 32;
+const MOST_AHEAD: usize = 64;
 
 /// How fast the estimate of the service time moves, per observation.
 const STEP: f64 = 1.05;
@@ -31,6 +31,32 @@ pub(crate) struct Candidate {
     pub(crate) silent: Duration,
 }
 
+/// What a worker has finished since it was last heard of.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Finished {
+    pub(crate) requests: usize,
+    /// Those of them for which it said how long it was with them, and how long in all.
+    pub(crate) told: usize,
+    pub(crate) wall: Duration,
+}
+
+impl Finished {
+    /// One more; `wall`: the time that the worker was with it, as far as that is believed.
+    pub(crate) fn count(&mut self, wall: Option<Duration>) {
+        self.requests += 1;
+        self.told += usize::from(wall.is_some());
+        self.wall += wall.unwrap_or_default();
+    }
+
+    /// The time that one of them occupied one of `slots`, in nanoseconds: as seen from here, where it contains the way and
+    /// the router's own work, `busy` for all of them; or as told, which is less when requests are fast.
+    fn service(&self, busy: Duration, slots: usize) -> f64 {
+        let nanos = |duration: Duration| duration.as_secs_f64() * 1e9;
+        let seen = nanos(busy) * slots.min(self.requests).max(1) as f64 / self.requests as f64;
+        if self.told == self.requests { seen.min(nanos(self.wall) / self.told as f64) } else { seen }
+    }
+}
+
 /// Running estimate of the time one request occupies a slot.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ServiceTime {
@@ -38,12 +64,9 @@ pub(crate) struct ServiceTime {
 }
 
 impl ServiceTime {
-    /// `done` requests were finished in `busy` time by a worker with `slots` slots.
-    pub(crate) fn learn(&mut self, busy: Duration, done: usize, slots: usize) {
-        if done == 0 {
-            return;
-        }
-        let sample = busy.as_secs_f64() * 1e9 * slots.min(done).max(1) as f64 / done as f64;
+    /// A worker with `slots` slots was `busy` for so long with what it `finished`, at least one request.
+    pub(crate) fn learn(&mut self, busy: Duration, finished: &Finished, slots: usize) {
+        let sample = finished.service(busy, slots);
         // A step of fixed ratio up or down follows the median: neither a slow request now and then nor the router's own
         // pauses mislead it. What waits behind a slow request is given back (`App::tick`), so a wrong guess costs little.
         self.nanos = Some(match self.nanos {
@@ -53,13 +76,13 @@ impl ServiceTime {
         });
     }
 
-    /// How many requests to hand to a busy worker ahead of time, when so many are `waiting`.
+    /// How many requests to hand to a busy worker ahead of time, when so many are `waiting` for each worker.
     ///
     /// One, if it is fast enough, so that it need not wait for the next while its answer travels. More for faster ones:
     /// [`AHEAD`] worth of work, or a quarter of what the line is worth anyway, up to [`LONGEST_AHEAD`].
-    pub(crate) fn ahead(self, waiting: usize) -> usize {
+    fn ahead(self, waiting: f64) -> usize {
         let Some(nanos) = self.nanos.filter(|nanos| *nanos < WORTHWHILE.as_nanos() as f64) else { return 0 };
-        let line = waiting as f64 * nanos / 4.0;
+        let line = waiting * nanos / 4.0;
         let time = line.clamp(AHEAD.as_nanos() as f64, LONGEST_AHEAD.as_nanos() as f64);
         ((time / nanos.max(1.0)) as usize).clamp(1, MOST_AHEAD)
     }
@@ -73,11 +96,12 @@ impl ServiceTime {
 /// The index of the worker to use: a free slot first, of the least loaded worker; then, for fast applications, a place
 /// in the shortest line inside a worker.
 pub(crate) fn choose(
-    candidates: impl Iterator<Item = Candidate>,
+    candidates: impl Iterator<Item = Candidate> + Clone,
     service: ServiceTime,
     waiting: usize,
 ) -> Option<usize> {
-    let ahead = service.ahead(waiting);
+    let workers = candidates.clone().filter(|candidate| candidate.serving).count();
+    let ahead = service.ahead(waiting as f64 / workers.max(1) as f64);
     let silent = service.patience(SILENT);
     candidates
         .enumerate()
@@ -98,9 +122,13 @@ mod tests {
         Candidate { serving: true, load, slots, silent: Duration::ZERO }
     }
 
+    fn untold(requests: usize) -> Finished {
+        Finished { requests, ..Finished::default() }
+    }
+
     fn service(micros: u64) -> ServiceTime {
         let mut service = ServiceTime::default();
-        service.learn(Duration::from_micros(micros), 1, 1);
+        service.learn(Duration::from_micros(micros), &untold(1), 1);
         service
     }
 
@@ -123,30 +151,48 @@ mod tests {
         assert_eq!(one_busy(ServiceTime::default()), None, "nothing is known yet");
         let silent = Candidate { silent: SILENT, ..worker(1, 1) };
         assert_eq!(choose([silent].into_iter(), service(10), 0), None, "it has just turned slow");
-        assert_eq!(choose([worker(33, 1)].into_iter(), service(1), 1000), None, "bounded");
+        assert_eq!(choose([worker(65, 1)].into_iter(), service(1), 1000), None, "bounded");
     }
 
     #[test]
     fn hands_over_more_when_many_wait() {
-        assert_eq!(service(200).ahead(0), 1);
-        assert_eq!(service(200).ahead(60), 4);
-        assert_eq!(service(1_000).ahead(60), 1);
-        assert_eq!(service(10).ahead(60), 30);
+        assert_eq!(service(200).ahead(0.0), 1);
+        assert_eq!(service(200).ahead(60.0), 8);
+        assert_eq!(service(1_000).ahead(60.0), 1);
+        assert_eq!(service(10).ahead(60.0), 30);
+        // Each of two workers gets its part of the line only.
+        let two = |load| choose([worker(load, 1), worker(load, 1)].into_iter(), service(200), 20);
+        assert_eq!((two(2), two(3)), (Some(0), None));
+    }
+
+    #[test]
+    fn believes_the_worker_where_it_was_faster_than_it_looked() {
+        let told = |micros: u64| Finished { requests: 4, told: 4, wall: Duration::from_micros(4 * micros) };
+        let ahead = |finished: Finished| {
+            let mut service = ServiceTime::default();
+            service.learn(Duration::from_micros(400), &finished, 1);
+            service.ahead(0.0)
+        };
+        assert_eq!(ahead(untold(4)), 3, "100 us each, the way included");
+        assert_eq!(ahead(told(10)), 30);
+        assert_eq!(ahead(told(200)), 3, "never slower than was seen");
+        assert_eq!(ahead(Finished { told: 3, ..told(10) }), 3, "not of all of them is known");
+        assert_eq!(ahead(told(0)), MOST_AHEAD);
     }
 
     #[test]
     fn follows_the_median() {
         let mut estimate = service(10_000);
-        estimate.learn(Duration::from_micros(10), 1, 1);
-        assert_eq!(estimate.ahead(0), 0, "one fast request proves nothing");
+        estimate.learn(Duration::from_micros(10), &untold(1), 1);
+        assert_eq!(estimate.ahead(0.0), 0, "one fast request proves nothing");
         for round in 0..300 {
             let micros = if round % 10 == 0 { 100_000 } else { 10 };
-            estimate.learn(Duration::from_micros(micros), 1, 1);
+            estimate.learn(Duration::from_micros(micros), &untold(1), 1);
         }
-        assert!(estimate.ahead(0) > 10, "one slow request in ten does not matter");
+        assert!(estimate.ahead(0.0) > 10, "one slow request in ten does not matter");
         for _ in 0..200 {
-            estimate.learn(Duration::from_millis(5), 1, 1);
+            estimate.learn(Duration::from_millis(5), &untold(1), 1);
         }
-        assert_eq!(estimate.ahead(0), 0);
+        assert_eq!(estimate.ahead(0.0), 0);
     }
 }

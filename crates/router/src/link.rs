@@ -10,7 +10,7 @@
 //! request that this worker does not hold, ends the link and with it the worker.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
-use wire::{ControlToWorker, FrameBuffer, Interface, Spent, ToWorker};
+use wire::{ById, ControlToWorker, FrameBuffer, Interface, Spent, ToWorker};
 
 use crate::exchange::Exchange;
 use crate::inputs::Inputs;
@@ -104,7 +104,7 @@ pub(crate) struct Link {
     pub(crate) phase: Cell<Phase>,
     pub(crate) interface: Cell<Interface>,
     pub(crate) slots: Cell<usize>,
-    pub(crate) held: RefCell<HashMap<u64, Held>>,
+    pub(crate) held: RefCell<ById<Held>>,
     /// Requests handed over so far, and the number at which the worker is to be replaced.
     pub(crate) served: Cell<u64>,
     pub(crate) quota: Option<u64>,
@@ -279,7 +279,7 @@ impl Link {
     }
 
     /// Nor any other.
-    pub(crate) fn take_all(&self) -> HashMap<u64, Held> {
+    pub(crate) fn take_all(&self) -> ById<Held> {
         let held = std::mem::take(&mut *self.held.borrow_mut());
         self.rests(Instant::now());
         self.busy.moved(self.in_use(held.len()), 0);

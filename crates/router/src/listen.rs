@@ -109,7 +109,7 @@ pub(crate) async fn accept_loop(core: Rc<Core>, listener: Listener, stop: Rc<Not
                 let _ = stream.set_nodelay(true);
                 let Ok(local) = stream.local_addr() else { continue };
                 let server = (local.ip().to_canonical().to_string().into(), local.port());
-                start(&core, Stream::Tcp(stream), Ends { client: Some(client), server });
+                start(&core, Stream::Tcp(stream), Ends { client: Some(client.into()), server });
             }
         }
         Listener::Unix(listener, path) => {

@@ -25,9 +25,23 @@ pub(crate) enum Stream {
 #[derive(Debug, Clone)]
 pub(crate) struct Ends {
     /// `None` for a Unix socket.
-    pub(crate) client: Option<SocketAddr>,
+    pub(crate) client: Option<Peer>,
     /// Host and port, or the path of the Unix socket and 0.
     pub(crate) server: (std::rc::Rc<str>, u16),
+}
+
+/// Who is at the other end of a TCP connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    /// Its IP address as people and applications read it, written once and not for every request.
+    pub(crate) text: Box<str>,
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Self {
+        Peer { address, text: address.ip().to_canonical().to_string().into() }
+    }
 }
 
 /// What the buffers of a connection's socket were set to.

@@ -55,7 +55,7 @@ pub(crate) struct Caller {
 impl Caller {
     pub(crate) fn new(core: &Core, ends: &Ends, head: &Head<'_, '_>) -> Self {
         let proxies = &core.host().trusted_proxies;
-        let trusted = proxies.trusts(ends.client.map(|client| client.ip()));
+        let trusted = proxies.trusts(ends.client.as_ref().map(|peer| peer.address.ip()));
         let origin = if trusted { forwarded::origin(head.fields, proxies) } else { Origin::default() };
         Caller { trusted, origin }
     }
@@ -66,11 +66,11 @@ impl Caller {
     }
 
     /// Address and port of the client.
-    fn address(&self, ends: &Ends) -> (String, u16) {
-        match (&self.origin.client, ends.client) {
-            (Some(client), _) => (client.clone(), 0),
-            (None, Some(peer)) => (peer.ip().to_canonical().to_string(), peer.port()),
-            (None, None) => (String::new(), 0),
+    fn address<'a>(&'a self, ends: &'a Ends) -> (&'a str, u16) {
+        match (&self.origin.client, &ends.client) {
+            (Some(client), _) => (client, 0),
+            (None, Some(peer)) => (&peer.text, peer.address.port()),
+            (None, None) => ("", 0),
         }
     }
 }
@@ -103,7 +103,7 @@ pub(crate) fn prepare(
         path: without_root(&decoded, if visit.used == 0 { &root_path } else { "" }),
         query: head.target.query.as_bytes(),
         root_path: &root_path,
-        client_host: &client_host,
+        client_host,
         client_port,
         server_host: &ends.server.0,
         server_port: ends.server.1,
@@ -193,9 +193,9 @@ fn request_id(core: &Core, head: &Head<'_, '_>) -> Box<str> {
     field(head, "x-request-id").and_then(accept_request_id).map_or_else(|| core.request_id(), Box::from)
 }
 
-fn log_entry(head: &Head<'_, '_>, client: String) -> access_log::Entry {
+fn log_entry(head: &Head<'_, '_>, client: &str) -> access_log::Entry {
     access_log::Entry {
-        client,
+        client: client.to_owned(),
         method: head.method.to_owned(),
         target: match head.target.query {
             "" => head.target.path.to_owned(),
@@ -272,16 +272,17 @@ fn write_fields(
     }
     let mut number = [0_u8; 32];
     if let Some(length) = content_length {
-        writer.header(b"content-length", decimal(&mut number, "", u128::from(length)));
+        writer.header(b"content-length", decimal(&mut number, "", length));
     }
     writer.header(b"x-request-id", request_id.as_bytes());
     if !has_start {
         // The form that New Relic, Scout and Judoscale read: milliseconds since 1970.
-        writer.header(b"x-request-start", decimal(&mut number, "t=", unix_now().as_millis()));
+        let millis = u64::try_from(unix_now().as_millis()).unwrap_or(u64::MAX);
+        writer.header(b"x-request-start", decimal(&mut number, "t=", millis));
     }
 }
 
-fn decimal<'a>(space: &'a mut [u8; 32], prefix: &str, number: u128) -> &'a [u8] {
+fn decimal<'a>(space: &'a mut [u8; 32], prefix: &str, number: u64) -> &'a [u8] {
     let mut rest = &mut space[..];
     // 32 bytes hold every prefix here and a 64-bit number.
     let _ = write!(rest, "{prefix}{number}");

@@ -11,6 +11,7 @@ use wire::{ControlFromWorker, FrameBuffer, FromWorker, Spent, ToWorker};
 use crate::answer::Problem;
 use crate::app::{App, Left};
 use crate::core::Core;
+use crate::dispatch::Finished;
 use crate::event::{self, Event, Worker};
 use crate::http::response::AppFault;
 use crate::link::{Link, Phase, read_some};
@@ -123,27 +124,27 @@ fn handle_batch(app: &Rc<App>, link: &Rc<Link>, buffer: &mut FrameBuffer) -> Res
     let now = Instant::now();
     let busy = now.saturating_duration_since(link.last_progress());
     link.saw_life(now);
-    let mut done = 0;
+    let mut finished = Finished::default();
     while let Some(frame) = buffer.next_frame()? {
         let (frame, spent) = Spent::take(frame)?;
-        done += usize::from(handle(app, link, FromWorker::decode(frame)?, spent, now)?);
+        handle(app, link, FromWorker::decode(frame)?, spent, now, &mut finished)?;
     }
-    if done > 0 {
-        app.learn(busy, done, link.slots.get());
+    if finished.requests > 0 {
+        app.learn(busy, &finished, link.slots.get());
         app.finish_if_drained(link);
         app.dispatch();
     }
     Ok(())
 }
 
-/// True when the worker has finished with a request.
 fn handle(
     app: &App,
     link: &Rc<Link>,
     message: FromWorker<'_>,
     spent: Option<Spent>,
     now: Instant,
-) -> Result<bool, Offence> {
+    all_finished: &mut Finished,
+) -> Result<(), Offence> {
     let id = match message {
         FromWorker::Response { id, .. }
         | FromWorker::Body { id, .. }
@@ -211,9 +212,13 @@ fn handle(
         }
     }
     if finished {
+        let mut wall = None;
         if let (Some(held), Some(spent)) = (link.held.borrow().get(&id), spent) {
-            app.measured(link, held, &link.believe(spent, held, now, true), now);
+            let figures = link.believe(spent, held, now, true);
+            app.measured(link, held, &figures, now);
+            wall = Some(figures.wall());
         }
+        all_finished.count(wall);
         link.take(id);
         if let Some(exchange) = exchange {
             exchange.finished();
@@ -224,7 +229,7 @@ fn handle(
             held.exchange = None;
         }
     }
-    Ok(finished)
+    Ok(())
 }
 
 fn handle_control(app: &Rc<App>, link: &Rc<Link>, buffer: &mut FrameBuffer) -> Result<(), Offence> {

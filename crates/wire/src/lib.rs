@@ -20,6 +20,7 @@ mod cursor;
 mod data;
 mod frame;
 mod headers;
+mod ids;
 mod request;
 mod spent;
 
@@ -29,6 +30,7 @@ pub use control::{
 pub use data::{FromWorker, MESSAGE_COST, REQUEST_WINDOW, ResponseHead, ToWorker, message_cost};
 pub use frame::{FRAME_HEADER, Frame, FrameBuffer, MAX_PAYLOAD, put_frame, set_flag};
 pub use headers::{Header, HeaderList, KNOWN_HEADERS, Name, known_header};
+pub use ids::{ById, IdHasher};
 pub use request::{RequestHead, RequestWriter};
 pub use spent::Spent;
 

@@ -9,13 +9,12 @@
 //! This module does not block and knows no Python: [`crate::link::Link`] holds it under a lock and does the
 //! waiting.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
-use wire::{Frame, FrameBuffer, ToWorker, WireError};
+use wire::{ById, Frame, FrameBuffer, ToWorker, WireError};
 
 use crate::link::{WaitFor, broken};
 
@@ -59,30 +58,6 @@ pub(crate) struct Mailbox {
     /// The deadline passed while the request was running: waiting for it makes no sense any more.
     pub(crate) interrupted: bool,
 }
-
-/// Request ids are a counter of the router: they need no mixing.
-#[derive(Debug, Default)]
-pub(crate) struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, id: u64) {
-        // The multiplication spreads a counter over the high bits, which the table uses to tell entries
-        // apart.
-        self.0 = id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-}
-
-pub(crate) type ById<T> = HashMap<u64, T, BuildHasherDefault<IdHasher>>;
 
 /// What one look at the socket gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -44,6 +44,9 @@ pub(crate) enum AppFault {
     Window,
 }
 
+/// Bytes that hold most response heads.
+const USUAL_HEAD: usize = 384;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BodyFraming {
     /// HEAD, 204, 304: body bytes are dropped.
@@ -116,6 +119,8 @@ impl ResponseEncoder {
             return Err(AppFault::Order);
         }
         let start = out.len();
+        // Room for a usual head, so that it does not grow field by field.
+        out.reserve(USUAL_HEAD + body.len());
         let result = self.try_head(out, (status, reason), headers, (body, end), host);
         if result.is_err() {
             out.truncate(start);

@@ -8,7 +8,7 @@ use std::time::Instant;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use wire::{FromWorker, ToWorker, flag};
+use wire::{ById, FromWorker, ToWorker, flag};
 
 use super::awaitable::Finished;
 use super::exchange::{Exchange, Protocol};
@@ -17,7 +17,7 @@ use super::scope::ScopeMaker;
 use super::websocket::WebSocket;
 use crate::answer::Answer;
 use crate::failure::{Failure, Reporter};
-use crate::inbox::{ById, Received, Request};
+use crate::inbox::{Received, Request};
 use crate::interrupt::this_thread;
 use crate::link::{Link, broken, lock};
 use crate::measure::{self, Total};

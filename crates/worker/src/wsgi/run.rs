@@ -74,7 +74,7 @@ impl WsgiServer {
             if let Some(request) = queued {
                 let due = {
                     let outbox = self.link.outbox();
-                    outbox.is_due() || (last && previous > WORTH_A_WRITE && !outbox.is_empty())
+                    outbox.is_due(previous) || (last && previous > WORTH_A_WRITE && !outbox.is_empty())
                 };
                 if due {
                     detached(py, || self.link.flush(true));
