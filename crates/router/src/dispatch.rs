@@ -15,6 +15,9 @@ const WORTHWHILE: Duration = Duration::from_millis(2);
 /// Most requests handed over early, however fast they are.
 const MOST_AHEAD: usize = 64;
 
+/// Nanoseconds that a request is taken to need at least: workers tell whole microseconds.
+const QUICKEST: f64 = 1000.0;
+
 /// How fast the estimate of the service time moves, per observation.
 const STEP: f64 = 1.05;
 
@@ -53,7 +56,8 @@ impl Finished {
     fn service(&self, busy: Duration, slots: usize) -> f64 {
         let nanos = |duration: Duration| duration.as_secs_f64() * 1e9;
         let seen = nanos(busy) * slots.min(self.requests).max(1) as f64 / self.requests as f64;
-        if self.told == self.requests { seen.min(nanos(self.wall) / self.told as f64) } else { seen }
+        let told = nanos(self.wall) / self.requests as f64;
+        if self.told == self.requests { seen.min(told.max(QUICKEST)) } else { seen }
     }
 }
 
@@ -84,7 +88,7 @@ impl ServiceTime {
         let Some(nanos) = self.nanos.filter(|nanos| *nanos < WORTHWHILE.as_nanos() as f64) else { return 0 };
         let line = waiting * nanos / 4.0;
         let time = line.clamp(AHEAD.as_nanos() as f64, LONGEST_AHEAD.as_nanos() as f64);
-        ((time / nanos.max(1.0)) as usize).clamp(1, MOST_AHEAD)
+        ((time / nanos) as usize).clamp(1, MOST_AHEAD)
     }
 
     /// How long a worker may be silent before it is strange that it does not answer: a few times a usual request.
