@@ -333,8 +333,11 @@ impl App {
             load: link.load(),
             slots: link.slots.get(),
             silent: now.saturating_duration_since(link.last_progress()),
+            reruns: link.reruns(),
         });
-        dispatch::choose(candidates, self.service.get(), self.queue.borrow().len())
+        let queue = self.queue.borrow();
+        let rerun = queue.front().is_some_and(|exchange| exchange.is_rerun());
+        dispatch::choose(candidates, self.service.get(), queue.len(), rerun)
             .map(|index| Rc::clone(&links[index]))
     }
 
@@ -399,9 +402,9 @@ impl App {
         held.sort_unstable_by_key(|(id, _)| *id);
         let mut left = Left::default();
         let mut again = Vec::new();
-        for (_, Held { exchange, started, .. }) in held {
+        for (position, (_, Held { exchange, started, .. })) in held.into_iter().enumerate() {
             let Some(exchange) = exchange.filter(|exchange| !exchange.is_over()) else { continue };
-            let problem = self.run_again(&exchange, started);
+            let problem = self.run_again(&exchange, started, position >= link.slots.get());
             if left.requests.len() < SAMPLES {
                 let outcome = if problem.is_some() { "answered 502" } else { "run again" };
                 left.requests.push(exchange.request(outcome));
@@ -424,13 +427,16 @@ impl App {
         left
     }
 
-    /// The worker of a request died: why it must be answered, unless it runs again.
-    fn run_again(&self, exchange: &Exchange, started: bool) -> Option<Problem> {
+    /// The worker of a request died: why it must be answered, unless it runs again. `ahead`: it was one more than the worker runs at
+    /// a time. Only as many as it has slots can have ended it, and only those are charged: the budget is against requests that
+    /// end every worker.
+    fn run_again(&self, exchange: &Exchange, started: bool, ahead: bool) -> Option<Problem> {
         let problem = match exchange.worker_died(!started) {
             Rerun::Free => None,
             Rerun::Charged => {
                 let share = self.settings.borrow().retry_budget;
-                let may = self.budget.borrow_mut().retry(self.core.clock.uptime(), share);
+                let uptime = self.core.clock.uptime();
+                let may = (ahead && share > 0.0) || self.budget.borrow_mut().retry(uptime, share);
                 (!may).then_some(Problem::RETRY_DENIED)
             }
             Rerun::No => Some(Problem::WORKER_DIED),

@@ -296,6 +296,11 @@ impl Exchange {
         }
     }
 
+    /// It is run again: a worker that held it ended.
+    pub(crate) fn is_rerun(&self) -> bool {
+        self.attempts.get() > 0
+    }
+
     /// How often it was handed to a worker: what was meant for one must not reach the next.
     pub(crate) fn handovers(&self) -> u32 {
         self.handovers.get()

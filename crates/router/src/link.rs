@@ -53,6 +53,8 @@ pub(crate) struct Held {
     pub(crate) exchange: Option<Rc<Exchange>>,
     pub(crate) started: bool,
     pub(crate) interrupted: Option<Interrupted>,
+    /// An earlier worker ended with it.
+    rerun: bool,
     pub(crate) route: Option<RouteId>,
     /// How long it had waited when it was handed over, and when that was.
     pub(crate) waited: Duration,
@@ -105,6 +107,8 @@ pub(crate) struct Link {
     pub(crate) interface: Cell<Interface>,
     pub(crate) slots: Cell<usize>,
     pub(crate) held: RefCell<ById<Held>>,
+    /// Those of them that are run again.
+    reruns: Cell<usize>,
     /// Requests handed over so far, and the number at which the worker is to be replaced.
     pub(crate) served: Cell<u64>,
     pub(crate) quota: Option<u64>,
@@ -160,6 +164,7 @@ impl Link {
             interface: Cell::new(Interface::Wsgi),
             slots: Cell::new(0),
             held: RefCell::default(),
+            reruns: Cell::new(0),
             served: Cell::new(0),
             quota,
             inputs: Inputs::default(),
@@ -197,6 +202,7 @@ impl Link {
                 exchange: Some(Rc::clone(exchange)),
                 started: false,
                 interrupted: None,
+                rerun: exchange.is_rerun(),
                 route: exchange.route,
                 waited: now.saturating_duration_since(exchange.arrived),
                 handed: now,
@@ -204,6 +210,7 @@ impl Link {
         );
         self.busy.moved(self.in_use(before), self.in_use(held.len()));
         self.served.set(self.served.get() + 1);
+        self.reruns.set(self.reruns.get() + usize::from(exchange.is_rerun()));
         self.inputs.count(exchange.input);
         self.data.append(|out| exchange.hand_over(self, out, now));
     }
@@ -218,6 +225,8 @@ impl Link {
         let mut held = self.held.borrow_mut();
         let before = held.len();
         let taken = held.remove(&id);
+        let rerun = taken.as_ref().is_some_and(|held| held.rerun);
+        self.reruns.set(self.reruns.get() - usize::from(rerun));
         if let Some(request) = taken.as_ref().and_then(|it| it.interrupted.as_ref()?.request.clone()) {
             let mut late = self.late.borrow_mut();
             late.truncate(MOST_LATE - 1);
@@ -308,6 +317,11 @@ impl Link {
     /// Slots in use, requests that wait inside the worker included.
     pub(crate) fn load(&self) -> usize {
         self.held.borrow().len()
+    }
+
+    /// What it holds may end it: an earlier worker ended with it.
+    pub(crate) fn reruns(&self) -> bool {
+        self.reruns.get() > 0
     }
 
     pub(crate) fn has_free_slot(&self, now: Instant) -> bool {

@@ -15,7 +15,10 @@ import os
 import sys
 import traceback
 from types import ModuleType
-from typing import Any, Callable
+
+TYPE_CHECKING = False  # the module typing needs 1 MiB, for annotations that nobody evaluates
+if TYPE_CHECKING:
+    from typing import Any, Callable
 
 ATTRIBUTES = ("application", "app")
 FACTORIES = ("create_app", "make_app")

@@ -7,7 +7,6 @@ this module, only the explanations of its own failures suffer.
 from __future__ import annotations
 
 import ast
-import asyncio
 import itertools
 import linecache
 import os
@@ -15,9 +14,12 @@ import sys
 import sysconfig
 import threading
 import traceback
-import tracemalloc
+from collections import namedtuple
 from types import CodeType, FrameType
-from typing import Any, NamedTuple
+
+TYPE_CHECKING = False  # the module typing needs 1 MiB, for annotations that nobody evaluates
+if TYPE_CHECKING:
+    from typing import Any
 
 # Frames of a stack that are shown, from the innermost on; and of one that are looked at.
 SHOWN = 40
@@ -34,7 +36,7 @@ LONGEST_EXPRESSION = 50  # lines of the expression that calls it
 
 current_frames = sys._current_frames
 threads = threading._active  # type: ignore[attr-defined]
-traced_before: tracemalloc.Snapshot | None = None
+traced_before: Any = None  # a tracemalloc.Snapshot
 here = os.getcwd()
 
 
@@ -44,7 +46,8 @@ def directory(path: str) -> str:
 
 STANDARD = tuple({directory(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")})
 PACKAGES = ("/site-packages/", "/dist-packages/")
-LOOP = directory(os.path.dirname(asyncio.__file__))
+# Not imported for that: a worker without an event loop would need 7 MiB more, most of them for TLS.
+LOOP = directory(sysconfig.get_path("stdlib")) + "asyncio/"
 
 # What runs steps on an event loop; all that is called from there is a step.
 MACHINERY = {LOOP + name for name in ("base_events.py", "events.py", "runners.py", "unix_events.py")}
@@ -54,12 +57,10 @@ Step = tuple[FrameType, FrameType]
 seen: Step | None = None
 
 
-class Spot(NamedTuple):
+class Spot(namedtuple("Spot", ("frame", "line", "instruction"))):
     """A frame and where it was: a running one goes on while it is described."""
 
-    frame: FrameType
-    line: int
-    instruction: int
+    __slots__ = ()
 
     @property
     def code(self) -> CodeType:
@@ -246,6 +247,9 @@ def stacks() -> str:
 
 def trace_begin() -> bool:
     """From here on it is noted where memory is allocated."""
+    # Imported only where it is wanted, as below: it needs half a MiB.
+    import tracemalloc
+
     global traced_before
     traced_before = tracemalloc.take_snapshot() if tracemalloc.is_tracing() else None
     if traced_before is None:
@@ -254,11 +258,15 @@ def trace_begin() -> bool:
 
 
 def trace_has_room() -> bool:
+    import tracemalloc
+
     return tracemalloc.get_tracemalloc_memory() < MOST_TRACED
 
 
 def trace_end() -> str:
     """The lines of the application that allocated most of what is still there."""
+    import tracemalloc
+
     allocated: dict[tuple[str, int], list[int]] = {}
     try:
         snapshot = tracemalloc.take_snapshot()

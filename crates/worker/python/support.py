@@ -6,7 +6,10 @@ import sys
 import threading
 import traceback
 from types import FrameType
-from typing import BinaryIO, Callable
+
+TYPE_CHECKING = False  # the module typing needs 1 MiB, for annotations that nobody evaluates
+if TYPE_CHECKING:
+    from typing import BinaryIO, Callable
 
 LONGEST_STACK = 16 * 1024
 

@@ -173,7 +173,8 @@ pub const APP: Section = Section {
             kind: Kind::Number { min: 0.0, max: 1.0, none: Unlimited::Never },
             default: Fallback::Is("0.1"),
             about: "Share of requests that may be run again on another worker after theirs died: 0 to 1. A few per 10 s are \
-                    always allowed, unless it is 0. No request is run again more than once.",
+                    always allowed, unless it is 0, and those that waited inside the worker for their turn do not count. No \
+                    request is run again more than once.",
             example: "0.2",
         },
         Setting {

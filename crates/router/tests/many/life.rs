@@ -6,9 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use router::{App, Command, Event, Settings};
-use wire::{BootFailure, ControlFromWorker, ControlToWorker, FromWorker, Interface, ToWorker};
+use wire::{BootFailure, ControlFromWorker, ControlToWorker, FromWorker, Interface, Spent, ToWorker, flag};
 
-use crate::harness::{Host, routes, settings};
+use crate::harness::{Host, Worker, routes, settings};
 
 fn demand(app: App) -> impl FnMut(&Event) -> Option<()> {
     move |event| matches!(event, Event::Demand { app: wants } if *wants == app).then_some(())
@@ -294,6 +294,15 @@ fn a_worker_of_one_application_cannot_touch_another() {
     assert_eq!(waiting.response().body, "next");
 }
 
+/// The worker dies: how many of its requests run again, and how many are answered 502.
+fn end(host: &mut Host, worker: &Worker) -> (usize, usize) {
+    worker.die();
+    host.wait_for(|event| match *event {
+        Event::Closed { replayed, failed, .. } => Some((replayed, failed)),
+        _ => None,
+    })
+}
+
 #[test]
 fn retries_have_a_budget() {
     let mut host = Host::start(&[("/", 0)], &settings());
@@ -303,12 +312,7 @@ fn retries_have_a_budget() {
     for _ in 0..25 {
         worker.request();
     }
-    worker.die();
-    let (replayed, failed) = host.wait_for(|event| match *event {
-        Event::Closed { replayed, failed, .. } => Some((replayed, failed)),
-        _ => None,
-    });
-    assert_eq!((replayed, failed), (10, 15), "the floor of the budget");
+    assert_eq!(end(&mut host, &worker), (10, 15), "the floor of the budget");
     let mut next = host.worker(0, 25);
     for _ in 0..10 {
         next.serve("again");
@@ -330,16 +334,43 @@ fn what_had_not_started_costs_no_budget() {
     let mut worker = host.worker(0, 25);
     let ids: Vec<_> = (0..25).map(|_| worker.request().id).collect();
     worker.say(&FromWorker::Started { id: ids[0] });
-    worker.die();
-    let (replayed, failed) = host.wait_for(|event| match *event {
-        Event::Closed { replayed, failed, .. } => Some((replayed, failed)),
-        _ => None,
-    });
-    assert_eq!((replayed, failed), (24, 1));
+    assert_eq!(end(&mut host, &worker), (24, 1));
     let mut next = host.worker(0, 25);
     for _ in 0..24 {
         next.serve("");
     }
     let answered = clients.iter_mut().map(|client| client.response().status);
     assert_eq!(answered.filter(|status| *status == 200).count(), 24);
+}
+
+/// One request that ends every worker it meets, and others that are handed over ahead behind it.
+#[test]
+fn what_waits_behind_a_request_that_ends_its_worker_outlives_it() {
+    let mut host = Host::start(&[("/", 0)], &settings());
+    let mut worker = host.worker(0, 1);
+    let mut first = host.get("a", "/");
+    let learnt = worker.request();
+    let mut answer = Vec::new();
+    let flags = flag::END | flag::DONE;
+    FromWorker::encode_response(&mut answer, learnt.id, 200, b"", [].into_iter(), b"", flags);
+    let tiny = Spent { wall: 1, cpu: 1, run_queue: None, gil: None };
+    tiny.attach(&mut answer, 0);
+    worker.raw(&answer);
+    assert_eq!(first.response().status, 200);
+    assert_eq!(end(&mut host, &worker), (0, 0));
+
+    let mut clients: Vec<_> = (0..20).map(|_| host.get("a", "/")).collect();
+    host.snapshot_when(|snapshot| snapshot.apps[0].queue == 20);
+    let mut worker = host.worker(0, 1);
+    (0..20).for_each(|_| drop(worker.request()));
+    assert_eq!(end(&mut host, &worker), (20, 0), "the budget is ten, but only one can have ended it");
+    let mut worker = host.worker(0, 1);
+    worker.request();
+    assert_eq!(end(&mut host, &worker), (0, 1), "none is with it, to end with it for the second time");
+    let mut worker = host.worker(0, 1);
+    for _ in 0..19 {
+        worker.serve("again");
+    }
+    let statuses = clients.iter_mut().map(|client| client.response().status);
+    assert_eq!(statuses.filter(|status| *status == 200).count(), 19);
 }
