@@ -19,7 +19,7 @@ const MOST_AHEAD: usize = 64;
 const QUICKEST: f64 = 1000.0;
 
 /// How fast the estimate of the service time moves, per observation.
-const STEP: f64 = 1.05;
+const STEP: f32 = 1.05;
 
 /// A busy worker that has been silent for longer is not handed anything early.
 const SILENT: Duration = Duration::from_millis(1);
@@ -71,17 +71,22 @@ fn nanos(duration: Duration) -> f64 {
 
 /// Running estimate of a time in nanoseconds. A step of fixed ratio up or down follows the median: neither a slow request now
 /// and then nor the router's own pauses mislead it. What waits behind a slow request is given back (`App::tick`), so a wrong
-/// guess costs little.
+/// guess costs little. Seven digits are enough, and there may be thousands of applications.
 #[derive(Debug, Clone, Copy, Default)]
-struct Median(Option<f64>);
+struct Median(Option<f32>);
 
 impl Median {
     fn follow(&mut self, sample: f64) {
+        let sample = sample as f32;
         self.0 = Some(match self.0 {
             Some(nanos) if sample < nanos => nanos / STEP,
             Some(nanos) => nanos * STEP,
             None => sample,
         });
+    }
+
+    fn nanos(self) -> Option<f64> {
+        self.0.map(f64::from)
     }
 }
 
@@ -107,7 +112,9 @@ impl ServiceTime {
     /// One, if it is fast enough, so that it need not wait for the next while its answer travels. More for faster ones:
     /// [`AHEAD`] worth of work, or a quarter of what the line is worth anyway, up to [`LONGEST_AHEAD`].
     fn ahead(self, waiting: f64) -> usize {
-        let Some(nanos) = self.own.0.filter(|nanos| *nanos < WORTHWHILE.as_nanos() as f64) else { return 0 };
+        let Some(nanos) = self.own.nanos().filter(|nanos| *nanos < WORTHWHILE.as_nanos() as f64) else {
+            return 0;
+        };
         let line = waiting * nanos / 4.0;
         let time = line.clamp(AHEAD.as_nanos() as f64, LONGEST_AHEAD.as_nanos() as f64);
         ((time / nanos) as usize).clamp(1, MOST_AHEAD)
@@ -115,7 +122,7 @@ impl ServiceTime {
 
     /// How long a worker may be silent before it is strange that it does not answer: a few times a usual request.
     pub(crate) fn patience(self, least: Duration) -> Duration {
-        self.seen.0.map_or(least, |nanos| Duration::from_nanos((3.0 * nanos) as u64).max(least))
+        self.seen.nanos().map_or(least, |nanos| Duration::from_nanos((3.0 * nanos) as u64).max(least))
     }
 }
 
