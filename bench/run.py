@@ -49,7 +49,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--markdown", type=Path, metavar="FILE", help="write the report, such as docs/benchmarks.md"
     )
+    parser.add_argument(
+        "--into", type=Path, metavar="FILE", help="put a part that is measured again into an earlier run's figures, which say so"
+    )
     options = parser.parse_args()
+    if options.into and options.part == "all":
+        parser.error("--into takes one part")
     names = [name.strip() for name in options.only.split(",") if name.strip()]
     unknown = [name for name in names if name not in servers.SERVERS]
     if unknown:
@@ -84,12 +89,17 @@ def main() -> int:
         return 1
     failed = environment.prepare(options.python)
     missing += [f"{thing} cannot be installed or imported and is left out" for thing in failed]
+    machine = environment.machine() | environment.versions()
     results: dict = {
-        "machine": environment.machine() | environment.versions(),
+        "machine": machine,
         "command": " ".join(sys.argv[1:]),
         "quick": options.quick,
         "missing": missing,
     }
+    if options.into:
+        results = json.loads(options.into.read_text())
+        results["machine"][f"{options.part}, measured again"] = f"{machine['date']}, {machine['serpentry']}"
+        options.json = options.json or options.into
     for part in PARTS if options.part == "all" else (options.part,):
         began = time.monotonic()
         print(f"bench: {part}", file=sys.stderr)
