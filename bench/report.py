@@ -26,9 +26,9 @@ def markdown(results: dict) -> str:
     out = ["# Benchmarks", ""]
     out += [
         *paragraph(
-            "Written by `make bench` (`bench/run.py`); do not edit by hand. Every figure comes from one run",
-            "on one machine, load generator and servers together on it. Compare within a table: absolute",
-            "figures of two runs are not comparable.",
+            "Written by `make bench` (`bench/run.py`); do not edit by hand. Every figure comes from one run, but for parts",
+            "that say below that they were measured again, on one machine, load generator and servers together on it.",
+            "Compare within a table: absolute figures of two runs are not comparable.",
         ),
     ]
     out += machine(results)
