@@ -98,7 +98,6 @@ def test_ctrl_c_is_the_supervisors_business(start, app: str) -> None:
         assert worker.finish() == 0
 
 
-@pytest.mark.once
 def test_what_a_worker_loads(start) -> None:
     """Memory of every worker: an event loop needs 7 MiB (with what it loads for TLS), typing 1, tracemalloc half a one."""
     with start("modules") as worker:
@@ -107,6 +106,7 @@ def test_what_a_worker_loads(start) -> None:
     assert loaded & {"asyncio", "ssl", "typing", "tracemalloc", "logging", "pickle"} == set()
 
 
+@pytest.mark.once
 def test_environment_of_the_application(start) -> None:
     with start("environment") as worker:
         worker.ready()

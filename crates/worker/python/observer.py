@@ -46,7 +46,7 @@ def directory(path: str) -> str:
 
 STANDARD = tuple({directory(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")})
 PACKAGES = ("/site-packages/", "/dist-packages/")
-# Not imported for that: a worker without an event loop would need 7 MiB more, most of them for TLS.
+# Not imported for that: a worker without an event loop would need 7 MiB more, half of them for TLS.
 LOOP = directory(sysconfig.get_path("stdlib")) + "asyncio/"
 
 # What runs steps on an event loop; all that is called from there is a step.
