@@ -33,14 +33,9 @@ def open_loop(kind: str) -> tuple[asyncio.AbstractEventLoop, str]:
     return asyncio.new_event_loop(), "asyncio"
 
 
-async def run(app: Application, scope: dict, receive: Any, send: Any, exchange: Any) -> None:
-    """One request: whatever the application does, the exchange learns of it exactly once."""
-    try:
-        await exchange.measured(app(scope, receive, send))
-    except BaseException as error:
-        exchange.fail(error)
-    else:
-        exchange.finish()
+async def await_it(awaitable: Awaitable[None]) -> None:
+    """For applications that return something else than a coroutine; what cannot be awaited gets Python's own error."""
+    await awaitable
 
 
 async def receive_later(exchange: Any) -> dict:
@@ -212,7 +207,6 @@ def awaited(task: asyncio.Task, frames: list) -> list:
     coroutine: Any = task.get_coro()
     chain = []
     while coroutine is not None:
-        coroutine = getattr(coroutine, "measured_coroutine", coroutine)
         frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
         if frame is None:
             break

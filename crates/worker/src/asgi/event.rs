@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString};
+use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 
 use crate::head::Head;
 
@@ -68,6 +68,12 @@ pub(crate) fn head<'py>(event: &Bound<'py, PyDict>, status: u16) -> PyResult<Hea
 }
 
 fn pair<'py>(field: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+    // What nearly everybody sends, without a number object for each index.
+    if let Ok(field) = field.cast::<PyTuple>()
+        && field.len() == 2
+    {
+        return Ok((field.get_item(0)?, field.get_item(1)?));
+    }
     if field.len().is_ok_and(|length| length == 2) {
         Ok((field.get_item(0)?, field.get_item(1)?))
     } else {

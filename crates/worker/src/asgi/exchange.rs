@@ -15,7 +15,6 @@ use super::awaitable::Ready;
 use super::http::Http;
 use super::pending::Pending;
 use super::server::Shared;
-use super::steps::Steps;
 use super::websocket::WebSocket;
 use crate::answer::Answer;
 use crate::failure::Failure;
@@ -128,7 +127,7 @@ impl Exchange {
     }
 
     /// The coroutine has ended, with a failure or without.
-    fn conclude(&self, py: Python<'_>, failure: Option<Failure>) {
+    pub(crate) fn conclude(&self, py: Python<'_>, failure: Option<Failure>) {
         let (failure, excess) = {
             let mut state = self.state();
             if std::mem::replace(&mut state.finished, true) {
@@ -279,28 +278,5 @@ impl Exchange {
         let future = self.shared.create_future.bind(py).call0()?;
         self.state().waiters.push(future.clone().unbind());
         Ok(future)
-    }
-
-    /// The same awaitable, with each of its steps measured; what `await` would refuse is left to it.
-    fn measured<'py>(slf: &Bound<'py, Self>, awaitable: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let py = slf.py();
-        let inner = if awaitable.get_type().is(slf.get().shared.coroutine_type.bind(py)) {
-            awaitable
-        } else if let Some(method) = awaitable.getattr_opt(intern!(py, "__await__"))? {
-            method.call0()?
-        } else {
-            return Ok(awaitable);
-        };
-        Ok(Bound::new(py, Steps::new(slf.clone().unbind(), inner.unbind()))?.into_any())
-    }
-
-    /// The application's coroutine returned.
-    fn finish(&self, py: Python<'_>) {
-        self.conclude(py, None);
-    }
-
-    /// The application's coroutine raised.
-    fn fail(&self, py: Python<'_>, error: Bound<'_, PyAny>) {
-        self.conclude(py, Some(Failure::Raised(PyErr::from_value(error))));
     }
 }

@@ -14,6 +14,7 @@ use super::awaitable::Finished;
 use super::exchange::{Exchange, Protocol};
 use super::http::Http;
 use super::scope::ScopeMaker;
+use super::steps::Steps;
 use super::websocket::WebSocket;
 use crate::answer::Answer;
 use crate::failure::{Failure, Reporter};
@@ -44,15 +45,16 @@ pub(crate) struct Shared {
     pub(crate) send_later: Py<PyAny>,
     pub(crate) create_future: Py<PyAny>,
     pub(crate) finished_awaitable: Py<PyAny>,
+    pub(crate) app: Py<PyAny>,
     /// `types.CoroutineType`
     pub(crate) coroutine_type: Py<PyAny>,
+    /// A coroutine that awaits whatever an application returned that is none.
+    pub(crate) await_it: Py<PyAny>,
     /// Exchanges that outlived their first step.
     pub(crate) exchanges: Mutex<ById<Py<Exchange>>>,
     /// The exchange whose first step is running.
     pub(crate) starting: Mutex<Option<Py<Exchange>>>,
     pub(crate) event_loop: Py<PyAny>,
-    app: Py<PyAny>,
-    run: Py<PyAny>,
     scopes: ScopeMaker,
     starter: Starter,
     flush: OnceLock<Py<PyAny>>,
@@ -208,9 +210,7 @@ impl Shared {
             Protocol::Http(Http::NoBody)
         };
         let exchange = Bound::new(py, Exchange::new(self, request, answer, protocol))?;
-        let receive = exchange.getattr(intern!(py, "receive"))?;
-        let send = exchange.getattr(intern!(py, "send"))?;
-        let coroutine = self.run.bind(py).call1((&self.app, scope, receive, send, &exchange))?;
+        let coroutine = Bound::new(py, Steps::new(exchange.clone().unbind(), scope.unbind()))?;
         let task = match &self.starter {
             Starter::Lazy(create_task) => create_task.bind(py).call1((coroutine,))?,
             Starter::Eager { task, arguments } => {
@@ -271,12 +271,12 @@ impl AsgiServer {
             send_later: asgi.getattr("send_later")?.unbind(),
             create_future: event_loop.getattr("create_future")?.unbind(),
             finished_awaitable: Py::new(py, Finished)?.into_any(),
+            app,
+            await_it: asgi.getattr("await_it")?.unbind(),
             coroutine_type: py.import("types")?.getattr("CoroutineType")?.unbind(),
             exchanges: Mutex::default(),
             starting: Mutex::new(None),
             event_loop: event_loop.clone().unbind(),
-            app,
-            run: asgi.getattr("run")?.unbind(),
             scopes: ScopeMaker::new(py, state)?,
             starter,
             flush: OnceLock::new(),
