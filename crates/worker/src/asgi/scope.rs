@@ -1,14 +1,21 @@
 //! The scope of a request (ASGI "HTTP & WebSocket", "Connection Scope").
 
+use std::sync::Mutex;
+
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use wire::{HeaderList, Name, RequestHead};
 
+use crate::link::lock;
 use crate::strings::{HeaderNames, LastString, method, scheme};
 
 /// Version of the HTTP and WebSocket message format that is implemented.
 const SPEC_VERSION: &str = "2.5";
+
+/// What the copied scope of an HTTP request has already.
+const USUAL_METHOD: &str = "GET";
+const USUAL_SCHEME: &str = "http";
 
 /// Makes scopes.
 pub(crate) struct ScopeMaker {
@@ -18,9 +25,8 @@ pub(crate) struct ScopeMaker {
     websocket: Py<PyDict>,
     websocket_extensions: Py<PyDict>,
     state: Py<PyDict>,
-    server_host: LastString,
+    server: LastAddress,
     client_host: LastString,
-    empty_bytes: Py<PyBytes>,
 }
 
 impl ScopeMaker {
@@ -29,8 +35,8 @@ impl ScopeMaker {
     /// # Errors
     /// When Python does.
     pub(crate) fn new(py: Python<'_>, state: Bound<'_, PyDict>) -> PyResult<Self> {
-        let http = base(py, "http", "http")?;
-        http.set_item(intern!(py, "method"), "GET")?;
+        let http = base(py, "http", USUAL_SCHEME)?;
+        http.set_item(intern!(py, "method"), method(py, USUAL_METHOD))?;
         let websocket_extensions = PyDict::new(py);
         websocket_extensions.set_item("websocket.http.response", PyDict::new(py))?;
         Ok(ScopeMaker {
@@ -39,9 +45,8 @@ impl ScopeMaker {
             websocket: base(py, "websocket", "ws")?.unbind(),
             websocket_extensions: websocket_extensions.unbind(),
             state: state.unbind(),
-            server_host: LastString::default(),
+            server: LastAddress::default(),
             client_host: LastString::default(),
-            empty_bytes: PyBytes::new(py, b"").unbind(),
         })
     }
 
@@ -56,17 +61,17 @@ impl ScopeMaker {
         let scope = if websocket { self.websocket.bind(py).copy()? } else { self.http.bind(py).copy()? };
         scope.set_item(intern!(py, "path"), path(py, head))?;
         scope.set_item(intern!(py, "raw_path"), PyBytes::new(py, head.raw_path))?;
-        scope.set_item(intern!(py, "query_string"), self.bytes(py, head.query))?;
         scope.set_item(intern!(py, "headers"), self.headers(py, headers)?)?;
-        scope.set_item(
-            intern!(py, "client"),
-            address(py, &self.client_host, head.client_host, head.client_port)?,
-        )?;
-        scope.set_item(
-            intern!(py, "server"),
-            address(py, &self.server_host, head.server_host, head.server_port)?,
-        )?;
+        let client = match head.client_host {
+            "" => None,
+            host => Some(address(py, self.client_host.get(py, host), head.client_port)?),
+        };
+        scope.set_item(intern!(py, "client"), client)?;
+        scope.set_item(intern!(py, "server"), self.server.get(py, head.server_host, head.server_port)?)?;
         scope.set_item(intern!(py, "state"), self.state.bind(py).copy()?)?;
+        if !head.query.is_empty() {
+            scope.set_item(intern!(py, "query_string"), PyBytes::new(py, head.query))?;
+        }
         if !head.root_path.is_empty() {
             scope.set_item(intern!(py, "root_path"), PyString::new(py, head.root_path))?;
         }
@@ -79,14 +84,14 @@ impl ScopeMaker {
             scope.set_item(intern!(py, "subprotocols"), subprotocols(py, headers)?)?;
             scope.set_item(intern!(py, "extensions"), self.websocket_extensions.bind(py).copy()?)?;
         } else {
-            scope.set_item(intern!(py, "method"), method(py, head.method))?;
-            scope.set_item(intern!(py, "scheme"), scheme(py, head.scheme))?;
+            if head.method != USUAL_METHOD {
+                scope.set_item(intern!(py, "method"), method(py, head.method))?;
+            }
+            if head.scheme != USUAL_SCHEME {
+                scope.set_item(intern!(py, "scheme"), scheme(py, head.scheme))?;
+            }
         }
         Ok(scope)
-    }
-
-    fn bytes<'py>(&self, py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyBytes> {
-        if bytes.is_empty() { self.empty_bytes.bind(py).clone() } else { PyBytes::new(py, bytes) }
     }
 
     fn headers<'py>(&self, py: Python<'py>, headers: HeaderList<'_>) -> PyResult<Bound<'py, PyList>> {
@@ -113,7 +118,8 @@ fn base<'py>(py: Python<'py>, kind: &str, scheme: &str) -> PyResult<Bound<'py, P
     scope.set_item(intern!(py, "http_version"), "1.1")?;
     scope.set_item(intern!(py, "scheme"), PyString::intern(py, scheme))?;
     scope.set_item(intern!(py, "root_path"), "")?;
-    for key in ["path", "raw_path", "query_string", "headers", "client", "server", "state"] {
+    scope.set_item(intern!(py, "query_string"), PyBytes::new(py, b""))?;
+    for key in ["path", "raw_path", "headers", "client", "server", "state"] {
         scope.set_item(PyString::intern(py, key), py.None())?;
     }
     Ok(scope)
@@ -130,23 +136,38 @@ fn path<'py>(py: Python<'py>, head: &RequestHead<'_>) -> Bound<'py, PyString> {
     }
 }
 
-/// (host, port); (path, None) for a Unix socket; None if it is not known.
-fn address<'py>(
-    py: Python<'py>,
-    last: &LastString,
-    host: &str,
+/// (host, port); (path, None) for a Unix socket.
+fn address<'py>(py: Python<'py>, host: Bound<'py, PyString>, port: u16) -> PyResult<Bound<'py, PyTuple>> {
+    (host, Some(port).filter(|port| *port != 0)).into_pyobject(py)
+}
+
+/// The address of the server, which is usually the same as the last time.
+#[derive(Default)]
+struct LastAddress(Mutex<Option<Address>>);
+
+struct Address {
+    host: String,
     port: u16,
-) -> PyResult<Option<Bound<'py, PyTuple>>> {
-    if host.is_empty() {
-        return Ok(None);
+    pair: Py<PyTuple>,
+}
+
+impl LastAddress {
+    /// `None` if it is not known.
+    fn get<'py>(&self, py: Python<'py>, host: &str, port: u16) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        if host.is_empty() {
+            return Ok(None);
+        }
+        let mut last = lock(&self.0);
+        if let Some(known) = &*last
+            && known.host == host
+            && known.port == port
+        {
+            return Ok(Some(known.pair.bind(py).clone()));
+        }
+        let pair = address(py, PyString::new(py, host), port)?;
+        *last = Some(Address { host: host.to_owned(), port, pair: pair.clone().unbind() });
+        Ok(Some(pair))
     }
-    let host = last.get(py, host);
-    let pair = if port == 0 {
-        (host, None::<u16>).into_pyobject(py)?
-    } else {
-        (host, Some(port)).into_pyobject(py)?
-    };
-    Ok(Some(pair))
 }
 
 fn subprotocols<'py>(py: Python<'py>, headers: HeaderList<'_>) -> PyResult<Bound<'py, PyList>> {
