@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import struct
+from pathlib import Path
 
 import frames
 import pytest
@@ -40,7 +41,15 @@ def test_scope(asgi: Worker) -> None:
         "headers": [(b"host", b"example.com"), (b"x-thing", b"caf\xe9"), (b"x_y", b"1")],
         "client": ("10.0.0.9", 4711), "server": ("127.0.0.1", 8000), "state": {"started": "yes"},
     }
-    assert scope(asgi)["state"] == {"started": "yes"}, "each request has its own copy"
+    usual = scope(asgi)
+    assert usual["state"] == {"started": "yes"}, "each request has its own copy"
+    assert [usual[key] for key in ("http_version", "method", "scheme", "query_string", "raw_path")] == [
+        "1.1", "GET", "http", b"", b"/dump"]
+
+
+def test_the_servers_address_may_change(asgi: Worker) -> None:
+    found = [scope(asgi, server=server)["server"] for server in (("a", 1), ("a", 2), ("b", 2), ("a", 1), ("", 0))]
+    assert found == [("a", 1), ("a", 2), ("b", 2), ("a", 1), None]
 
 
 def test_root_path_is_part_of_the_path(asgi: Worker) -> None:
@@ -193,6 +202,36 @@ def test_many_requests_in_one_write(asgi: Worker) -> None:
     asgi.send(b"".join(Request().encode(id) for id in range(first, first + 200)))
     for id in range(first, first + 200):
         assert asgi.answer(id).status == 200
+
+
+@pytest.mark.once
+def test_a_long_batch_is_answered_before_it_ends(asgi: Worker, tmp_path: Path) -> None:
+    """Answers do not wait for a request behind them that takes long, nor does the news that one was started."""
+    assert asgi.runs_eagerly()
+    first = asgi.next_id
+    asgi.next_id += 4
+    gate = tmp_path / "gate"
+    requests = [Request(path="/work"), Request(path="/work", query="wait"), Request(path="/work"),
+                Request(path="/until", query=str(gate))]
+    asgi.send(b"".join(request.encode(first + index) for index, request in enumerate(requests)))
+    assert asgi.answer(first).body == b"worked"
+    asgi.first(first + 1, frames.STARTED)
+    assert asgi.answer(first + 2).body == b"worked" and not asgi.of(first + 3)
+    gate.touch()
+    assert [asgi.answer(first + index).body for index in (1, 3)] == [b"worked", b"unblocked"]
+
+
+def test_an_application_that_is_no_coroutine_function(start, python: str) -> None:
+    with start("asgi_app:plain", interface="asgi", lifespan="off") as worker:
+        worker.ready()
+        for path in ("/generator", "/generator-that-waits", "/object"):
+            assert worker.get(path).body == b"from a generator", path
+        assert worker.get("/raises").failed == "ValueError: when called"
+        failed = worker.get("/number").failed
+        assert failed is not None and failed.startswith("TypeError: ") and "await" in failed, failed
+        seen = ast.literal_eval(worker.get("/task").body.decode())
+        assert seen == ["looks_at_its_task", True, "CORO_RUNNING", True, True, "looks_at_its_task", True, False]
+        assert worker.finish() == 0
 
 
 @pytest.mark.once

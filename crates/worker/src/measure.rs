@@ -141,6 +141,11 @@ pub(crate) fn slept_until(now: Instant) {
     METER.with_borrow_mut(|meter| meter.cpu.at = now);
 }
 
+/// When this thread last read the clock here: as good as now after [`slept_until`], [`end`] and [`end_step`].
+pub(crate) fn last_reading() -> Instant {
+    METER.with_borrow(|meter| meter.cpu.at)
+}
+
 /// This thread turns to request `id`. `now`: `None` when it has just ended something else. Returns since when that counts.
 pub(crate) fn begin(id: u64, now: Option<Instant>) -> Instant {
     METER.with_borrow_mut(|meter| {

@@ -1,8 +1,11 @@
 """One ASGI application for the worker's tests: the path chooses the behaviour."""
 
 import asyncio
+import inspect
+import os
 import sys
 import time
+import types
 
 events = []
 
@@ -176,6 +179,33 @@ async def block(scope, receive, send):
     await answer(send, b"blocked")
 
 
+async def until(scope, receive, send):
+    """Blocks the event loop until a file is there."""
+    while not os.path.exists(scope["query_string"]):
+        time.sleep(0.002)
+    await answer(send, b"unblocked")
+
+
+async def work(scope, receive, send):
+    """Computes for 2 ms; then, if told so, waits for a moment."""
+    end = time.perf_counter() + 0.002
+    while time.perf_counter() < end:
+        sum(range(100))
+    if scope["query_string"]:
+        await asyncio.sleep(0.01)
+    await answer(send, b"worked")
+
+
+async def looks_at_its_task(scope, receive, send):
+    """What asyncio, anyio and debuggers read of a task's coroutine."""
+    task = asyncio.current_task()
+    coroutine = task.get_coro()
+    seen = [coroutine.__name__, coroutine.cr_frame is inspect.currentframe(), inspect.getcoroutinestate(coroutine),
+            asyncio.iscoroutine(coroutine), inspect.isawaitable(coroutine), task.get_stack()[-1].f_code.co_name,
+            "looks_at_its_task" in repr(task), hasattr(coroutine, "no_such_attribute")]
+    await answer(send, repr(seen).encode())
+
+
 async def stubborn(scope, receive, send):
     try:
         await asyncio.sleep(30)
@@ -240,7 +270,7 @@ PAGES = {
     "/": hello, "/dump": dump, "/mount/dump": dump, "/echo": echo, "/task-echo": task_echo, "/disconnect": disconnect,
     "/stream": stream, "/large": large, "/endless": endless, "/background": background, "/raises": raises,
     "/late": raises_late, "/midway": raises_midway, "/nothing": nothing, "/half": half, "/sleep": sleep,
-    "/block": block, "/block-later": yielding_sleep, "/stubborn": stubborn,
+    "/until": until, "/work": work, "/block": block, "/block-later": yielding_sleep, "/stubborn": stubborn,
     "/ws/echo": ws_echo, "/ws/refuse": ws_refuse, "/ws/deny": ws_deny, "/ws/size": ws_size, "/ws/flood": ws_flood,
     "/ws/brief": ws_brief, "/ws/nothing": nothing, "/ws/raises": raises,
     "/204": bad(start(status=204), BODY),
@@ -254,3 +284,38 @@ PAGES = {
     "/bad/pair": bad(start(headers=[b"x-a"])),
     "/bad/short": bad(start(headers=[(b"content-length", b"10")]), {"type": "http.response.body", "body": b"12345"}),
 }
+
+
+def plain(scope, receive, send):
+    """Not a coroutine function: what it returns is awaited, whatever it is."""
+    path = scope["path"]
+    if path == "/task":
+        assert asyncio.current_task() is not None, "it is called in its task"
+        return looks_at_its_task(scope, receive, send)
+    if path == "/raises":
+        raise ValueError("when called")
+    if path == "/number":
+        return 5
+    return GENERATORS[path](send)
+
+
+@types.coroutine
+def generator(send):
+    yield from answer(send, b"from a generator").__await__()
+
+
+@types.coroutine
+def generator_that_waits(send):
+    yield from asyncio.sleep(0.01).__await__()
+    yield from generator(send)
+
+
+class Future:
+    def __init__(self, send):
+        self.send = send
+
+    def __await__(self):
+        yield from generator_that_waits(self.send)
+
+
+GENERATORS = {"/generator": generator, "/generator-that-waits": generator_that_waits, "/object": Future}

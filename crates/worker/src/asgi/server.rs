@@ -3,7 +3,7 @@
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -23,6 +23,10 @@ use crate::interrupt::this_thread;
 use crate::link::{Link, broken, lock};
 use crate::measure::{self, Total};
 use crate::observer::Pulse;
+
+/// Answers wait at most this long for others of their batch. The router has a worker's requests looked after that it has not
+/// heard to be started for 2 ms. A bound of 0.6 ms, as for WSGI, costs 3 % of FastAPI's throughput (measured).
+const LONGEST_WAIT: Duration = Duration::from_micros(1500);
 
 /// How tasks are made.
 enum Starter {
@@ -130,15 +134,27 @@ impl Shared {
         for request in acknowledged {
             self.start(py, request);
         }
-        let mut started = Vec::new();
+        let mut flushed = measure::last_reading();
+        let mut previous = flushed;
         loop {
             let Some(request) = self.link.inbox().queue.pop_front() else {
                 break;
             };
+            let now = measure::last_reading();
+            // The next is expected to take as long as the one before.
+            if now.duration_since(flushed) + now.duration_since(previous) > LONGEST_WAIT {
+                self.flush_now(py)?;
+                flushed = now;
+            }
+            previous = now;
             let id = request.id;
             self.start(py, request);
-            if lock(&self.exchanges).contains_key(&id) {
-                started.push(id);
+            // A response says as much, and nothing may follow the end of one.
+            if lock(&self.exchanges)
+                .get(&id)
+                .is_some_and(|exchange| !exchange.get().state().answer.head_sent())
+            {
+                self.link.post(&FromWorker::Started { id });
             }
         }
         let touched = self.link.inbox().touched.as_mut().map(std::mem::take).unwrap_or_default();
@@ -146,13 +162,6 @@ impl Shared {
             let exchange = lock(&self.exchanges).get(&id).map(|exchange| exchange.clone_ref(py));
             if let Some(exchange) = exchange {
                 exchange.get().deliver(py);
-            }
-        }
-        for id in started {
-            // A response says as much, and nothing may follow the end of one.
-            let exchanges = lock(&self.exchanges);
-            if exchanges.get(&id).is_some_and(|exchange| !exchange.get().state().answer.head_sent()) {
-                self.link.post(&FromWorker::Started { id });
             }
         }
         self.batch.store(false, Ordering::Relaxed);
