@@ -1,14 +1,19 @@
 """The budgets of the design, checked against one run's results.
 
 Each line is (what, must, measured, verdict). Ratios are serpentry divided by a peer within one round or
-repetition: the median decides, the range is shown. A line whose figures are missing says so; nothing is
-assumed.
+repetition: the median decides, the range is shown. Where enough rounds say how far the median itself can be trusted,
+and the bound is within that, the verdict is that they are not told apart. A line whose figures are missing says so;
+nothing is assumed.
 """
 
 from __future__ import annotations
 
 PASS, SHORT, UNKNOWN = "pass", "falls short", "not measured"
+UNDECIDED = "not told apart"
 MIB = 2**20
+
+# Requests per second of a hello world over Granian's: the design, section 10.
+OVER_GRANIAN = {"hello WSGI": 1.6, "hello ASGI": 1.5}
 
 
 def check(results: dict) -> list[dict[str, str]]:
@@ -50,13 +55,23 @@ def ratio_line(what: str, ratio: list[float] | None, must: float, at_most: bool 
     return line(what, f"{sign} {must}", spread_text(ratio), ratio[0] <= must if at_most else ratio[0] >= must)
 
 
+def with_interval(judged: dict, ratio: dict, must: float) -> dict:
+    """The same, with where the true median lies with a confidence of 95 %, and undecided if that includes the bound."""
+    interval = ratio.get("interval")
+    if not interval:
+        return judged
+    judged["measured"] += f", 95 %: {interval[0]:.2f}-{interval[1]:.2f}"
+    if interval[0] < must < interval[1]:
+        judged["verdict"] = UNDECIDED
+    return judged
+
+
 def throughput_lines(apps: dict) -> list[dict]:
     lines = []
-    for label, must in (("hello WSGI", 1.6), ("hello ASGI", 1.5)):
-        ratios = apps.get(label, {}).get("ratios", {})
-        lines.append(
-            ratio_line(f"{label}: requests/s over Granian's", ratios.get("granian", {}).get("rate"), must)
-        )
+    for label, must in OVER_GRANIAN.items():
+        granian = apps.get(label, {}).get("ratios", {}).get("granian", {})
+        judged = ratio_line(f"{label}: requests/s over Granian's", granian.get("rate"), must)
+        lines.append(with_interval(judged, granian, must))
     for label in ("hello WSGI", "hello ASGI"):
         # Whether the budget can be met at all on this machine.
         ceiling = apps.get(label, {}).get("ceiling_over_granian")
@@ -99,7 +114,8 @@ def best_peer_line(label: str, app: dict, must: float | None, aim: float, with_p
     checked = line(what, must_text, measured, must is None or rate[0] >= must, aim_text, reached)
     if must is None:
         checked["verdict"] = "-"
-    return checked
+        return checked
+    return with_interval(checked, ratio, must)
 
 
 def mixed_lines(mixed: dict) -> list[dict]:

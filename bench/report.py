@@ -54,7 +54,9 @@ def budget_table(results: dict) -> list[str]:
     if results["quick"]:
         out += ["A quick run: few and short rounds, so these verdicts are an indication only.", ""]
     out += [
-        "Ratios are serpentry over the peer in the same round: median (range). The median decides.",
+        "Ratios are serpentry over the peer in the same round: median (range). The median decides, unless there were",
+        "rounds enough to say within which bounds the true median lies (95 %) and what is asked for is inside of them:",
+        "then the two are not told apart.",
         "",
     ]
     keys = ["what", "must", "measured", "verdict", "aim", "aim_verdict"]
@@ -123,7 +125,7 @@ def races(data: dict) -> list[str]:
         return []
     who = "; ".join(f"{label}: {', '.join(names[1:])}" for label, names in data["races"].items())
     return [
-        f"Peers within {100 * (data['close'] - 1):.0f} % of serpentry, either way, were measured beside it in",
+        f"Peers within {100 * (data['close'] - 1):.0f} % of serpentry or of a budget, either way, were measured beside it in",
         f"{data['more_rounds']} more rounds, and their figures and serpentry's are of all rounds ({who}).",
     ]
 

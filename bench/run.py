@@ -108,7 +108,7 @@ def main() -> int:
         # After each part, so that an interrupted run leaves what it has measured.
         write(results, options)
     for row in budgets.check(results):
-        print(f"{row['verdict']:12s} {row['what']}: {row['measured']} (must: {row['must']})")
+        print(f"{row['verdict']:14s} {row['what']}: {row['measured']} (must: {row['must']})")
     return 0
 
 

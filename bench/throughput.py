@@ -2,26 +2,29 @@
 
 Interleaved: in each round every server runs once, in a shuffled (seeded) order, freshly started, so that a
 machine that slows down slows all of them down. The ratio of two servers is taken within a round; medians and
-ranges are taken over rounds. Whoever is about as fast as serpentry is then measured beside it in more rounds: a
-round is off by a tenth either way, and who is ahead by less is not decided by a few of them. wrk is a closed loop: its latencies say how the server divides its time among 64
-clients that wait for it, not what users of a half-loaded server would see (bench/mixed.py measures that).
+ranges are taken over rounds. Whoever is about as fast as serpentry, or about as much
+slower as a budget asks, is then measured beside it in more rounds: a round is off by a tenth either way, and what is
+nearer is not decided by a few of them. wrk is a closed loop: its latencies say how the server divides its time among
+64 clients that wait for it, not what users of a half-loaded server would see (bench/mixed.py measures that).
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import statistics
 import subprocess
 import sys
 
+import budgets
 import environment
 import processes
 import servers
 
 
-# Either way, a peer within this factor is as fast as serpentry until more rounds have told.
+# Either way, a ratio within this factor of a bound is not told apart from it until more rounds have.
 CLOSE = 1.12
 
 
@@ -127,7 +130,7 @@ def run(rounds: int, more: int, seconds: int, warm: int, seed: int, pin: bool, o
         for label in known:
             names = servers.for_app(servers.APPS[label])
             one_round(label, number, rounds, [name for name in names if not only or name in only])
-    races = {label: close_race(samples[label]) for label in known}
+    races = {label: close_race(label, samples[label]) for label in known}
     for number in range(rounds + 1, rounds + more + 1):
         for label, names in races.items():
             if len(names) > 1:
@@ -160,10 +163,10 @@ def summarize(by_server: dict[str, list[dict | None]]) -> dict:
     for name, rounds in by_server.items():
         pairs = [(mine, theirs) for mine, theirs in zip(ours, rounds, strict=False) if mine and theirs]
         if name != "serpentry" and pairs:
-            ratios[name] = {
-                key: spread([mine[key] / theirs[key] for mine, theirs in pairs if theirs[key]])
-                for key in ("rate", "p99_us")
+            of = {
+                key: [mine[key] / theirs[key] for mine, theirs in pairs if theirs[key]] for key in ("rate", "p99_us")
             }
+            ratios[name] = {key: spread(values) for key, values in of.items()} | {"interval": interval(of["rate"])}
     # By what decides, the ratio within rounds, and not by whoever had the luckier rounds.
     peers = [name for name in ratios if servers.SERVERS[name].peer]
     best_peer = min(peers, key=lambda name: ratios[name]["rate"][0], default=None)
@@ -171,15 +174,17 @@ def summarize(by_server: dict[str, list[dict | None]]) -> dict:
     return {"servers": medians, "ratios": ratios, "best_peer": best_peer, "ceiling_over_granian": ceiling}
 
 
-def close_race(by_server: dict[str, list[dict | None]]) -> list[str]:
-    """Serpentry and the peers that answer about as many requests; which, must not depend on who is ahead."""
-    ratios = {
-        name: ratio_of(by_server, "serpentry", name)
-        for name in by_server
-        if name != "serpentry" and servers.SERVERS[name].peer
-    }
-    near = [name for name, ratio in ratios.items() if ratio and 1 / CLOSE <= ratio[0] <= CLOSE]
-    return ["serpentry", *near]
+def close_race(label: str, by_server: dict[str, list[dict | None]]) -> list[str]:
+    """Serpentry and the peers near a bound; which, must not depend on the side of it that they are on."""
+    near = ["serpentry"]
+    for name in by_server:
+        if name == "serpentry" or not servers.SERVERS[name].peer:
+            continue
+        ratio = ratio_of(by_server, "serpentry", name)
+        bounds = [1.0] + ([budgets.OVER_GRANIAN[label]] if name == "granian" and label in budgets.OVER_GRANIAN else [])
+        if ratio and any(bound / CLOSE <= ratio[0] <= bound * CLOSE for bound in bounds):
+            near.append(name)
+    return near
 
 
 def ratio_of(by_server: dict[str, list[dict | None]], one: str, other: str) -> list[float] | None:
@@ -192,3 +197,15 @@ def ratio_of(by_server: dict[str, list[dict | None]], one: str, other: str) -> l
 def spread(values: list[float]) -> list[float]:
     """Median, smallest, largest."""
     return [statistics.median(values), min(values), max(values)]
+
+
+def interval(values: list[float]) -> list[float] | None:
+    """Where the true median lies with a confidence of 95 %, from the order of the values alone (the sign test turned
+    round: each is above it or below with equal chances). `None`: too few for that, which is fewer than six.
+    """
+    count, outside, rank = len(values), 0.0, 0
+    while rank < count // 2 and outside + 2 * math.comb(count, rank) / 2**count <= 0.05:
+        outside += 2 * math.comb(count, rank) / 2**count
+        rank += 1
+    in_order = sorted(values)
+    return [in_order[rank - 1], in_order[count - rank]] if rank else None
