@@ -63,6 +63,7 @@ def with_interval(judged: dict, ratio: dict, must: float) -> dict:
     judged["measured"] += f", 95 %: {interval[0]:.2f}-{interval[1]:.2f}"
     if interval[0] < must < interval[1]:
         judged["verdict"] = UNDECIDED
+        judged["aim_verdict"] = UNDECIDED if judged["aim_verdict"] == "reached" else judged["aim_verdict"]
     return judged
 
 
