@@ -69,6 +69,8 @@ class Worker:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is not None and self.process.poll() is None:
+            self._show_threads()
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(PATIENCE)
@@ -77,9 +79,19 @@ class Worker:
         for thing in (self.data, self.control, self.selector, self.stderr):
             thing.close()
 
+    def _show_threads(self) -> None:
+        """State and system call of each thread (proc_pid_stat(5), proc_pid_syscall(5)): where it hangs, if it does."""
+        for task in sorted(Path(f"/proc/{self.process.pid}/task").iterdir()):
+            try:
+                name, state, call = ((task / what).read_text().strip() for what in ("comm", "stat", "syscall"))
+            except OSError as error:
+                name, state, call = "?", ")", str(error)
+            print(f"--- thread {task.name} {name}:{state.rsplit(')', 1)[1][:2]} {call}")
+
     def errors(self) -> str:
-        self.stderr.seek(0)
-        return self.stderr.read().decode(errors="replace")
+        """What the worker has written. Without `seek`: the worker's descriptor has the same offset, and would write there."""
+        log = self.stderr.fileno()
+        return os.pread(log, os.fstat(log).st_size, 0).decode(errors="replace")
 
     # Sending
 
