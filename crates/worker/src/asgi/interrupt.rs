@@ -4,12 +4,13 @@
 //! still inside of it, the exception is raised in the loop's thread, under the same guard as for WSGI (see
 //! [`crate::interrupt`]).
 
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use pyo3::prelude::*;
 use wire::ControlFromWorker;
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, State};
 use super::server::Shared;
 use crate::gate;
 use crate::interrupt::{RequestTimeout, set_exception};
@@ -53,7 +54,7 @@ impl TaskInterrupt {
             return Ok(None);
         };
         let current = self.current(py)?;
-        let task = exchange.get().state().task.as_ref().map(|task| task.bind(py).clone());
+        let task = state_of(py, exchange.get()).task.as_ref().map(|task| task.bind(py).clone());
         // In its first step the task is only known to asyncio.
         let Some(task) = task.or_else(|| current.clone()) else {
             return Ok(None);
@@ -61,7 +62,7 @@ impl TaskInterrupt {
         let blocked = current.is_some_and(|current| current.is(&task));
         let text = self.stack_of_task.bind(py).call1((&task, blocked, self.shared.thread))?.extract()?;
         {
-            let mut state = exchange.get().state();
+            let mut state = state_of(py, exchange.get());
             if state.finished {
                 return Ok(None);
             }
@@ -78,12 +79,23 @@ impl TaskInterrupt {
         if !self.current(py)?.is_some_and(|current| current.is(task)) {
             return Ok(());
         }
-        let mut state = exchange.state();
+        let mut state = state_of(py, exchange);
         if !state.finished {
             state.raised = true;
             set_exception(self.shared.thread, Some(class.as_any()));
         }
         Ok(())
+    }
+}
+
+/// The loop's thread makes Python objects while it holds this, and up to CPython 3.11 that may collect garbage, which may give the
+/// interpreter lock away: so it is never waited for with that lock held, nor the other way round.
+fn state_of<'a>(py: Python<'_>, exchange: &'a Exchange) -> MutexGuard<'a, State> {
+    loop {
+        if let Some(state) = exchange.try_state() {
+            return state;
+        }
+        py.detach(|| std::thread::sleep(Duration::from_millis(1)));
     }
 }
 
