@@ -253,6 +253,17 @@ def test_news_that_arrive_while_the_event_loop_is_blocked(start) -> None:
         assert worker.answer(id).body == b"body"
 
 
+def test_a_coroutine_that_is_closed(start) -> None:
+    with start("asgi_app") as worker:
+        worker.ready()
+        answer = worker.get("/closes")
+        assert answer.failed == "the coroutine of the request was closed before it had ended"
+        assert "closed with GeneratorExit" in worker.errors()
+        worker.wait_for_log("resumed")
+        assert worker.get("/").status == 200 and worker.finish() == 0
+        assert worker.errors().count("was closed before") == 1
+
+
 def test_a_cancelled_task_may_answer(start) -> None:
     with start("asgi_app") as worker:
         worker.ready()

@@ -66,8 +66,11 @@ pub(crate) fn leave(code: i32) -> ! {
     }
 }
 
-/// Lock, whether or not a thread panicked while it held the lock: every critical section here leaves valid
-/// data.
+/// Lock, whether or not a thread panicked while it held the lock: every critical section of the worker leaves valid data.
+///
+/// Most of them are waited for with the interpreter lock held. So none may run code of the application or give that lock away:
+/// no calls into Python, no making of objects that the collector keeps account of (`bytes` and `str` are none), no dropping of
+/// objects that the application may have given a finalizer.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

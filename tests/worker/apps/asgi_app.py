@@ -206,6 +206,17 @@ async def looks_at_its_task(scope, receive, send):
     await answer(send, repr(seen).encode())
 
 
+async def closes(scope, receive, send):
+    """Somebody closes the coroutine of the request; its task is resumed all the same, later."""
+    coroutine = asyncio.current_task().get_coro()
+    asyncio.get_running_loop().call_soon(coroutine.close)
+    try:
+        await asyncio.sleep(0.1)
+    finally:
+        sys.stderr.write(f"closed with {sys.exc_info()[0].__name__}\n")
+        asyncio.get_running_loop().call_later(0.2, sys.stderr.write, "resumed\n")
+
+
 async def stubborn(scope, receive, send):
     try:
         await asyncio.sleep(30)
@@ -271,6 +282,7 @@ PAGES = {
     "/stream": stream, "/large": large, "/endless": endless, "/background": background, "/raises": raises,
     "/late": raises_late, "/midway": raises_midway, "/nothing": nothing, "/half": half, "/sleep": sleep,
     "/until": until, "/work": work, "/block": block, "/block-later": yielding_sleep, "/stubborn": stubborn,
+    "/closes": closes,
     "/ws/echo": ws_echo, "/ws/refuse": ws_refuse, "/ws/deny": ws_deny, "/ws/size": ws_size, "/ws/flood": ws_flood,
     "/ws/brief": ws_brief, "/ws/nothing": nothing, "/ws/raises": raises,
     "/204": bad(start(status=204), BODY),

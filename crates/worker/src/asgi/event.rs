@@ -1,4 +1,8 @@
-//! Reading the events an application sends: dictionaries whose shape the ASGI specification gives.
+//! Events, which are dictionaries whose shape the ASGI specification gives: reading what an application sends, making what
+//! it receives.
+//!
+//! Both may run code of the application (an iterable of headers, a finalizer that the collector calls), so neither is done
+//! while the state of an exchange is locked.
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
@@ -6,6 +10,70 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 
 use crate::head::Head;
+
+/// What an application sent: what the event holds, not whether it may be sent now.
+pub(crate) enum Outgoing<'py> {
+    /// Of an HTTP response, also of one that denies a WebSocket.
+    Start(Head),
+    Body {
+        data: Bound<'py, PyBytes>,
+        end: bool,
+    },
+    Accept(Head),
+    /// Close a WebSocket before it is accepted.
+    Refuse,
+    /// `str` if it is text, else `bytes`.
+    Message {
+        data: Bound<'py, PyAny>,
+        text: bool,
+    },
+    Close {
+        code: u16,
+        reason: String,
+    },
+}
+
+/// What an application receives.
+pub(crate) enum Incoming {
+    Request { body: Vec<u8>, more: bool },
+    Disconnect,
+    Connect,
+    Text(String),
+    Bytes(Vec<u8>),
+    Closed { code: u16, reason: String },
+}
+
+impl Incoming {
+    /// # Errors
+    /// When Python is out of memory.
+    pub(crate) fn event(self, py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+        let event = PyDict::new(py);
+        let of_type = |kind| event.set_item(intern!(py, "type"), kind);
+        match self {
+            Incoming::Request { body, more } => {
+                of_type(intern!(py, "http.request"))?;
+                event.set_item(intern!(py, "body"), PyBytes::new(py, &body))?;
+                event.set_item(intern!(py, "more_body"), more)?;
+            }
+            Incoming::Disconnect => of_type(intern!(py, "http.disconnect"))?,
+            Incoming::Connect => of_type(intern!(py, "websocket.connect"))?,
+            Incoming::Text(text) => {
+                of_type(intern!(py, "websocket.receive"))?;
+                event.set_item(intern!(py, "text"), text)?;
+            }
+            Incoming::Bytes(bytes) => {
+                of_type(intern!(py, "websocket.receive"))?;
+                event.set_item(intern!(py, "bytes"), PyBytes::new(py, &bytes))?;
+            }
+            Incoming::Closed { code, reason } => {
+                of_type(intern!(py, "websocket.disconnect"))?;
+                event.set_item(intern!(py, "code"), code)?;
+                event.set_item(intern!(py, "reason"), reason)?;
+            }
+        }
+        Ok(event)
+    }
+}
 
 /// The event, which must be a dictionary, and its type.
 pub(crate) fn open<'a, 'py>(
@@ -90,4 +158,20 @@ pub(crate) fn status<'py>(event: &Bound<'py, PyDict>) -> PyResult<u16> {
         Ok(status @ 200..=999) => Ok(status),
         _ => Err(PyValueError::new_err(format!("status {value} is not a number from 200 to 999"))),
     }
+}
+
+/// The start of a response.
+pub(crate) fn start<'py>(event: &Bound<'py, PyDict>) -> PyResult<Outgoing<'py>> {
+    Ok(Outgoing::Start(head(event, status(event)?)?))
+}
+
+/// A piece of its body.
+pub(crate) fn body<'py>(event: &Bound<'py, PyDict>) -> PyResult<Outgoing<'py>> {
+    let py = event.py();
+    let data = match optional(event, intern!(py, "body"))? {
+        Some(body) => bytes(&body, "the body")?,
+        None => PyBytes::new(py, b""),
+    };
+    let end = !flag(event, intern!(py, "more_body"))?;
+    Ok(Outgoing::Body { data, end })
 }

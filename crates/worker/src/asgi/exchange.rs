@@ -1,10 +1,13 @@
 //! One request or WebSocket as the application sees it: `receive` and `send`.
 //!
-//! Everything runs on the thread of the event loop. What is specific to HTTP and to WebSockets is in the
-//! modules of those names; here is what they share: waiting, flow control, and the end.
+//! Everything runs on the thread of the event loop, but for interrupts (see [`super::interrupt`]). What is specific to HTTP
+//! and to WebSockets is in the modules of those names; here is what they share: waiting, flow control, and the end.
+//!
+//! The state is never locked while code of the application can run: events are read before and made after, and objects that
+//! it may have given a finalizer are dropped after.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::sync::{Mutex, MutexGuard};
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::intern;
@@ -12,12 +15,14 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::awaitable::Ready;
-use super::http::Http;
+use super::event::Outgoing;
+use super::http::{self, Http};
 use super::pending::Pending;
 use super::server::Shared;
-use super::websocket::WebSocket;
+use super::websocket::{self, Phase, WebSocket};
 use crate::answer::Answer;
 use crate::failure::Failure;
+use crate::head::Head;
 use crate::inbox::Request;
 use crate::interrupt::set_exception;
 use crate::link::lock;
@@ -33,6 +38,13 @@ pyo3::create_exception!(
 pub(crate) enum Protocol {
     Http(Http),
     WebSocket(WebSocket),
+}
+
+/// How an event of the application is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Http,
+    WebSocket(Phase),
 }
 
 /// Everything that changes.
@@ -84,15 +96,6 @@ impl Exchange {
         lock(&self.state)
     }
 
-    /// `None`: another thread has it.
-    pub(crate) fn try_state(&self) -> Option<MutexGuard<'_, State>> {
-        match self.state.try_lock() {
-            Ok(state) => Some(state),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-
     /// News in the mailbox: take the credit, send on, and wake whoever waits.
     pub(crate) fn deliver(&self, py: Python<'_>) {
         let (credit, cancelled) = {
@@ -102,18 +105,17 @@ impl Exchange {
             };
             (std::mem::take(&mut mailbox.credit), mailbox.cancelled)
         };
-        {
+        let through = {
             let mut state = self.state();
             state.answer.credit += credit;
             state.gone |= cancelled;
-            if state.gone {
-                state.pending.clear();
-            }
-            state.pump(py);
+            let through = state.pump(py);
             if let Protocol::WebSocket(websocket) = &mut state.protocol {
                 websocket.collect(self.shared.link, self.id());
             }
-        }
+            through
+        };
+        drop(through);
         self.wake(py);
     }
 
@@ -137,7 +139,7 @@ impl Exchange {
 
     /// The coroutine has ended, with a failure or without.
     pub(crate) fn conclude(&self, py: Python<'_>, failure: Option<Failure>) {
-        let (failure, excess) = {
+        let (excess, overdue, gone, unfinished, task) = {
             let mut state = self.state();
             if std::mem::replace(&mut state.finished, true) {
                 return;
@@ -145,9 +147,16 @@ impl Exchange {
             if state.raised {
                 set_exception(self.shared.thread, None);
             }
-            state.task = None;
-            let failure = state.verdict(py, failure);
-            (failure, state.answer.excess)
+            (state.answer.excess, state.overdue, state.gone, state.unfinished(), state.task.take())
+        };
+        drop(task);
+        // What remains of a failure, seeing what has been sent and whether anybody still listens.
+        let failure = match failure {
+            Some(_) if overdue => Some(Failure::Deadline),
+            Some(Failure::Raised(error)) if gone && error.is_instance_of::<ClientDisconnected>(py) => None,
+            None if gone => None,
+            None => unfinished.map(Failure::Unfinished),
+            failure => failure,
         };
         if excess {
             self.note(py, "the application sent more bytes than its Content-Length; the rest was dropped");
@@ -189,29 +198,74 @@ impl Exchange {
 }
 
 impl State {
-    /// What remains of a failure, seeing what has been sent and whether anybody still listens.
-    fn verdict(&self, py: Python<'_>, failure: Option<Failure>) -> Option<Failure> {
-        let disconnected = |error: &PyErr| error.is_instance_of::<ClientDisconnected>(py);
-        match failure {
-            Some(_) if self.overdue => Some(Failure::Deadline),
-            Some(Failure::Raised(error)) if self.gone && disconnected(&error) => None,
-            Some(failure) => Some(failure),
-            None if self.gone => None,
-            None => match &self.protocol {
-                Protocol::Http(_) => self.unfinished(),
-                Protocol::WebSocket(websocket) => websocket.unfinished(|| self.unfinished()),
-            },
+    /// What is missing if the application has returned.
+    fn unfinished(&self) -> Option<&'static str> {
+        let awaited = match &self.protocol {
+            Protocol::Http(_) => true,
+            Protocol::WebSocket(websocket) => websocket.awaits_response(),
+        };
+        if !awaited || self.answer.ended() {
+            None
+        } else if self.answer.has_head() {
+            Some("the application returned before its response was complete")
+        } else {
+            Some("the application returned without a response")
         }
     }
 
-    fn unfinished(&self) -> Option<Failure> {
-        if self.answer.ended() {
-            None
-        } else if self.answer.has_head() {
-            Some(Failure::Unfinished("the application returned before its response was complete"))
-        } else {
-            Some(Failure::Unfinished("the application returned without a response"))
+    /// How the next event of the application is to be read.
+    fn stage(&self) -> PyResult<Stage> {
+        if self.gone {
+            return Err(ClientDisconnected::new_err("the client has disconnected"));
         }
+        if self.finished {
+            return Err(PyRuntimeError::new_err("the application has returned from this request already"));
+        }
+        match &self.protocol {
+            Protocol::Http(_) => Ok(Stage::Http),
+            Protocol::WebSocket(websocket) => websocket.phase().map(Stage::WebSocket),
+        }
+    }
+
+    fn with_websocket(&mut self, change: impl FnOnce(&mut WebSocket)) {
+        if let Protocol::WebSocket(websocket) = &mut self.protocol {
+            change(websocket);
+        }
+    }
+
+    /// Take an event that was read for `stage`.
+    fn take(&mut self, stage: Stage, event: Outgoing<'_>) -> PyResult<()> {
+        if self.stage()? != stage {
+            return Err(PyRuntimeError::new_err(
+                "something else was sent or received while this event was read",
+            ));
+        }
+        match event {
+            Outgoing::Start(head) => {
+                self.response_start(head)?;
+                self.with_websocket(WebSocket::deny);
+            }
+            Outgoing::Body { data, end } => {
+                self.response_body(data, end)?;
+                if self.answer.ended() {
+                    self.with_websocket(WebSocket::refused);
+                }
+            }
+            Outgoing::Accept(head) => {
+                self.answer.accept(head);
+                self.with_websocket(WebSocket::open);
+            }
+            Outgoing::Refuse => {
+                self.answer.set_head(Head::new(403));
+                self.answer.put(&[], true);
+                self.with_websocket(WebSocket::refused);
+            }
+            Outgoing::Message { data, text } => {
+                self.pending.push_back(Pending::Message { data: data.unbind(), start: 0, text });
+            }
+            Outgoing::Close { code, reason } => self.pending.push_back(Pending::Close { code, reason }),
+        }
+        Ok(())
     }
 }
 
@@ -229,23 +283,18 @@ impl Exchange {
     /// Take an event of the application; the awaitable is finished when the router has taken it.
     fn send<'py>(slf: &Bound<'py, Self>, event: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
-        let (idle, ended) = {
-            let mut state = this.state();
-            if state.gone {
-                return Err(ClientDisconnected::new_err("the client has disconnected"));
-            }
-            if state.finished {
-                return Err(PyRuntimeError::new_err(
-                    "the application has returned from this request already",
-                ));
-            }
-            match &state.protocol {
-                Protocol::Http(_) => state.send_http(event)?,
-                Protocol::WebSocket(_) => state.send_websocket(event)?,
-            }
-            state.pump(py);
-            (state.pending.is_empty(), state.answer.ended() && !state.waiters.is_empty())
+        let stage = this.state().stage()?;
+        let event = match stage {
+            Stage::Http => http::read(event)?,
+            Stage::WebSocket(phase) => websocket::read(phase, event)?,
         };
+        let (idle, ended, through) = {
+            let mut state = this.state();
+            state.take(stage, event)?;
+            let through = state.pump(py);
+            (state.pending.is_empty(), state.answer.ended() && !state.waiters.is_empty(), through)
+        };
+        drop(through);
         if ended {
             this.wake(py);
         }
@@ -259,13 +308,15 @@ impl Exchange {
 
     /// The next event if it is there.
     fn poll<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
-        let event = {
+        let next = {
             let mut state = self.state();
-            match &state.protocol {
-                Protocol::Http(_) => state.http_event(py)?,
-                Protocol::WebSocket(_) => state.websocket_event(py)?,
+            let State { protocol, answer, gone, finished, .. } = &mut *state;
+            match protocol {
+                Protocol::Http(http) => http.next(answer, *gone || *finished),
+                Protocol::WebSocket(websocket) => websocket.next(answer, *finished),
             }
         };
+        let event = next.map(|next| next.event(py)).transpose()?;
         if !self.shared.link.outbox().is_empty() {
             self.shared.posted(py)?;
         }

@@ -4,13 +4,12 @@
 //! still inside of it, the exception is raised in the loop's thread, under the same guard as for WSGI (see
 //! [`crate::interrupt`]).
 
-use std::sync::MutexGuard;
 use std::time::Duration;
 
 use pyo3::prelude::*;
 use wire::ControlFromWorker;
 
-use super::exchange::{Exchange, State};
+use super::exchange::Exchange;
 use super::server::Shared;
 use crate::gate;
 use crate::interrupt::{RequestTimeout, set_exception};
@@ -19,6 +18,9 @@ use crate::steward::Interrupt;
 
 /// How long a cancelled task may keep the loop before the exception is raised in it.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A request that has been taken from the queue is looked for so often until its task is there.
+const AGAIN: Duration = Duration::from_millis(1);
 
 /// A request whose task was cancelled: its exchange, its task, and where it was.
 type Cancelled = (Py<Exchange>, Py<PyAny>, String);
@@ -48,13 +50,13 @@ impl TaskInterrupt {
         Ok(Some(task).filter(|task| !task.is_none()))
     }
 
-    /// Cancel the task; returns the exchange, the task and the stack.
+    /// Cancel the task; returns the exchange, the task and the stack. `None`: the request has no task yet, or has ended.
     fn cancel(&self, py: Python<'_>, id: u64) -> PyResult<Option<Cancelled>> {
         let Some(exchange) = self.find(py, id) else {
             return Ok(None);
         };
         let current = self.current(py)?;
-        let task = state_of(py, exchange.get()).task.as_ref().map(|task| task.bind(py).clone());
+        let task = exchange.get().state().task.as_ref().map(|task| task.bind(py).clone());
         // In its first step the task is only known to asyncio.
         let Some(task) = task.or_else(|| current.clone()) else {
             return Ok(None);
@@ -62,7 +64,7 @@ impl TaskInterrupt {
         let blocked = current.is_some_and(|current| current.is(&task));
         let text = self.stack_of_task.bind(py).call1((&task, blocked, self.shared.thread))?.extract()?;
         {
-            let mut state = state_of(py, exchange.get());
+            let mut state = exchange.get().state();
             if state.finished {
                 return Ok(None);
             }
@@ -79,7 +81,7 @@ impl TaskInterrupt {
         if !self.current(py)?.is_some_and(|current| current.is(task)) {
             return Ok(());
         }
-        let mut state = state_of(py, exchange);
+        let mut state = exchange.state();
         if !state.finished {
             state.raised = true;
             set_exception(self.shared.thread, Some(class.as_any()));
@@ -88,28 +90,21 @@ impl TaskInterrupt {
     }
 }
 
-/// The loop's thread makes Python objects while it holds this, and up to CPython 3.11 that may collect garbage, which may give the
-/// interpreter lock away: so it is never waited for with that lock held, nor the other way round.
-fn state_of<'a>(py: Python<'_>, exchange: &'a Exchange) -> MutexGuard<'a, State> {
-    loop {
-        if let Some(state) = exchange.try_state() {
-            return state;
-        }
-        py.detach(|| std::thread::sleep(Duration::from_millis(1)));
-    }
-}
-
 impl Interrupt for TaskInterrupt {
     fn interrupt(&self, id: u64) {
         let complain = |error: PyErr| crate::log::line(&format!("cannot interrupt request {id}: {error}"));
-        let cancelled = gate::attach(|py| {
-            self.cancel(py, id).unwrap_or_else(|error| {
-                complain(error);
-                None
-            })
-        });
-        let Some(Some((exchange, task, text))) = cancelled else {
-            return;
+        let (exchange, task, text) = loop {
+            match gate::attach(|py| self.cancel(py, id)) {
+                Some(Ok(Some(cancelled))) => break cancelled,
+                Some(Ok(None)) => {}
+                Some(Err(error)) => return complain(error),
+                None => return,
+            }
+            // While a task is made, and after the first step of one, the loop may run other code.
+            if !self.shared.link.inbox().mail.contains_key(&id) {
+                return;
+            }
+            std::thread::sleep(AGAIN);
         };
         self.shared.link.tell(&ControlFromWorker::Stack { id, text: &text });
         std::thread::sleep(PATIENCE);

@@ -32,8 +32,14 @@ pub(crate) enum Pending {
 }
 
 impl State {
-    /// Send what is pending as far as the credit goes.
-    pub(crate) fn pump(&mut self, py: Python<'_>) {
+    /// Send what is pending as far as the credit goes. What is through is returned, to be dropped when the state is not locked
+    /// any more: the application may have given it a finalizer.
+    #[must_use]
+    pub(crate) fn pump(&mut self, py: Python<'_>) -> Vec<Pending> {
+        if self.gone {
+            return std::mem::take(&mut self.pending).into();
+        }
+        let mut through = Vec::new();
         while let Some(pending) = self.pending.front_mut() {
             let complete = match pending {
                 Pending::Body { data, start, stop, end } => {
@@ -54,10 +60,11 @@ impl State {
                 }
             };
             if !complete {
-                return;
+                break;
             }
-            self.pending.pop_front();
+            through.extend(self.pending.pop_front());
         }
+        through
     }
 }
 

@@ -157,15 +157,14 @@ impl LastAddress {
         if host.is_empty() {
             return Ok(None);
         }
-        let mut last = lock(&self.0);
-        if let Some(known) = &*last
+        if let Some(known) = &*lock(&self.0)
             && known.host == host
             && known.port == port
         {
             return Ok(Some(known.pair.bind(py).clone()));
         }
         let pair = address(py, PyString::new(py, host), port)?;
-        *last = Some(Address { host: host.to_owned(), port, pair: pair.clone().unbind() });
+        *lock(&self.0) = Some(Address { host: host.to_owned(), port, pair: pair.clone().unbind() });
         Ok(Some(pair))
     }
 }

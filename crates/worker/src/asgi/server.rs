@@ -229,11 +229,16 @@ impl Shared {
                 task?
             }
         };
-        let mut state = exchange.get().state();
-        if !state.finished {
-            state.answer.add_step(measure::end_step());
-            state.task = Some(task.unbind());
-            lock(&self.exchanges).insert(id, exchange.clone().unbind());
+        let goes_on = {
+            let mut state = exchange.get().state();
+            if !state.finished {
+                state.answer.add_step(measure::end_step());
+                state.task = Some(task.unbind());
+            }
+            !state.finished
+        };
+        if goes_on {
+            lock(&self.exchanges).insert(id, exchange.unbind());
         }
         Ok(())
     }

@@ -130,10 +130,12 @@ impl Steps {
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        match self.application.get() {
-            Some(application) => application.bind(py).call_method0(intern!(py, "close")).map(drop),
-            None => Ok(()),
+        if let Some(application) = self.application.get() {
+            application.bind(py).call_method0(intern!(py, "close"))?;
         }
+        let failure = Failure::Unfinished("the coroutine of the request was closed before it had ended");
+        self.exchange.get().conclude(py, Some(failure));
+        Ok(())
     }
 
     fn __getattr__<'py>(&self, py: Python<'py>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {

@@ -3,13 +3,12 @@
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString};
+use pyo3::types::{PyDict, PyString};
 use wire::{FromWorker, message_cost};
 
-use super::event;
-use super::exchange::{ClientDisconnected, Protocol, State};
-use super::pending::Pending;
-use crate::head::Head;
+use super::event::{self, Incoming, Outgoing};
+use super::exchange::ClientDisconnected;
+use crate::answer::Answer;
 use crate::inbox::Piece;
 use crate::link::Link;
 
@@ -25,8 +24,9 @@ mod code {
     pub(super) const TOO_BIG: u16 = 1009;
 }
 
+/// How far a WebSocket has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(crate) enum Phase {
     /// Neither accepted nor refused; `announced` once the application has received websocket.connect.
     Connecting {
         announced: bool,
@@ -60,17 +60,70 @@ impl WebSocket {
         }
     }
 
+    /// How an event is read now.
+    ///
+    /// # Errors
+    /// When the client has closed.
+    pub(crate) fn phase(&self) -> PyResult<Phase> {
+        if self.closed.is_some() && self.phase != Phase::Closed {
+            return Err(ClientDisconnected::new_err("the client has closed the WebSocket"));
+        }
+        Ok(self.phase)
+    }
+
+    /// Begin to refuse with a response.
+    pub(crate) fn deny(&mut self) {
+        self.phase = Phase::Denying;
+    }
+
+    /// Accepted from now on.
+    pub(crate) fn open(&mut self) {
+        self.phase = Phase::Open;
+    }
+
+    /// Refused, and the response that says so is complete.
+    pub(crate) fn refused(&mut self) {
+        self.phase = Phase::Closed;
+        self.closed = Some((code::ABNORMAL, String::new()));
+    }
+
+    /// The next event for the application, if there is one. `finished`: it has returned.
+    pub(crate) fn next(&mut self, answer: &Answer, finished: bool) -> Option<Incoming> {
+        let (link, id) = (answer.link, answer.id);
+        if let Phase::Connecting { announced } = &mut self.phase
+            && !std::mem::replace(announced, true)
+        {
+            return Some(Incoming::Connect);
+        }
+        if !finished {
+            self.collect(link, id);
+        }
+        if let Some((data, text, owed)) = self.message.take() {
+            if !finished {
+                link.outbox().push_credit(id, owed);
+            }
+            if !text {
+                return Some(Incoming::Bytes(data));
+            }
+            match String::from_utf8(data) {
+                Ok(text) => return Some(Incoming::Text(text)),
+                Err(_) => self.close(link, id, code::NOT_TEXT, "text is not UTF-8"),
+            }
+        }
+        if finished && self.closed.is_none() {
+            self.closed = Some((code::ABNORMAL, String::new()));
+        }
+        self.closed.clone().map(|(code, reason)| Incoming::Closed { code, reason })
+    }
+
     /// Accepted and not closed by either side.
     pub(crate) fn is_open(&self) -> bool {
         self.phase == Phase::Open && self.closed.is_none()
     }
 
-    /// What is missing when the application returns; `response` judges a denial response.
-    pub(crate) fn unfinished<F>(&self, response: impl FnOnce() -> Option<F>) -> Option<F> {
-        match self.phase {
-            Phase::Connecting { .. } | Phase::Denying => response(),
-            Phase::Open | Phase::Closed => None,
-        }
+    /// Neither accepted nor refused for good.
+    pub(crate) fn awaits_response(&self) -> bool {
+        matches!(self.phase, Phase::Connecting { .. } | Phase::Denying)
     }
 
     /// Close from our side.
@@ -119,147 +172,63 @@ impl WebSocket {
     }
 }
 
-impl State {
-    /// The next event for the application, if there is one.
-    pub(crate) fn websocket_event<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
-        let (link, id) = (self.answer.link, self.answer.id);
-        let Protocol::WebSocket(websocket) = &mut self.protocol else {
-            return Ok(None);
-        };
-        let event = PyDict::new(py);
-        let kind = intern!(py, "type");
-        if let Phase::Connecting { announced } = &mut websocket.phase
-            && !*announced
-        {
-            *announced = true;
-            event.set_item(kind, intern!(py, "websocket.connect"))?;
-            return Ok(Some(event));
+/// Read an event of the application, which means what it does in this phase.
+pub(crate) fn read<'py>(phase: Phase, message: &Bound<'py, PyAny>) -> PyResult<Outgoing<'py>> {
+    let (message, kind) = event::open(message)?;
+    match (phase, kind.to_str()?) {
+        (Phase::Connecting { .. }, "websocket.accept") => accept(message),
+        (Phase::Connecting { .. }, "websocket.close") => Ok(Outgoing::Refuse),
+        (Phase::Connecting { .. }, "websocket.http.response.start") => event::start(message),
+        (Phase::Denying, "websocket.http.response.body") => event::body(message),
+        (Phase::Open, "websocket.send") => self::message(message),
+        (Phase::Open, "websocket.close") => close(message),
+        (Phase::Closed, kind) => {
+            Err(PyRuntimeError::new_err(format!("{kind:?} was sent after the WebSocket was closed")))
         }
-        if !self.finished {
-            websocket.collect(link, id);
+        (_, kind) => {
+            Err(PyRuntimeError::new_err(format!("{kind:?} cannot be sent in the state of this WebSocket")))
         }
-        if let Some((data, text, owed)) = websocket.message.take() {
-            if !self.finished {
-                link.outbox().push_credit(id, owed);
-            }
-            event.set_item(kind, intern!(py, "websocket.receive"))?;
-            if !text {
-                event.set_item(intern!(py, "bytes"), PyBytes::new(py, &data))?;
-                return Ok(Some(event));
-            }
-            if let Ok(text) = PyString::from_bytes(py, &data) {
-                event.set_item(intern!(py, "text"), text)?;
-                return Ok(Some(event));
-            }
-            websocket.close(link, id, code::NOT_TEXT, "text is not UTF-8");
-        }
-        if self.finished && websocket.closed.is_none() {
-            websocket.closed = Some((code::ABNORMAL, String::new()));
-        }
-        let Some((code, reason)) = &websocket.closed else {
-            return Ok(None);
-        };
-        event.set_item(kind, intern!(py, "websocket.disconnect"))?;
-        event.set_item(intern!(py, "code"), *code)?;
-        event.set_item(intern!(py, "reason"), reason)?;
-        Ok(Some(event))
     }
+}
 
-    /// Take one event of the application.
-    pub(crate) fn send_websocket(&mut self, message: &Bound<'_, PyAny>) -> PyResult<()> {
-        let (message, kind) = event::open(message)?;
-        let Protocol::WebSocket(websocket) = &mut self.protocol else {
-            return Ok(());
-        };
-        let phase = websocket.phase;
-        if websocket.closed.is_some() && phase != Phase::Closed {
-            return Err(ClientDisconnected::new_err("the client has closed the WebSocket"));
-        }
-        match (phase, kind.to_str()?) {
-            (Phase::Connecting { .. }, "websocket.accept") => self.accept(message),
-            (Phase::Connecting { .. }, "websocket.close") => {
-                websocket.phase = Phase::Closed;
-                websocket.closed = Some((code::ABNORMAL, String::new()));
-                self.answer.set_head(Head::new(403));
-                self.answer.put(&[], true);
-                Ok(())
-            }
-            (Phase::Connecting { .. }, "websocket.http.response.start") => {
-                websocket.phase = Phase::Denying;
-                self.response_start(message)
-            }
-            (Phase::Denying, "websocket.http.response.body") => {
-                self.response_body(message)?;
-                self.after_denial();
-                Ok(())
-            }
-            (Phase::Open, "websocket.send") => self.send_message(message),
-            (Phase::Open, "websocket.close") => self.send_close(message),
-            (Phase::Closed, kind) => {
-                Err(PyRuntimeError::new_err(format!("{kind:?} was sent after the WebSocket was closed")))
-            }
-            (_, kind) => Err(PyRuntimeError::new_err(format!(
-                "{kind:?} cannot be sent in the state of this WebSocket"
-            ))),
-        }
+fn accept<'py>(message: &Bound<'py, PyDict>) -> PyResult<Outgoing<'py>> {
+    let mut head = event::head(message, 101)?;
+    if let Some(subprotocol) = event::optional(message, intern!(message.py(), "subprotocol"))? {
+        head.push(b"sec-websocket-protocol", subprotocol.extract::<String>()?.as_bytes())
+            .map_err(|error| PyValueError::new_err(format!("subprotocol: {error}")))?;
     }
+    Ok(Outgoing::Accept(head))
+}
 
-    fn after_denial(&mut self) {
-        if self.answer.ended()
-            && let Protocol::WebSocket(websocket) = &mut self.protocol
-        {
-            websocket.phase = Phase::Closed;
-            websocket.closed = Some((code::ABNORMAL, String::new()));
+fn message<'py>(message: &Bound<'py, PyDict>) -> PyResult<Outgoing<'py>> {
+    let py = message.py();
+    let text = event::optional(message, intern!(py, "text"))?;
+    let bytes = event::optional(message, intern!(py, "bytes"))?;
+    match (text, bytes) {
+        (Some(text), None) => {
+            // The conversion is kept in the object; later ones cannot fail.
+            text.cast::<PyString>()?.to_str()?;
+            Ok(Outgoing::Message { data: text, text: true })
         }
+        (None, Some(bytes)) => {
+            Ok(Outgoing::Message { data: event::bytes(&bytes, "a message")?.into_any(), text: false })
+        }
+        _ => Err(PyValueError::new_err("websocket.send needs either \"text\" or \"bytes\"")),
     }
+}
 
-    fn accept(&mut self, message: &Bound<'_, PyDict>) -> PyResult<()> {
-        let py = message.py();
-        let mut head = event::head(message, 101)?;
-        if let Some(subprotocol) = event::optional(message, intern!(py, "subprotocol"))? {
-            head.push(b"sec-websocket-protocol", subprotocol.extract::<String>()?.as_bytes())
-                .map_err(|error| PyValueError::new_err(format!("subprotocol: {error}")))?;
-        }
-        if let Protocol::WebSocket(websocket) = &mut self.protocol {
-            websocket.phase = Phase::Open;
-        }
-        self.answer.accept(head);
-        Ok(())
+fn close<'py>(message: &Bound<'py, PyDict>) -> PyResult<Outgoing<'py>> {
+    let py = message.py();
+    let code = event::optional(message, intern!(py, "code"))?;
+    let code = code.map_or(Ok(code::NORMAL), |code| code.extract())?;
+    if matches!(code, code::NO_STATUS | code::ABNORMAL) || !(1000..5000).contains(&code) {
+        return Err(PyValueError::new_err(format!("{code} is not a close code an application may send")));
     }
-
-    fn send_message(&mut self, message: &Bound<'_, PyDict>) -> PyResult<()> {
-        let py = message.py();
-        let text = event::optional(message, intern!(py, "text"))?;
-        let bytes = event::optional(message, intern!(py, "bytes"))?;
-        let (data, text) = match (text, bytes) {
-            (Some(text), None) => {
-                // The conversion is kept in the object; later ones cannot fail.
-                text.cast::<PyString>()?.to_str()?;
-                (text, true)
-            }
-            (None, Some(bytes)) => (event::bytes(&bytes, "a message")?.into_any(), false),
-            _ => {
-                return Err(PyValueError::new_err("websocket.send needs either \"text\" or \"bytes\""));
-            }
-        };
-        self.pending.push_back(Pending::Message { data: data.unbind(), start: 0, text });
-        Ok(())
+    let reason = event::optional(message, intern!(py, "reason"))?;
+    let reason: String = reason.map_or(Ok(String::new()), |reason| reason.extract())?;
+    // A close frame holds 125 bytes, two of them the code (RFC 6455 section 5.5).
+    if reason.len() > 123 {
+        return Err(PyValueError::new_err("the reason of a close is limited to 123 bytes"));
     }
-
-    fn send_close(&mut self, message: &Bound<'_, PyDict>) -> PyResult<()> {
-        let py = message.py();
-        let code = event::optional(message, intern!(py, "code"))?;
-        let code = code.map_or(Ok(code::NORMAL), |code| code.extract())?;
-        if matches!(code, code::NO_STATUS | code::ABNORMAL) || !(1000..5000).contains(&code) {
-            return Err(PyValueError::new_err(format!("{code} is not a close code an application may send")));
-        }
-        let reason = event::optional(message, intern!(py, "reason"))?;
-        let reason: String = reason.map_or(Ok(String::new()), |reason| reason.extract())?;
-        // A close frame holds 125 bytes, two of them the code (RFC 6455 section 5.5).
-        if reason.len() > 123 {
-            return Err(PyValueError::new_err("the reason of a close is limited to 123 bytes"));
-        }
-        self.pending.push_back(Pending::Close { code, reason });
-        Ok(())
-    }
+    Ok(Outgoing::Close { code, reason })
 }

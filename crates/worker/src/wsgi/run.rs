@@ -148,26 +148,31 @@ impl WsgiServer {
         result: PyResult<Sent>,
         interrupted: bool,
     ) {
-        let mut answer = exchange.answer();
+        let (excess, short) = {
+            let answer = exchange.answer();
+            (answer.excess, answer.falls_short(0))
+        };
         let failure = match result {
-            Ok(Sent::ClientGone) if interrupted => Failure::Deadline,
-            Ok(Sent::ClientGone) => return answer.finish(),
-            Ok(Sent::All) if answer.excess => {
+            Ok(Sent::ClientGone) | Err(_) if interrupted => Some(Failure::Deadline),
+            Ok(Sent::ClientGone) => None,
+            Ok(Sent::All) if excess => {
                 self.reporter.note(
                     py,
                     head,
                     "the application sent more bytes than its Content-Length; the rest was dropped",
                 );
-                return answer.finish();
+                None
             }
-            Ok(Sent::All) if answer.falls_short(0) => Failure::Short,
-            Ok(Sent::All) => return answer.finish(),
-            Err(_) if interrupted => Failure::Deadline,
-            Err(error) => Failure::Raised(error),
+            Ok(Sent::All) => short.then_some(Failure::Short),
+            Err(error) => Some(Failure::Raised(error)),
         };
-        drop(answer);
-        let reason = self.reporter.report(py, head, &failure);
-        exchange.answer().fail(&reason);
+        // What is dropped and what is logged may run the application's code, which may write.
+        let reason = failure.map(|failure| self.reporter.report(py, head, &failure));
+        let mut answer = exchange.answer();
+        match reason {
+            Some(reason) => answer.fail(&reason),
+            None => answer.finish(),
+        }
     }
 
     /// Send the body the application returned and call its `close`.
