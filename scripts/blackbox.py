@@ -23,7 +23,7 @@ TESTS = ROOT / "tests/blackbox"
 PEERS = ("gunicorn", "gunicorn-gthread", "uvicorn")
 # Tests that start processes of their own and mostly wait for them. Whoever runs out of tests takes some of another's;
 # `-n 0` after these runs them one by one.
-SIDE_BY_SIDE = ("-n", "2", "--dist", "worksteal")
+SIDE_BY_SIDE = ("-n", "4", "--dist", "worksteal")
 
 
 def environment() -> Path:
