@@ -278,7 +278,7 @@ def repeat(results: dict) -> list[str]:
         "```",
         "apt-get install wrk libev-dev      # libev-dev for bjoern; without it bjoern is left out",
         "make build",
-        "make bench                         # about 25 minutes",
+        "make bench                         # about half an hour",
         f"python3 bench/run.py {results['command']}    # this run",
         "python3 bench/run.py throughput --rounds 9 --pin --only serpentry,granian",
         "```",
