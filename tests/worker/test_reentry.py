@@ -11,8 +11,10 @@ from harness import Worker
 
 
 def interrupt(worker: Worker, id: int) -> None:
+    """The request ends at its deadline."""
     worker.order(frames.INTERRUPT, id)
     assert worker.control_message(frames.STACK).id == id
+    assert worker.answer(id).failed == "deadline"
 
 
 @pytest.mark.parametrize("path,flags", [("/headers", 0), ("/accept", frames.WEBSOCKET)], ids=["http", "websocket"])
@@ -22,7 +24,6 @@ def test_an_interrupt_while_headers_are_read(start, path: str, flags: int) -> No
         id = worker.request(path=path, flags=flags)
         worker.wait_for_log("headers")
         interrupt(worker, id)
-        assert worker.answer(id).failed == "deadline"
         assert worker.get("/").status == 200 and worker.finish() == 0
 
 
@@ -35,7 +36,6 @@ def test_interrupts_while_garbage_is_collected(start) -> None:
             worker.send(b"".join(frames.frame(frames.BODY, id, b"x") for _ in range(1000)))
             worker.wait_for_log("collecting\n" * round)
             interrupt(worker, id)
-            assert worker.answer(id).failed == "deadline"
         assert worker.get("/").status == 200 and worker.finish() == 0
 
 
@@ -46,7 +46,6 @@ def test_an_interrupt_while_the_task_is_made(start) -> None:
         id = worker.request(path="/waits")
         worker.wait_for_log("made")
         interrupt(worker, id)
-        assert worker.answer(id).failed == "deadline"
         assert worker.get("/").status == 200 and worker.finish() == 0
 
 
@@ -80,7 +79,6 @@ def test_a_finalizer_of_what_was_cancelled(start) -> None:
         id = worker.request(path="/traceback")
         worker.wait_for_log("waiting")
         interrupt(worker, id)
-        assert worker.answer(id).failed == "deadline"
         worker.wait_for_log("gone, Ready")
         assert worker.get("/").status == 200
 

@@ -44,6 +44,13 @@ impl TaskInterrupt {
         })
     }
 
+    /// True if [`TaskInterrupt::find`] would find it. Needs no interpreter: many may wait behind a task that keeps it busy.
+    fn knows(&self, id: u64) -> bool {
+        let starting =
+            || lock(&self.shared.starting).as_ref().is_some_and(|exchange| exchange.get().id() == id);
+        lock(&self.shared.exchanges).contains_key(&id) || starting()
+    }
+
     /// The task the loop is inside of.
     fn current<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let task = self.current_task.bind(py).call1((&self.shared.event_loop,))?;
@@ -94,11 +101,13 @@ impl Interrupt for TaskInterrupt {
     fn interrupt(&self, id: u64) {
         let complain = |error: PyErr| crate::log::line(&format!("cannot interrupt request {id}: {error}"));
         let (exchange, task, text) = loop {
-            match gate::attach(|py| self.cancel(py, id)) {
-                Some(Ok(Some(cancelled))) => break cancelled,
-                Some(Ok(None)) => {}
-                Some(Err(error)) => return complain(error),
-                None => return,
+            if self.knows(id) {
+                match gate::attach(|py| self.cancel(py, id)) {
+                    Some(Ok(Some(cancelled))) => break cancelled,
+                    Some(Ok(None)) => {}
+                    Some(Err(error)) => return complain(error),
+                    None => return,
+                }
             }
             // While a task is made, and after the first step of one, the loop may run other code.
             if !self.shared.link.inbox().mail.contains_key(&id) {
